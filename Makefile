@@ -1,0 +1,51 @@
+# facedistill: `make` alone shows this help.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench lock clean
+
+help: ## show the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment (.venv) from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "facedistill needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.11 …"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (about 15 minutes on 2 cores)
+	@$(BIN)/facedistill train experiment=demo
+
+test: $(READY) ## the fast test suite
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY) ## every test, the slow ones too
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## what the generator's fast path saves and costs
+	@$(BIN)/python benchmarks/generator_exit.py
+
+lock: $(READY) ## pin the newest versions again, with hashes and without addresses
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
+		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+
+clean: ## delete the virtual environment and caches; runs and the weights stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,3 @@
+"""Distil large face recognition networks into small ones."""
+
+__version__ = "0.1.0"

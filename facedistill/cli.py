@@ -1,0 +1,67 @@
+"""The command `facedistill`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from facedistill import __version__
+from facedistill.errors import UserError
+
+_COMMANDS = {
+    "train": ("facedistill.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
+    "evaluate": ("facedistill.evaluate", "measure a run, a student file or a teacher on the benchmarks at hand"),
+    "embed": ("facedistill.embed", "embed aligned face images with a student file"),
+    "report": ("facedistill.reporting.command", "write the report of a run again"),
+    "assets": ("facedistill.assets.command", "list, fetch, verify the pretrained weights and show their licences"),
+    "align": ("facedistill.data.align", "cut aligned 112 px faces out of photographs"),
+}
+
+
+def usage() -> str:
+    """The help text."""
+    lines = [f"  {name:<10}{text}" for name, (_, text) in _COMMANDS.items()]
+    return "\n".join(
+        [
+            f"facedistill {__version__}: distil large face recognition networks into small ones",
+            "",
+            "usage: facedistill COMMAND [arguments]",
+            "",
+            *lines,
+            "",
+            "`facedistill COMMAND --help` says more; exit codes: 0 done, 2 a mistake named in one sentence,",
+            "130 interrupted (run the same command again to continue).",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; a user's mistake is one sentence and exit code 2, never a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    if arguments[0] not in _COMMANDS:
+        return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(_COMMANDS)}")
+    try:
+        return int(importlib.import_module(_COMMANDS[arguments[0]][0]).main(arguments[1:]))
+    except UserError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command continues")
+        return 130
+
+
+def _refuse(sentence: str) -> int:
+    Console(stderr=True).print(f"[bold red]error[/]  {sentence}", highlight=False, soft_wrap=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

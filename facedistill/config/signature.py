@@ -1,0 +1,111 @@
+"""Holds a node with a `_target_` against the signature of what it names."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+# Arguments that assembly hands over itself; a configuration neither needs nor may set them.
+HANDED_OVER = {"student", "teacher", "optimizer", "schedule", "generator", "seed", "weights", "params"}
+
+
+def targets(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Yields every node below `config` that has a `_target_`, with its dotted key."""
+    if "_target_" in config:
+        yield prefix, config
+    for key in config:
+        if OmegaConf.is_missing(config, key):
+            continue
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            yield from targets(node, f"{prefix}.{key}" if prefix else str(key))
+
+
+def problems(key: str, node: DictConfig) -> list[str]:
+    """Lists what is wrong with the arguments of one node, a sentence each."""
+    path = node["_target_"]
+    try:
+        target = get_object(path)
+    except Exception:  # whatever an import may raise, for the user it is a wrong path
+        return [f"{key}._target_: {path} cannot be imported"]
+    known, open_ended = _parameters(target)
+    found = []
+    for name in node:
+        if str(name).startswith("_"):
+            continue
+        if name not in known:
+            if not open_ended:
+                found.append(f"{key}.{name}: {target.__name__} has no such argument{_did_you_mean(str(name), known)}")
+        elif not OmegaConf.is_missing(node, name):
+            found += _type_problem(f"{key}.{name}", known[name], node[name])
+    for name, (_, required) in known.items():
+        if required and name not in node and name not in HANDED_OVER:
+            found.append(f"{key}.{name}: {target.__name__} needs a value")
+    return found
+
+
+def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]], bool]:
+    """Arguments by name with (annotation, required); follows **kwargs up the base classes."""
+    levels = [c for c in inspect.getmro(target) if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    known: dict[str, tuple[Any, bool]] = {}
+    for level in levels:
+        function = vars(level)["__init__"] if inspect.isclass(level) else level
+        try:
+            signature, hints = inspect.signature(function), typing.get_type_hints(function)
+        except (ValueError, TypeError, NameError):
+            return known, True
+        open_ended = False
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                open_ended = True
+            elif name != "self" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+                known.setdefault(name, (hints.get(name, Any), parameter.default is inspect.Parameter.empty))
+        if not open_ended:
+            return known, False
+    return known, True
+
+
+def _type_problem(key: str, parameter: tuple[Any, bool], value: Any) -> list[str]:
+    options = _options(parameter[0])
+    if options is None or any(_fits(option, value) for option in options):
+        return []
+    expected = " or ".join(_name(option) for option in options)
+    return [f"{key}: expected {expected}, got {value!r}"]
+
+
+def _options(annotation: Any) -> list[Any] | None:
+    """The plain types and literals an annotation admits; None where it cannot be checked."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        parts = [_options(part) for part in typing.get_args(annotation)]
+        return None if any(part is None for part in parts) else [option for part in parts for option in part or []]
+    if typing.get_origin(annotation) is Literal:
+        return [annotation]
+    return [annotation] if annotation in (int, float, bool, str, type(None)) else None
+
+
+def _fits(option: Any, value: Any) -> bool:
+    if typing.get_origin(option) is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in typing.get_args(option))
+    if option is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if option is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, option)
+
+
+def _name(option: Any) -> str:
+    if typing.get_origin(option) is Literal:
+        return " | ".join(str(choice) for choice in typing.get_args(option))
+    return "null" if option is type(None) else str(option.__name__)
+
+
+def _did_you_mean(name: str, known: dict[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,105 @@
+"""Finds every problem of a configuration before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facedistill.config import signature
+from facedistill.errors import ConfigError
+
+_POSITIVE = (
+    "images",
+    "data.batch_size",
+    "data.validation.faces",
+    "data.source.pool_images",
+    "callbacks.validate_every_images",
+    "callbacks.checkpoint_every_images",
+    "callbacks.log_every_steps",
+)
+_NOT_NEGATIVE = ("seed", "data.num_workers", "data.source.rho", "data.source.replay")
+
+
+def validate(config: DictConfig, *, multirun: bool = False) -> None:
+    """Checks values, arguments and combinations, and reports all problems at once.
+
+    Args:
+        config: Composed training configuration.
+        multirun: Whether the job belongs to a Hydra multirun.
+
+    Raises:
+        ConfigError: If there is any problem.
+    """
+    found = _unresolved(config)
+    if not found:
+        found = [*_numbers(config), *_arguments(config), *_combinations(config)]
+        if multirun and config.trainer.get("devices", 1) != 1:
+            found.append(
+                f"trainer.devices={config.trainer.devices}: a multirun over several devices would train different "
+                "ranks on different configurations; use one device per run, or start the runs one by one"
+            )
+    if found:
+        raise ConfigError("\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)]))
+
+
+def _unresolved(config: DictConfig) -> list[str]:
+    missing = [f"{key}: needs a value" for key in sorted(OmegaConf.missing_keys(config))]
+    if missing:
+        return missing
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        return [str(error).splitlines()[0]]
+    return []
+
+
+def _numbers(config: DictConfig) -> list[str]:
+    found = []
+    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+        value = OmegaConf.select(config, key)
+        wanted = "> 0" if key in _POSITIVE else ">= 0"
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            found.append(f"{key}: expected a number {wanted}, got {value!r}")
+        elif value < 0 or (value == 0 and key in _POSITIVE):
+            found.append(f"{key}={value}: must be {wanted}")
+    if not found and config.images < config.data.batch_size:
+        found.append(f"images={config.images}: less than one batch of data.batch_size={config.data.batch_size}")
+    return found
+
+
+def _arguments(config: DictConfig) -> list[str]:
+    return [problem for key, node in signature.targets(config) for problem in signature.problems(key, node)]
+
+
+def _combinations(config: DictConfig) -> list[str]:
+    found = []
+    student, teacher = (OmegaConf.select(config, f"{k}.embedding_dim") for k in ("backbone", "teacher"))
+    if teacher is not None and student != teacher:
+        found.append(
+            f"backbone.embedding_dim={student}: the teacher's embeddings have {teacher} dimensions and the student "
+            "must match them; leave the key out"
+        )
+    method, source = (_get(config, key) for key in ("method._target_", "data.source._target_"))
+    if method is None or source is None:
+        return found
+    for trait in ("labels", "latents", "class_centers"):
+        if getattr(method.needs, trait) and not getattr(source.offers, trait):
+            found.append(f"data: {method.__name__} needs {trait}, and {source.__name__} offers none")
+    if OmegaConf.select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
+        found.append(
+            f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; use static"
+        )
+    return found
+
+
+def _get(config: DictConfig, key: str) -> Any:
+    path = OmegaConf.select(config, key)
+    try:
+        return get_object(path) if path else None
+    except Exception:  # already reported among the arguments
+        return None

@@ -1,0 +1,130 @@
+"""The one DataModule: counts steps, asks a source for raw batches, finishes them on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from facedistill.types import FaceBatch, Traits
+
+
+class Source(Protocol):
+    """Where faces come from."""
+
+    offers: Traits
+    needs_agreement: bool
+
+    def raw(self, number: int, *, batch_size: int, rank: int, world_size: int) -> dict[str, Any]:
+        """This rank's share of step `number`, prepared on the CPU, in a worker."""
+        ...
+
+    def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
+        """Turns a raw batch into faces, on the device."""
+        ...
+
+    def observe(self, raw_step: int, agreement: Tensor) -> None:
+        """Receives the agreement (N,) of student and teacher on the batch of step `raw_step`."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class FaceDataModule(LightningDataModule):
+    """Feeds any source to any method, and held-out faces to validation.
+
+    Progress is counted in images: `images` of the budget make `num_steps` steps of `batch_size`. The position
+    in the stream is in the checkpoint, so a resumed run goes on with the next step.
+
+    Args:
+        source: Where the training faces come from.
+        validation_faces: (M, 3, H, W) uint8, held out from the source.
+        batch_size: Global batch size, over all devices.
+        images: Image budget: every image trained on counts, fresh, resampled or replayed.
+        num_workers: Processes that prepare raw batches; 0 suffices for rendered faces.
+    """
+
+    def __init__(
+        self, source: Source, validation_faces: Tensor, *, batch_size: int, images: int, num_workers: int = 0
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.validation_faces = validation_faces
+        self.batch_size = batch_size
+        self.num_steps = max(1, images // batch_size)
+        self.num_workers = num_workers
+        self._next_step = 0
+
+    def train_dataloader(self) -> DataLoader:
+        """One pass of `num_steps` raw batches, from the first step not yet trained on."""
+        rank, world_size = self._rank_and_world_size()
+        steps = _Steps(self.source, self.batch_size, rank, world_size, self.num_steps)
+        return DataLoader(
+            steps, sampler=_FromStep(self), batch_size=None, num_workers=self.num_workers, collate_fn=None
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The held-out faces, in batches of (n, 3, H, W) uint8, split over the devices."""
+        rank, world_size = self._rank_and_world_size()
+        return DataLoader(self.validation_faces[rank::world_size], batch_size=max(1, self.batch_size))  # type: ignore[arg-type]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
+        """Renders or normalises on the device; a method cannot tell which it got."""
+        if isinstance(batch, Tensor):
+            return FaceBatch(images=batch.float().sub(127.5).div(127.5))
+        return self.source.finish(batch)
+
+    def finish_step(self, agreement: Tensor | None) -> None:
+        """Called once after each training step: moves the position on and closes SynthDistill's loop."""
+        if agreement is not None:
+            self.source.observe(self._next_step, agreement)
+        self._next_step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the stream and the source's own state."""
+        return {"next_step": self._next_step, "source": self.source.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores `state_dict()`."""
+        self._next_step = state_dict["next_step"]
+        self.source.load_state_dict(state_dict["source"])
+
+    @property
+    def next_step(self) -> int:
+        """The first step not yet trained on."""
+        return self._next_step
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+class _Steps(Dataset):
+    def __init__(self, source: Source, batch_size: int, rank: int, world_size: int, num_steps: int) -> None:
+        self.source = source
+        self.share: dict[str, int] = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
+        self.num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return self.source.raw(number, **self.share)
+
+
+class _FromStep(Sampler[int]):
+    """Steps from the DataModule's position on; its length stays that of the whole pass, as Lightning counts it."""
+
+    def __init__(self, module: FaceDataModule) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.module.next_step, self.module.num_steps))
+
+    def __len__(self) -> int:
+        return self.module.num_steps
+

@@ -1,0 +1,141 @@
+"""`facedistill evaluate`: verification figures of a run, of a student file, or of a teacher."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from facedistill.assembly import load_generator, load_teacher
+from facedistill.assets import cache_dir
+from facedistill.config import compose
+from facedistill.errors import UserError
+from facedistill.evaluation.benchmark import run_protocols
+from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
+from facedistill.evaluation.places import Absent, find_protocol, read_places, search_dirs
+from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.export import load_student
+from facedistill.metrics.cost import count_macs, count_params
+from facedistill.run_folder import RunFolder, read_json, write_text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluates what is named and prints a table."""
+    parser = argparse.ArgumentParser(prog="facedistill evaluate", description=__doc__)
+    parser.add_argument("what", help="a run folder, a student.safetensors, or the name of a teacher in conf/teacher")
+    parser.add_argument(
+        "overrides", nargs="*", help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum"
+    )
+    parsed = parser.parse_args(arguments)
+    path = Path(parsed.what)
+    if (path / "run.json").is_file():
+        results = evaluate_run(RunFolder(path), parsed.overrides)
+        results = {role: results[role]["protocols"] for role in ("teacher", "student")} | {"absent": results["absent"]}
+    elif path.is_file():
+        results = _evaluate_one("student", load_student(path), parsed.overrides)
+    elif path.suffix or "/" in parsed.what:
+        raise UserError(f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`")
+    else:
+        config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
+        results = _evaluate_one("teacher", load_teacher(config), parsed.overrides)
+    _print(results)
+    return 0
+
+
+def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Measures student and teacher of a trained run; writes results.json and the scores.
+
+    Args:
+        folder: Of a trained run.
+        overrides: Changes to the `evaluation` part of its configuration.
+
+    Returns:
+        The contents of results.json.
+
+    Raises:
+        UserError: If the run has no student yet.
+    """
+    if not folder.student.exists():
+        raise UserError(f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json")
+    config = OmegaConf.load(folder.path / "config.yaml")
+    assert isinstance(config, DictConfig)
+    if overrides:
+        config.evaluation = compose("train", overrides).evaluation
+    device = _device()
+    teacher, student = load_teacher(config).to(device), load_student(folder.student)
+    generated = generated_protocol(
+        load_generator(config).to(device), teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
+    )
+    found, absent = find_protocols(config)
+    results: dict[str, Any] = {"images_seen": folder.record().get("images_seen")}
+    for role, network in (("student", student), ("teacher", teacher)):
+        plain = teacher.network if role == "teacher" else student
+        cost = {"params": count_params(plain), "macs": count_macs(plain)}
+        results[role] = {**cost, "protocols": _run(role, network, [generated, *found], config, folder.path / "scores")}
+    results["absent"] = {item.name: item.reason for item in absent}
+    write_text(folder.results, json.dumps(results, indent=2) + "\n")
+    return read_json(folder.results)
+
+
+def find_protocols(config: DictConfig) -> tuple[list[PairsProtocol], list[Absent]]:
+    """Opens the protocols of `config.evaluation`, and names those whose files are not here."""
+    settings = config.evaluation
+    places = read_places(OmegaConf.to_container(settings.places, resolve=True))  # type: ignore[arg-type]
+    dirs = search_dirs(settings.data_dir)
+    items = [find_protocol(name, dirs, places) for name in settings.protocols]
+    return [p for p in items if isinstance(p, PairsProtocol)], [a for a in items if isinstance(a, Absent)]
+
+
+def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> dict[str, Any]:
+    config = compose("train", overrides)
+    found, absent = find_protocols(config)
+    return {role: _run(role, network, found, config, None), "absent": {item.name: item.reason for item in absent}}
+
+
+def _run(
+    role: str, network: nn.Module, protocols: Sequence[PairsProtocol], config: DictConfig, scores_dir: Path | None
+) -> dict[str, Any]:
+    settings = config.evaluation
+    return run_protocols(
+        network.to(_device()),
+        protocols,
+        role=role,  # type: ignore[arg-type]
+        scores_dir=scores_dir,
+        cache=cache_dir() if role == "teacher" else None,
+        batch_size=settings.batch_size,
+        device=_device(),
+        flip=settings.flip,
+        resamples=settings.resamples,
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _print(results: dict[str, Any]) -> None:
+    table = Table("network", "protocol", "accuracy %", "95 % interval", "AUC %", "EER %", "TAR@FAR=1e-3 %")
+    for role in ("teacher", "student"):
+        for name, figures in results.get(role, {}).items():
+            low, high = figures["accuracy_ci"]
+            tar = figures["tar"].get("1e-3", "not measurable")
+            table.add_row(
+                role, name, _percent(figures["accuracy"]), f"{_percent(low)} to {_percent(high)}",
+                _percent(figures["auc"]), _percent(figures["eer"]), tar if isinstance(tar, str) else _percent(tar["tar"]),
+            )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for reason in results.get("absent", {}).values():
+        console.print(f"not measured: {reason}", soft_wrap=True)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"

@@ -1,0 +1,1 @@
+"""Protocols, and how a network is run through them."""

@@ -1,0 +1,225 @@
+"""Verification on generated pairs: made once from the generator and the teacher, then a benchmark as any.
+
+Where no photograph may be shown or had, it tells whether a student separates people as its teacher does. The
+teacher picks the genuine pairs, so it scores near 1 itself; the figures are no substitute for LFW's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol as StructuralType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.evaluation.fingerprint import network_fingerprint
+from facedistill.evaluation.images import SIZE_PX, ArrayImages
+from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.models.latents import draw_latents
+from facedistill.models.weights import read_weights, write_weights
+
+NUM_FOLDS = 10
+_VERSION = 1
+_MAX_TRIES = 8
+_SHRINK = 0.75  # the spread of a redrawn variation, relative to the one before
+_BATCH = 16
+
+
+class Generator(StructuralType):
+    """What is needed of a face generator."""
+
+    latent_dim: int
+    cholesky_w: Tensor
+
+    def map(self, z: Tensor) -> Tensor:
+        """(N, L) latents to (N, L) styles."""
+        ...
+
+    def render(self, w: Tensor) -> Tensor:
+        """(N, L) styles to (N, 3, 112, 112) faces in [-1, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeneratedPairs:
+    """What the pairs are made of.
+
+    Attributes:
+        identities: K, a multiple of 10 and >= 20; K genuine pairs, and as many impostor pairs per turn.
+        seed: Seed of the held-out latents, whose streams training never draws from.
+        spread: c of a variation's style w' = w + c·L·n, with L Lᵀ = Cov(w) and n ~ N(0, I).
+        min_teacher_cosine: A genuine pair below is redrawn with a smaller spread.
+        impostors_per_identity: Turns; 1 keeps both kinds of pairs equal in number, as accuracy wants it.
+
+    Raises:
+        ConfigError: If a value is outside its range.
+    """
+
+    identities: int = 300
+    seed: int = 20261122
+    spread: float = 0.35
+    min_teacher_cosine: float = 0.4
+    impostors_per_identity: int = 1
+
+    def __post_init__(self) -> None:
+        key = "evaluation.generated_pairs"
+        if self.identities < 2 * NUM_FOLDS or self.identities % NUM_FOLDS:
+            raise ConfigError(f"{key}.identities: must be a multiple of 10 from 20, got {self.identities}")
+        if self.spread <= 0:
+            raise ConfigError(f"{key}.spread: must be above 0, got {self.spread}")
+        if not -1 <= self.min_teacher_cosine < 1:
+            raise ConfigError(
+                f"{key}.min_teacher_cosine: must be within [-1, 1), got {self.min_teacher_cosine}"
+            )
+        if not 1 <= self.impostors_per_identity < self.identities // NUM_FOLDS:
+            most = self.identities // NUM_FOLDS - 1
+            raise ConfigError(
+                f"{key}.impostors_per_identity: must be within 1 and {most} (identities per fold - 1), "
+                f"got {self.impostors_per_identity}"
+            )
+
+
+def generated_protocol(
+    generator: Generator, teacher: nn.Module, cache: Path, settings: GeneratedPairs | None = None
+) -> PairsProtocol:
+    """The protocol `generated`, from the cache where it has been made before.
+
+    Args:
+        generator: A frozen face generator, also an `nn.Module`.
+        teacher: A frozen teacher.
+        cache: Folder of the file.
+        settings: What to make; the defaults if None.
+
+    Raises:
+        ConfigError: If no variation of some identity reaches the teacher cosine.
+        UserError: If the file cannot be written or read.
+    """
+    return load_generated_pairs(make_generated_pairs(generator, teacher, cache, settings))
+
+
+def make_generated_pairs(
+    generator: Generator, teacher: nn.Module, cache: Path, settings: GeneratedPairs | None = None
+) -> Path:
+    """Renders a base face and a variation of each identity, once per generator, teacher and settings.
+
+    The file holds `base` and `variation`, uint8 (K, 3, 112, 112), `teacher_cosine` (K,) between them and
+    `spread` (K,) as used. Identity i depends on the seed and on i only, but for the rounding of batches.
+
+    Args:
+        generator: A frozen face generator, also an `nn.Module`.
+        teacher: A frozen teacher on the same device.
+        cache: Folder of the file, whose name carries a hash of all that decides its content.
+        settings: What to make; the defaults if None.
+
+    Returns:
+        The file's path, whether it was there or not.
+
+    Raises:
+        ConfigError: If no variation of some identity reaches the teacher cosine.
+        UserError: If the file cannot be written.
+    """
+    settings = settings or GeneratedPairs()
+    assert isinstance(generator, nn.Module)
+    parts = {
+        "version": _VERSION,
+        "generator": network_fingerprint(generator),
+        "teacher": network_fingerprint(teacher),
+        **asdict(settings),
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    path = cache / f"generated-pairs-{key[:16]}.safetensors"
+    if not path.is_file():
+        drawn = [
+            _draw(generator, teacher, indices, settings)
+            for indices in torch.arange(settings.identities).split(_BATCH)
+        ]
+        arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
+        write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
+    return path
+
+
+def load_generated_pairs(path: Path) -> PairsProtocol:
+    """Opens a file of `make_generated_pairs`.
+
+    Genuine pairs are base and variation of one identity; an impostor pair is the base of one and the
+    variation of the t-th next identity in the same fold, t = 1, …, impostors_per_identity. Folds share no
+    identity.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    try:
+        arrays, metadata = read_weights(path)
+        base, variation = arrays["base"], arrays["variation"]
+        turns = int(json.loads(metadata["settings"])["impostors_per_identity"])
+        faces = ArrayImages(torch.cat([base, variation]))
+    except (UserError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: is not a whole file of generated pairs; delete it, it will be made anew"
+        ) from error
+    k = len(base)
+    identity = torch.arange(k)
+    per_fold = k // NUM_FOLDS
+    fold = identity // per_fold
+    others = [
+        fold * per_fold + (identity - fold * per_fold + turn) % per_fold for turn in range(1, turns + 1)
+    ]
+    return PairsProtocol(
+        name="generated",
+        image_set=faces,
+        left=identity.repeat(1 + turns),
+        right=torch.cat([identity, *others]) + k,
+        same=torch.arange(k * (1 + turns)) < k,
+        fold=fold.repeat(1 + turns),
+    )
+
+
+@torch.no_grad()
+def _draw(
+    generator: Generator, teacher: nn.Module, indices: Tensor, settings: GeneratedPairs
+) -> dict[str, Tensor]:
+    """Base faces and accepted variations of a few identities."""
+    factor = generator.cholesky_w
+    z = draw_latents(settings.seed, "generated_pairs/base", indices, generator.latent_dim)
+    w = generator.map(z.to(factor.device))
+    base = to_bytes(generator.render(w))
+    wanted = _unit_embeddings(teacher, base, factor.device)
+    variation = torch.empty_like(base)
+    cosine, spread = torch.empty(len(indices)), torch.empty(len(indices))
+    pending = torch.arange(len(indices))
+    step = settings.spread
+    for attempt in range(_MAX_TRIES):
+        noise = draw_latents(
+            settings.seed, f"generated_pairs/variation/{attempt}", indices[pending], len(factor)
+        ).to(factor)
+        tried = to_bytes(generator.render(w[pending.to(w.device)] + step * noise @ factor.T))
+        reached = (_unit_embeddings(teacher, tried, factor.device) * wanted[pending]).sum(dim=1)
+        good = reached >= settings.min_teacher_cosine
+        done = pending[good]
+        variation[done], cosine[done], spread[done] = tried[good], reached[good], step
+        pending = pending[~good]
+        if len(pending) == 0:
+            return {"base": base, "variation": variation, "teacher_cosine": cosine, "spread": spread}
+        step *= _SHRINK
+    raise ConfigError(
+        f"evaluation.generated_pairs.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
+        f"identity {int(indices[pending[0]])} in {_MAX_TRIES} tries down to spread {step / _SHRINK:.3f}; "
+        "lower one of the two"
+    )
+
+
+def to_bytes(faces: Tensor) -> Tensor:
+    """Faces in [-1, 1] as uint8 (N, 3, 112, 112) on the CPU."""
+    assert faces.shape[1:] == (3, SIZE_PX, SIZE_PX)
+    return faces.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def _unit_embeddings(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
+    """(N, D) on the CPU, from the very bytes that the protocol will show."""
+    images = faces.to(device).float().sub(127.5).div(127.5)
+    return F.normalize(teacher(images).float(), dim=1).cpu()

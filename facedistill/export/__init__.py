@@ -1,0 +1,16 @@
+"""A trained student as a file: safetensors, ONNX, the proof that both agree, embeddings from either."""
+
+from facedistill.export.embed import Embedder
+from facedistill.export.onnx import export_onnx
+from facedistill.export.parity import ParityReport, check_parity
+from facedistill.export.student import load_student, read_metadata, save_student
+
+__all__ = [
+    "Embedder",
+    "ParityReport",
+    "check_parity",
+    "export_onnx",
+    "load_student",
+    "read_metadata",
+    "save_student",
+]

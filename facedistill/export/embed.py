@@ -1,0 +1,105 @@
+"""Embeddings of image files by an exported student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from facedistill.errors import AssetError, DataError
+from facedistill.export.onnx import INPUT
+from facedistill.export.parity import open_session
+from facedistill.export.student import load_student, parse_description
+
+
+class Embedder:
+    """An exported student, .safetensors or .onnx, that embeds image files.
+
+    Attributes:
+        embedding_dim: D.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file.
+
+        Raises:
+            AssetError: If it is missing, damaged, of another kind, or not exported by facedistill.
+        """
+        self._backbone = self._session = None
+        if path.suffix == ".safetensors":
+            self._backbone = load_student(path)
+            self.embedding_dim = self._backbone.embedding_dim
+            self.size_px = self._backbone.input_spec.size_px
+        elif path.suffix == ".onnx":
+            self._session = open_session(path)
+            description = parse_description(self._session.get_modelmeta().custom_metadata_map, path)
+            self.embedding_dim = int(description["embedding_dim"])
+            self.size_px = int(description["input_spec"]["size_px"])
+        else:
+            raise AssetError(
+                f"{path} is no student; give a .safetensors or .onnx file that facedistill exported"
+            )
+
+    def embed(self, files: Sequence[Path], batch_size: int = 64) -> Tensor:
+        """Embeds aligned faces.
+
+        Args:
+            files: N image files, jpg or png, each a square aligned face.
+            batch_size: How many are held in memory at once.
+
+        Returns:
+            (N, D) float32 unit embeddings, in the order of `files`.
+
+        Raises:
+            DataError: If a file is missing, damaged, no image, or not square.
+        """
+        parts = [torch.empty(0, self.embedding_dim)]
+        for start in range(0, len(files), batch_size):
+            faces = [read_face(Path(file), self.size_px) for file in files[start : start + batch_size]]
+            parts.append(self.embed_images(torch.stack(faces)))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embeds (N, 3, size_px, size_px) RGB faces in [-1, 1] as (N, D) unit embeddings."""
+        if self._backbone is not None:
+            embeddings = self._backbone(images)
+        else:
+            assert self._session is not None
+            embeddings = torch.from_numpy(self._session.run(None, {INPUT: images.numpy()})[0])
+        return F.normalize(embeddings)
+
+
+def read_face(file: Path, size_px: int) -> Tensor:
+    """Decodes one aligned face; a square one of another size is resized.
+
+    Args:
+        file: An image that PIL reads.
+        size_px: Side of the face returned.
+
+    Returns:
+        (3, size_px, size_px) RGB in [-1, 1].
+
+    Raises:
+        DataError: If the file is missing, damaged, no image, or not square.
+    """
+    try:
+        with Image.open(file) as opened:
+            if opened.width != opened.height:
+                raise DataError(
+                    f"{file} is {opened.width}x{opened.height} px and not a square aligned face; "
+                    "align it first with `facedistill data align`"
+                )
+            image = opened.convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"{file} does not exist; give the path of a jpg or png image") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file} is damaged or not an image; give a jpg or png file") from error
+    if image.size != (size_px, size_px):
+        image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()

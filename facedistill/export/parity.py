@@ -1,0 +1,90 @@
+"""The gate before an ONNX file leaves the house: it must embed as the torch student does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from facedistill.errors import AssetError, UserError
+from facedistill.export.onnx import INPUT
+from facedistill.models.backbones import Backbone
+
+LEAST_COSINE = 0.99999
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far an ONNX file is from its torch student.
+
+    Attributes:
+        min_cosine: Least cosine between the two embeddings of one face, over faces and batch sizes, [-1, 1].
+        max_abs: Largest absolute difference of one entry of an embedding.
+    """
+
+    min_cosine: float
+    max_abs: float
+
+
+def check_parity(backbone: Backbone, onnx_path: Path, images: Tensor) -> ParityReport:
+    """Embeds the same faces with both, one at a time and as one batch.
+
+    Args:
+        backbone: The student; compared in eval mode and float32, left as it was.
+        onnx_path: What `export_onnx` wrote.
+        images: (N, 3, H, W) RGB in [-1, 1], N >= 1.
+
+    Returns:
+        The worst agreement found.
+
+    Raises:
+        AssetError: If the ONNX file is missing or damaged.
+        UserError: If any face's cosine is below `LEAST_COSINE`, or not a number.
+    """
+    session = open_session(onnx_path)
+    images = images.detach().cpu().float()
+    expected = _embed(backbone, images).double()
+    batches = {1: list(images.split(1)), len(images): [images]}
+    cosines, differences = [], []
+    for batch in batches.values():
+        found = torch.from_numpy(
+            np.concatenate([session.run(None, {INPUT: part.numpy()})[0] for part in batch])
+        )
+        cosines.append(torch.cosine_similarity(found.double(), expected))
+        differences.append((found.double() - expected).abs().max())
+    report = ParityReport(float(torch.cat(cosines).min()), float(torch.stack(differences).max()))
+    if not report.min_cosine >= LEAST_COSINE:
+        raise UserError(
+            f"{onnx_path} does not embed as its student does (least cosine {report.min_cosine:.6f}, "
+            f"needed {LEAST_COSINE}); do not use the file, export it again"
+        )
+    return report
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file on the CPU.
+
+    Raises:
+        AssetError: If the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise AssetError(f"{path} does not exist; give the path of an ONNX file")
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's error classes share no base but Exception
+        raise AssetError(f"{path} is truncated or not an ONNX file; export it again") from error
+
+
+@torch.no_grad()
+def _embed(backbone: Backbone, images: Tensor) -> Tensor:
+    modes = {module: module.training for module in backbone.modules()}
+    parameter = next(backbone.parameters())
+    try:
+        return backbone.eval()(images.to(parameter.device, parameter.dtype)).cpu()
+    finally:
+        for module, training in modes.items():
+            module.training = training

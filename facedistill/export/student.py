@@ -1,0 +1,99 @@
+"""A student in one safetensors file that says how to build it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from facedistill.errors import AssetError, ConfigError
+from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
+from facedistill.models.weights import load_state, read_weights, write_weights
+
+KEY = "facedistill"  # the metadata entry, in safetensors and ONNX files alike, that holds the description
+FORMAT = 1
+BACKBONES: Mapping[str, type[Backbone]] = {kind.__name__: kind for kind in (TinyFaR, MobileFaceNet)}
+
+
+def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything a file must say about the student inside it.
+
+    Args:
+        backbone: One of `BACKBONES`.
+        metadata: JSON-ready facts about the run: run id, teacher, licences.
+
+    Returns:
+        JSON-ready `format`, `backbone` (class and constructor arguments), `embedding_dim`, `input_spec` and
+        `metadata`.
+
+    Raises:
+        ConfigError: If the backbone is of another class, which no reader could build again.
+    """
+    kind = type(backbone).__name__
+    if BACKBONES.get(kind) is not type(backbone):
+        raise ConfigError(f"backbone: {kind} cannot be saved as a student; use one of {', '.join(BACKBONES)}")
+    return {
+        "format": FORMAT,
+        "backbone": {"class": kind, "arguments": dict(backbone.arguments)},
+        "embedding_dim": backbone.embedding_dim,
+        "input_spec": asdict(backbone.input_spec),
+        "metadata": dict(metadata),
+    }
+
+
+def save_student(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Writes the weights with the description of `describe`, whole or not at all.
+
+    Raises:
+        ConfigError: If the backbone's class is not in `BACKBONES`.
+        UserError: If the file cannot be written.
+    """
+    write_weights(
+        path, backbone.state_dict(), {KEY: json.dumps(describe(backbone, metadata), sort_keys=True)}
+    )
+
+
+def load_student(path: Path) -> Backbone:
+    """Builds the student that a file describes, in eval mode; only classes of `BACKBONES` are ever built.
+
+    Raises:
+        AssetError: If the file is missing, damaged, or does not describe a student of this package.
+    """
+    state, metadata = read_weights(path)
+    description = parse_description(metadata, path)
+    try:
+        kind, arguments = description["backbone"]["class"], description["backbone"]["arguments"]
+        backbone = BACKBONES[kind](**arguments)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise AssetError(
+            f"{path} describes no backbone of this version ({description.get('backbone')!r}); "
+            f"known are {', '.join(BACKBONES)}"
+        ) from error
+    load_state(backbone, state, str(path))
+    return backbone.eval()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The description inside a student's safetensors file, as `describe` made it.
+
+    Raises:
+        AssetError: If the file is missing, damaged, or no student of this package.
+    """
+    return parse_description(read_weights(path)[1], path)
+
+
+def parse_description(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Reads the description out of a file's metadata.
+
+    Raises:
+        AssetError: If there is none, or it is of another format.
+    """
+    try:
+        description = json.loads(metadata[KEY])
+        if description["format"] == FORMAT:
+            return description
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise AssetError(f"{path} carries no facedistill description; give a file that facedistill has exported")

@@ -1,0 +1,91 @@
+"""What a run leaves behind once its student is trained: the student's files and faces for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from facedistill.assets import read_card
+from facedistill.config import result_relevant
+from facedistill.data.rendered import RenderedFaces
+from facedistill.evaluation.generated import to_bytes
+from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.models.backbones import Backbone
+from facedistill.models.generators import resample
+from facedistill.models.latents import draw_latents
+from facedistill.models.weights import write_whole
+from facedistill.run_folder import RunFolder
+
+_NUM_SHOWN = 16
+
+
+def export_student(config: DictConfig, folder: RunFolder, student: Backbone, faces: Tensor) -> float:
+    """Writes student.safetensors and student.onnx and proves that both embed alike.
+
+    Args:
+        config: Configuration of the run, recorded in both files.
+        folder: Where they go.
+        student: The trained backbone.
+        faces: (N, 3, H, W) uint8 rendered faces to compare on.
+
+    Returns:
+        The least cosine of torch and ONNX embeddings over the faces.
+
+    Raises:
+        UserError: If the two disagree or a file cannot be written.
+    """
+    teacher = read_card(config.teacher.asset)
+    metadata = {
+        "run": folder.path.name,
+        "images": config.images,
+        "teacher": {"name": teacher.name, "licence": teacher.licence, "note": teacher.licence_note},
+        "config": result_relevant(config),
+    }
+    student.cpu()
+    save_student(student, folder.student, metadata)
+    export_onnx(student, folder.onnx, metadata)
+    return check_parity(student, folder.onnx, faces.float().sub(127.5).div(127.5)).min_cosine
+
+
+@torch.no_grad()
+def keep_faces(
+    source: RenderedFaces, student: nn.Module, teacher: nn.Module, path: Path, device: torch.device
+) -> None:
+    """Renders held-out faces and their resampled variations, with the trained student's coefficients.
+
+    Writes arrays `base`, `variation` (K, 3, H, W) uint8, `base_cosine`, `variation_cosine` (K,) of student and
+    teacher, and `teacher_cosine` (K,) between base and variation.
+    """
+    generator = source.generator
+    student = student.to(device).eval()
+    shown = torch.arange(_NUM_SHOWN)
+    z, noise = (draw_latents(0, f"report/{name}", shown, generator.latent_dim).to(device) for name in ("z", "noise"))
+    w = generator.map(z)
+    base = generator.render(w)
+    cosine, of_base = _agreement(student, teacher, base)
+    varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=source.spread, rho=source.rho)
+    variation = generator.render(varied)
+    variation_cosine, of_variation = _agreement(student, teacher, variation)
+    arrays: dict[str, Any] = {
+        "base": to_bytes(base).numpy(),
+        "variation": to_bytes(variation).numpy(),
+        "base_cosine": cosine.cpu().numpy(),
+        "variation_cosine": variation_cosine.cpu().numpy(),
+        "teacher_cosine": torch.cosine_similarity(of_base, of_variation).cpu().numpy(),
+    }
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_whole(path, write)
+
+
+def _agreement(student: nn.Module, teacher: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    expected = teacher(images)
+    return torch.cosine_similarity(student(images).float(), expected), expected

@@ -1,0 +1,41 @@
+"""Losses between the embeddings of a student and of its teacher: tensors to scalar."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error of raw embeddings: SynthDistill's objective (released code; methods' section 1.1).
+
+    L = 1 / (N·D) · sum (student - teacher)²
+
+    Args:
+        student: (N, D) un-normalised student embeddings.
+        teacher: (N, D) un-normalised teacher embeddings; receives no gradient.
+
+    Returns:
+        () loss >= 0, computed in float32 whatever the inputs' precision (float64 stays float64).
+    """
+    student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())
+    return F.mse_loss(student, teacher)
+
+
+def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """One minus the cosine: half the squared distance of unit embeddings.
+
+    L = 1 / N · sum (1 - cos(student_i, teacher_i)) = 1 / (2·N) · sum ‖s_i - t_i‖² with s, t of unit length
+
+    Args:
+        student: (N, D) embeddings of any norm > 0.
+        teacher: (N, D) embeddings of any norm > 0; receives no gradient.
+
+    Returns:
+        () loss in [0, 2].
+    """
+    return (1 - F.cosine_similarity(_at_least_float32(student), _at_least_float32(teacher.detach()))).mean()
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype.itemsize >= 4 else tensor.float()

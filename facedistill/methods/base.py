@@ -1,0 +1,104 @@
+"""What all methods share: optimizer, logging, progress in images, a teacher that stays out of checkpoints."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from facedistill.methods.schedules import Constant, Schedule
+from facedistill.types import FaceBatch, StepOutput, Traits
+
+
+class DistillationMethod(LightningModule):
+    """A way of distilling; a subclass writes `distill`.
+
+    Args:
+        student: Backbone being trained, (N, 3, H, W) -> (N, D) un-normalised.
+        teacher: `FrozenTeacher`, or None for a method that has none.
+        optimizer: Makes the optimizer from the parameters that require a gradient.
+        schedule: Factor on the learning rate by progress; constant when None.
+    """
+
+    needs: Traits = Traits()
+    reports_agreement: bool = False
+
+    def __init__(
+        self,
+        *,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.make_optimizer = optimizer
+        self.schedule = schedule or Constant()
+        self.images_seen = 0
+
+    @abstractmethod
+    def distill(self, batch: FaceBatch) -> StepOutput:
+        """Computes the objective of one batch. Logs nothing, moves no optimizer."""
+
+    def on_fit_start(self) -> None:
+        """Wakes a student that was loaded in eval mode (Lightning would train it asleep)."""
+        self.student.train()
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Any]:
+        """One optimizer step; the agreement goes to the source through the DataModule."""
+        output = self.distill(batch)
+        self.images_seen += len(batch.images) * self.trainer.world_size
+        self.log("train/loss", output.loss, prog_bar=True)
+        for name, term in output.terms.items():
+            self.log(f"train/{name}", term)
+        self.log("images_seen", float(self.images_seen))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return {"loss": output.loss, "agreement": output.agreement}
+
+    def on_train_batch_end(self, outputs: Any, batch: FaceBatch, batch_idx: int) -> None:
+        """Tells the DataModule that the step is done."""
+        self.trainer.datamodule.finish_step(outputs["agreement"])  # type: ignore[attr-defined]
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        """Agreement with the teacher on held-out faces."""
+        if self.teacher is None:
+            return
+        student, teacher = self.student(batch.images).float(), self.teacher(batch.images).float()
+        cosine = torch.cosine_similarity(student, teacher).mean()
+        logged = {"val/cosine": cosine, "val/mse": (student - teacher).square().mean()}
+        self.log_dict(logged, batch_size=len(batch.images), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Stamps the validation row with the progress it belongs to."""
+        if not self.trainer.sanity_checking:
+            self.log("images_seen", float(self.images_seen))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One optimizer over whatever learns, its rate a function of the images seen."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+
+        def factor(step: int) -> float:
+            return self.schedule(step * data.batch_size, data.num_steps * data.batch_size)
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the progress counter; the teacher's state is empty by its own promise."""
+        checkpoint["images_seen"] = self.images_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the progress counter."""
+        self.images_seen = checkpoint["images_seen"]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Student embeddings (N, D) of faces (N, 3, H, W) in [-1, 1]."""
+        return self.student(images)

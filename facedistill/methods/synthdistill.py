@@ -1,0 +1,46 @@
+"""SynthDistill (Otroshi Shahreza, George, Marcel; IJCB 2023): no real image, no label."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from facedistill.losses.embedding import cosine_loss, embedding_mse
+from facedistill.methods.base import DistillationMethod
+from facedistill.types import FaceBatch, StepOutput
+
+
+class SynthDistill(DistillationMethod):
+    """Raw embeddings of the student follow those of the teacher on rendered faces.
+
+    L = MSE(F_S(x), F_T(x)) over batch and dimensions, on a fresh batch and then on the batch resampled around
+    it: two optimizer steps per drawn batch. Which faces come next is the source's business
+    (`facedistill.data.rendered.RenderedFaces`); this class reports, per image, the cosine that decides it,
+    measured before the update.
+
+    As in the released code, the student's batch normalisation is in train mode on both halves, nothing is
+    normalised, and no classification term is added.
+
+    Args:
+        objective: "mse" is the paper's; "cosine" compares directions only, which needs fewer steps to learn
+            from scratch but leaves the student's norm free.
+        **kwargs: Those of `DistillationMethod`.
+    """
+
+    reports_agreement = True
+
+    def __init__(self, *, objective: Literal["mse", "cosine"] = "mse", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.objective = {"mse": embedding_mse, "cosine": cosine_loss}[objective]
+
+    def distill(self, batch: FaceBatch) -> StepOutput:
+        """See the class; terms are the squared error and the mean cosine, whichever is minimised."""
+        assert self.teacher is not None
+        teacher = self.teacher(batch.images)
+        student = self.student(batch.images)
+        loss = self.objective(student, teacher)
+        with torch.no_grad():
+            agreement = torch.cosine_similarity(student.float(), teacher.float())
+            terms = {"mse": embedding_mse(student, teacher), "cosine": agreement.mean()}
+        return StepOutput(loss=loss, terms=terms, agreement=agreement)

@@ -1,0 +1,1 @@
+"""Scores to numbers: verification figures with their intervals, and what a network costs."""

@@ -1,0 +1,169 @@
+"""SCRFD (Guo et al. 2021): a one-stage face detector with five landmarks, run by onnxruntime.
+
+The network answers on three grids of stride 8, 16 and 32 with two anchors per cell; per anchor a score, the
+distances from the anchor's center to the four sides, and five landmark offsets, both in units of the stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image
+
+from facedistill.errors import AssetError
+
+Floats = NDArray[np.floating]
+_STRIDES = (8, 16, 32)
+_ANCHORS_PER_CELL = 2
+_SMALL_FACE_PX = 80  # below it, a look at 320 px gives imprecise landmarks
+_OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """M detected faces, the surest first, in pixels of the photograph.
+
+    Attributes:
+        boxes: (M, 4) left, top, right, bottom.
+        scores: (M,) in [0, 1].
+        landmarks: (M, 5, 2) eyes, nose's tip, mouth's corners; the image's left first.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def main(self, width: int, height: int) -> int:
+        """Index of the face that the photograph is of: large, and near the middle.
+
+        The largest of box area less twice the squared distance of the box from the photograph's middle.
+
+        Raises:
+            ValueError: If there is no face.
+        """
+        if not len(self):
+            raise ValueError("no face to choose from")
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        middles = (self.boxes[:, 2:] + self.boxes[:, :2]) / 2 - np.array([width, height]) / 2
+        return int(np.argmax(sides.prod(1) - 2 * (middles**2).sum(1)))
+
+
+class Scrfd:
+    """The detector.
+
+    Args:
+        weights: The ONNX file, as `obtain("scrfd_500m")` returns it.
+        score_threshold: A face must score at least this, in [0, 1].
+        iou_threshold: Of two boxes that overlap more than this, the surer stays.
+        num_threads: Threads of onnxruntime; 0 takes every core.
+
+    Raises:
+        AssetError: If the file is not an SCRFD network with landmarks.
+    """
+
+    def __init__(
+        self, weights: Path, *, score_threshold: float = 0.5, iou_threshold: float = 0.4, num_threads: int = 1
+    ) -> None:
+        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(weights), options, providers=["CPUExecutionProvider"]
+            )
+            outputs = {output.name for output in self._session.get_outputs()}
+        except Exception as error:  # onnxruntime raises a type of its own per status
+            raise AssetError(
+                f"detector {weights}: onnxruntime cannot load it ({type(error).__name__})"
+            ) from error
+        if not outputs.issuperset(_OUTPUTS):
+            raise AssetError(
+                f"detector {weights}: is no SCRFD network with landmarks (outputs {sorted(outputs)})"
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def detect(self, image: Image.Image, size_px: int) -> Faces:
+        """All faces of an RGB photograph, its longer edge resized to `size_px`, a multiple of 32."""
+        scale = size_px / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        canvas = np.zeros((size_px, size_px, 3), dtype=np.float32)
+        canvas[: size[1], : size[0]] = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        pixels = ((canvas - 127.5) / 128).transpose(2, 0, 1)[None]  # (1, 3, size, size)
+        raw = dict(zip(_OUTPUTS, self._session.run(_OUTPUTS, {self._input: pixels}), strict=True))
+        boxes, scores, landmarks = _decode(raw, size_px, self.score_threshold)
+        kept = nms(boxes, scores, self.iou_threshold)
+        unit = np.array([size[0] / image.width, size[1] / image.height])
+
+        def to_photograph(points: Floats) -> Floats:  # resizing keeps corners, we count from pixel centers
+            return (points + 0.5) / unit - 0.5
+
+        corners = to_photograph(boxes[kept].reshape(-1, 2, 2)).reshape(-1, 4)
+        return Faces(corners, scores[kept], to_photograph(landmarks[kept]))
+
+    def find(self, image: Image.Image) -> Faces:
+        """As `detect`, at the look that suits: 320 px, or 640 px for small faces, or within a black frame.
+
+        The frame helps where a face fills the whole photograph.
+        """
+        near = self.detect(image, 320)
+        longest = max(image.size)
+        if len(near) and (near.boxes[:, 2:] - near.boxes[:, :2]).max() >= _SMALL_FACE_PX / 320 * longest:
+            return near
+        far = self.detect(image, 640)
+        if len(far) or len(near):
+            return far if len(far) else near
+        pad = longest // 2
+        framed = Image.new("RGB", (image.width + 2 * pad, image.height + 2 * pad))
+        framed.paste(image, (pad, pad))
+        faces = self.detect(framed, 320)
+        return Faces(faces.boxes - pad, faces.scores, faces.landmarks - pad)
+
+
+def _decode(raw: Mapping[str, Floats], size_px: int, threshold: float) -> tuple[Floats, Floats, Floats]:
+    """Boxes (M, 4), scores (M,), landmarks (M, 5, 2) of every sure enough anchor, in the network's pixels."""
+    boxes, scores, landmarks = [], [], []
+    for stride in _STRIDES:
+        cells = size_px // stride
+        rows, columns = np.mgrid[:cells, :cells]
+        centers = np.stack([columns, rows], -1).reshape(-1, 2).repeat(_ANCHORS_PER_CELL, 0) * float(stride)
+        score = raw[f"score_{stride}"].reshape(-1)
+        sure = score >= threshold
+        sides = raw[f"bbox_{stride}"].reshape(-1, 4)[sure] * stride  # left, top, right, bottom
+        offsets = raw[f"kps_{stride}"].reshape(-1, 5, 2)[sure] * stride
+        middle = centers[sure]
+        boxes.append(np.hstack([middle - sides[:, :2], middle + sides[:, 2:]]))
+        scores.append(score[sure])
+        landmarks.append(middle[:, None] + offsets)
+    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks)
+
+
+def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.intp]:
+    """Non-maximum suppression.
+
+    Args:
+        boxes: (M, 4) left, top, right, bottom.
+        scores: (M,).
+        iou_threshold: A box that shares more than this part of its union with a surer, kept one is dropped.
+
+    Returns:
+        Indices of the kept boxes, the surest first.
+    """
+    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
+    waiting = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(waiting):
+        best, rest = waiting[0], waiting[1:]
+        kept.append(best)
+        corner = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
+        shared = corner.clip(0).prod(1)
+        union = areas[best] + areas[rest] - shared
+        waiting = rest[shared <= iou_threshold * union]
+    return np.array(kept, dtype=np.intp)

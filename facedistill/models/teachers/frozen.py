@@ -1,0 +1,123 @@
+"""The shell around every teacher: it never learns, never wakes, is never saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError
+from facedistill.models.weights import fingerprint, load_strictly
+from facedistill.types import InputSpec
+
+Precision = Literal["fp32", "bf16"]
+
+
+class FrozenTeacher(nn.Module):
+    """A network that is only imitated.
+
+    The network is held outside torch's registry of submodules. No optimizer, checkpoint, gradient hook,
+    sharding strategy or `train()` of a parent can therefore reach it; it follows its parent's device, never
+    its dtype.
+
+    Attributes:
+        network: The network itself, in eval mode, no parameter requiring a gradient.
+        embedding_dim: D of the teacher.
+        input_spec: What the network expects; `forward` adapts the package's faces to it.
+        fingerprint: sha256 of the network's state, which tells any two teachers apart.
+    """
+
+    network: nn.Module
+    _run: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        weights: Path,
+        input_spec: InputSpec,
+        sha256: str | None = None,
+        precision: Precision = "fp32",
+        compile: bool = False,
+        channels_last: bool = True,
+    ) -> None:
+        """Loads the weights strictly and freezes the network.
+
+        Args:
+            network: With an attribute `embedding_dim`; maps (N, 3, size_px, size_px) to (N, D).
+            weights: safetensors file with exactly the network's keys.
+            input_spec: What the network expects at its door.
+            sha256: What `weights` must hash to; None where `obtain` has verified it.
+            precision: "fp32", or "bf16" for autocast; the trainer's own precision has no say.
+            compile: Run the network through torch.compile.
+            channels_last: Memory layout; no effect on the values beyond rounding.
+
+        Raises:
+            AssetError: If the weights are missing, damaged, or not this network's.
+            ConfigError: If there is no such precision.
+        """
+        super().__init__()
+        if precision not in get_args(Precision):
+            raise ConfigError(f"teacher.precision: expected fp32 or bf16, got {precision!r}")
+        load_strictly(network, Path(weights), sha256)
+        network.eval().requires_grad_(False)
+        self.fingerprint = fingerprint(network)
+        self.embedding_dim = int(network.embedding_dim)  # type: ignore[arg-type]
+        self.input_spec = input_spec
+        self.precision = precision
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        network.to(memory_format=self._layout)
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "_run", torch.compile(network) if compile else network)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeds faces as the teacher alone would.
+
+        Args:
+            images: (N, 3, H, W) RGB in [-1, 1], any floating dtype.
+
+        Returns:
+            (N, D) raw float32 embeddings, without gradient.
+        """
+        adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            return self._run(adapted).float()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode, whatever a parent asks."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        device = fn(torch.empty(0, device=next(self.network.parameters()).device)).device
+        if device.type != "meta":
+            self.network.to(device)
+        return super()._apply(fn, recurse)
+
+    def extra_repr(self) -> str:
+        """Network, precision and the start of the fingerprint."""
+        return f"{type(self.network).__name__}, {self.precision}, fingerprint={self.fingerprint[:8]}"
+
+
+def adapt(images: Tensor, spec: InputSpec) -> Tensor:
+    """Turns RGB faces in [-1, 1] into what `spec` describes.
+
+    Args:
+        images: (N, 3, H, W) RGB in [-1, 1].
+        spec: Size, color order, and mean and std on the scale of 0..255.
+
+    Returns:
+        (N, 3, size_px, size_px); `images` itself where nothing is to do.
+    """
+    if images.shape[-2:] != (spec.size_px, spec.size_px):
+        size = (spec.size_px, spec.size_px)
+        images = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+    if spec.color == "BGR":
+        images = images.flip(1)
+    if (spec.mean, spec.std) != (127.5, 127.5):
+        images = (images * 127.5 + (127.5 - spec.mean)) / spec.std
+    return images

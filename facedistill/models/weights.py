@@ -1,0 +1,157 @@
+"""Weights in, weights out: safetensors only, strictly, whole files or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from facedistill.errors import AssetError, UserError
+
+
+def load_strictly(module: nn.Module, path: Path, sha256: str | None = None) -> None:
+    """Fills every parameter and buffer of `module` from a safetensors file, or changes nothing.
+
+    Args:
+        module: Receives the weights, converted to its own dtypes.
+        path: A safetensors file with exactly the module's keys and shapes.
+        sha256: What the file must hash to; None where its origin has been checked already.
+
+    Raises:
+        AssetError: If the file is missing, truncated, of another hash, or does not fit the module.
+    """
+    if sha256 is not None:
+        _check_sha256(path, sha256)
+    load_state(module, read_weights(path)[0], str(path))
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Fills every parameter and buffer of `module` from `state`, or changes nothing.
+
+    Args:
+        module: Receives the weights.
+        state: Tensors by the module's own names.
+        origin: Where they came from, for the message.
+
+    Raises:
+        AssetError: If a key is missing or unknown, or a shape differs.
+    """
+    wanted = module.state_dict()
+    name = type(module).__name__
+    problems = [f"lacks {_some(wanted.keys() - state.keys())}"] if wanted.keys() - state.keys() else []
+    if state.keys() - wanted.keys():
+        problems.append(f"has unknown {_some(state.keys() - wanted.keys())}")
+    shapes = [
+        f"{key} of shape {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & state.keys())
+        if state[key].shape != wanted[key].shape
+    ]
+    if shapes:
+        problems.append(f"holds {shapes[0]}" + (f" and {len(shapes) - 1} more such" if shapes[1:] else ""))
+    if problems:
+        raise AssetError(
+            f"{origin} does not fit {name}: it {', '.join(problems)}; give weights of this network"
+        )
+    module.load_state_dict(dict(state), strict=True)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads all tensors and the metadata of a safetensors file.
+
+    Raises:
+        AssetError: If the file is missing, unreadable, truncated or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise AssetError(f"{path} does not exist; give the path of a safetensors file") from error
+    except SafetensorError as error:
+        raise AssetError(
+            f"{path} is truncated or not a safetensors file ({error}); fetch it again"
+        ) from error
+    except OSError as error:
+        raise AssetError(
+            f"{path} cannot be read ({_reason(error)}); give a readable safetensors file"
+        ) from error
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file, whole or not at all.
+
+    Raises:
+        UserError: If it cannot be written (read-only folder, disk full).
+    """
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    write_whole(path, lambda partial: save_file(tensors, partial, metadata=dict(metadata)))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a file beside `path`, then moves it into place: no reader ever sees half a file.
+
+    Args:
+        path: Where the file shall be; its folder is made.
+        write: Writes the path that it is given.
+
+    Raises:
+        UserError: If the file cannot be written (read-only folder, disk full); nothing is left behind.
+    """
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        write(partial)
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} cannot be written ({_reason(error)}); free space or choose another folder"
+        ) from error
+    finally:
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """The sha256 of a module's state: names, shapes, dtypes and bytes; the same on every machine and file."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_sha256(path: Path, sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise AssetError(f"{path} does not exist; give the path of a safetensors file") from error
+    if found != sha256:
+        raise AssetError(f"{path} has sha256 {found} instead of {sha256}; delete it and fetch it again")
+
+
+def _some(keys: set[str]) -> str:
+    first, *others = sorted(keys)
+    return first + (f" and {len(others)} more keys" if others else "")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

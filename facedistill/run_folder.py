@@ -1,0 +1,108 @@
+"""The folder of one run, `runs/<name>-<identity>/`: what is in it and how far the run got."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facedistill.errors import UserError
+
+_PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
+
+
+class RunFolder:
+    """Paths and record of a run; every file is replaced whole, never half-written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "last.ckpt"
+        self.student = path / "student.safetensors"
+        self.onnx = path / "student.onnx"
+        self.results = path / "results.json"
+        self.pool = path / "faces.pool"
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"runs_dir: cannot write to {self.path} ({error.strerror}); give a folder that can be written, "
+                "runs_dir=/another/folder"
+            ) from error
+
+    def record(self) -> dict[str, Any]:
+        """The contents of run.json, empty where there is none yet."""
+        return read_json(self.path / "run.json")
+
+    def update_record(self, **changes: Any) -> None:
+        """Changes fields of run.json."""
+        write_text(self.path / "run.json", json.dumps({**self.record(), **changes}, indent=2) + "\n")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended with results."""
+        return self.record().get("status") == "finished" and self.results.exists()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; empty where the file is missing."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or leaves the old one.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_text(text)
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path} ({error.strerror}); free some space or change runs_dir") from error
+
+
+def provenance() -> dict[str, Any]:
+    """Command, code version, package versions and machine, for the run record."""
+    return {
+        "command": " ".join(["facedistill", *sys.argv[1:]]),
+        "git": _git_revision(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "machine": {
+            "system": platform.system(),
+            "cpu": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def _git_revision() -> str | None:
+    folder = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=10"],
+            cwd=folder, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()

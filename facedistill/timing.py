@@ -1,0 +1,95 @@
+"""Where the time of a training loop goes: generator, teacher, student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class TimeShare(Callback):
+    """Measures the loop's rate and the shares of generator and teacher; the rest is the student's.
+
+    On a GPU every measured call waits for the device, so only one step in `every` is measured there.
+
+    Args:
+        generator: Object whose `render` is measured, or None for photographs.
+        every: Measure one step in this many.
+    """
+
+    def __init__(self, generator: Any | None, *, every: int = 10) -> None:
+        self.generator = generator
+        self.every = every
+        self.seconds = {"generator": 0.0, "teacher": 0.0, "step": 0.0}
+        self.wall_s = 0.0
+        self.images = 0
+        self._measuring = False
+        self._began = self._step_began = self._images_before = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wraps the two frozen networks' calls."""
+        if self.generator is not None:
+            self.generator.render = self._timed(self.generator.render, "generator")
+        if pl_module.teacher is not None:
+            pl_module.teacher.forward = self._timed(pl_module.teacher.forward, "teacher")
+        self._began, self._images_before = time.perf_counter(), float(pl_module.images_seen)  # type: ignore[arg-type]
+        self._start_step(0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Closes a measured step and opens the next."""
+        if self._measuring:
+            self._wait()
+            self.seconds["step"] += time.perf_counter() - self._step_began
+        self._start_step(batch_idx + 1)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validation is not the training loop."""
+        self._measuring = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Unwraps the networks and totals the images and the wall time, validation included."""
+        self.wall_s = time.perf_counter() - self._began
+        self.images = int(pl_module.images_seen - self._images_before)  # type: ignore[operator]
+        if self.generator is not None:
+            del self.generator.render
+        if pl_module.teacher is not None:
+            del pl_module.teacher.forward
+
+    def summary(self) -> dict[str, Any]:
+        """`wall_s`, `images_per_s` and `time_share` (fractions that add to 1) for the run record."""
+        step = max(self.seconds["step"], 1e-9)
+        share = {name: self.seconds[name] / step for name in ("generator", "teacher")}
+        return {
+            "wall_s": round(self.wall_s, 2),
+            "images_per_s": round(self.images / max(self.wall_s, 1e-9), 2),
+            "time_share": {**share, "student": 1 - sum(share.values())},
+        }
+
+    def _start_step(self, number: int) -> None:
+        self._measuring = number % self.every == 0 or not torch.cuda.is_available()
+        if self._measuring:
+            self._wait()
+            self._step_began = time.perf_counter()
+
+    def _timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if not self._measuring:
+                return function(*args, **kwargs)
+            self._wait()
+            began = time.perf_counter()
+            result = function(*args, **kwargs)
+            self._wait()
+            self.seconds[name] += time.perf_counter() - began
+            return result
+
+        return timed
+
+    @staticmethod
+    def _wait() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()

@@ -1,0 +1,133 @@
+"""`facedistill train`: from a configuration to a trained, evaluated, exported student."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+
+import hydra
+import torch
+import wandb
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from facedistill.assembly import Assembly, asset_names, assemble, device_of, run_folder
+from facedistill.assets import licence_record, read_card
+from facedistill.config import compose, validate
+from facedistill.errors import UserError
+from facedistill.finish import export_student, keep_faces
+from facedistill.evaluate import evaluate_run
+from facedistill.paths import config_dir
+from facedistill.reporting import write_report
+from facedistill.run_folder import RunFolder, provenance, write_text
+
+_HYDRA_FLAGS = ("-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+_console = Console(stderr=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one configuration, or hands a multirun, `--help` and `--cfg` to Hydra."""
+    if any(argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments):
+        sys.argv = ["facedistill train", *arguments]
+        _hydra_main()
+        return 0
+    train(compose("train", arguments))
+    return 0
+
+
+@hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
+def _hydra_main(config: DictConfig) -> str:
+    multirun = HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
+    return str(train(config, multirun=multirun).path)
+
+
+def train(config: DictConfig, *, multirun: bool = False) -> RunFolder:
+    """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
+
+    Args:
+        config: Composed configuration.
+        multirun: Whether this is one job of a sweep.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        UserError: If the configuration, the weights or the folder do not allow the run.
+    """
+    validate(config, multirun=multirun)
+    folder = run_folder(config)
+    if config.force:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    if folder.is_finished:
+        _console.print(f"{folder.path} is finished already; `force=true` starts it over")
+        return folder
+    folder.create()
+    write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    _fit(config, folder)
+    evaluate_run(folder)
+    folder.update_record(status="finished")
+    _console.print(f"student  {folder.student}\nreport   {write_report(folder.path)}")
+    return folder
+
+
+def _fit(config: DictConfig, folder: RunFolder) -> None:
+    if folder.record().get("status") == "trained":
+        _console.print(f"{folder.path} is trained already; evaluating it")
+        return
+    _quiet_libraries()
+    torch.set_float32_matmul_precision("high")
+    resumed = folder.checkpoint if folder.checkpoint.exists() else None
+    if resumed:
+        _console.print(f"continuing {folder.path} from its last checkpoint")
+    folder.update_record(
+        id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(),
+        licences=[licence_record(read_card(name)) for name in asset_names(config)],
+    )  # fmt: skip
+    parts = assemble(config, folder)
+    try:
+        parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
+        if parts.trainer.interrupted:
+            folder.update_record(status="interrupted", images_seen=parts.method.images_seen)
+            raise KeyboardInterrupt
+        _finish(config, folder, parts)
+    finally:
+        wandb.finish()
+
+
+def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
+    source, device = parts.data.source, device_of(parts.trainer)
+    parts.method.to(device).eval()
+    parity = export_student(config, folder, parts.method.student, parts.data.validation_faces[:32])
+    keep_faces(source, parts.method.student, parts.method.teacher, folder.path / "faces.npz", device)
+    if source.pool is not None:
+        source.pool.close()
+    folder.update_record(
+        status="trained",
+        images_seen=parts.method.images_seen,
+        peak_memory_mib=_peak_memory_mib(),
+        export={"onnx_min_cosine": parity},
+        **parts.timing.summary(),
+    )
+
+
+def _peak_memory_mib() -> float:
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kib / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+
+
+def _quiet_libraries() -> None:
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # One worker-less loader is right for rendered faces: preparing latents costs 0.1 ms each.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # The length of the loader is that of the whole run, also after a resume; see FaceDataModule.
+    warnings.filterwarnings("ignore", message=".*IterableDataset.*")
+
+
+__all__ = ["UserError", "main", "train"]

@@ -1,0 +1,66 @@
+"""The nouns that cross rooms.
+
+Shape letters, used in every docstring: N images, P pairs, K identities, D embedding width, L latent width,
+C x H x W channels, height, width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Aligned faces, whatever their origin.
+
+    Attributes:
+        images: (N, 3, H, W) RGB in [-1, 1].
+        labels: (N,) identity index in [0, K), or None for unlabelled faces.
+        latents: (N, L) generator input that the images were rendered from, or None for photographs.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    latents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """One objective and the parts it is made of.
+
+    Attributes:
+        loss: () scalar to minimise.
+        terms: Named scalars for the logs, each ().
+        agreement: (N,) cosine of student and teacher per image, detached, computed before the update; None
+            where the method compares something else.
+    """
+
+    loss: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    agreement: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method needs, or what a source or a teacher offers."""
+
+    labels: bool = False
+    latents: bool = False
+    class_centers: bool = False
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network expects at its door: `size_px` square faces, `color` order, (x - mean) / std of 0..255.
+
+    The package's own faces are RGB in [-1, 1]; `facedistill.models.teachers.FrozenTeacher` adapts them.
+    """
+
+    size_px: int = 112
+    color: Literal["RGB", "BGR"] = "RGB"
+    mean: float = 127.5
+    std: float = 127.5

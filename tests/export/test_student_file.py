@@ -1,0 +1,133 @@
+"""A student's file builds the same student again, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from facedistill.errors import AssetError, ConfigError, UserError
+from facedistill.export import load_student, read_metadata, save_student
+from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
+
+FACTS = {
+    "run_id": "abc123",
+    "teacher": "w600k_mbf",
+    "licences": [{"asset": "w600k_mbf", "licence": "research"}],
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    save_student(MobileFaceNet("tface", embedding_dim=8), tmp_path / "student.safetensors", FACTS)
+    return tmp_path / "student.safetensors"
+
+
+def rewrite(path: Path, description: object) -> None:
+    save_file(load_file(path), path, metadata={"facedistill": json.dumps(description)})
+
+
+@pytest.mark.parametrize(
+    "backbone", [TinyFaR("c", 8), MobileFaceNet("insightface", 8)], ids=lambda b: type(b).__name__
+)
+def test_round_trip(backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "student.safetensors"
+    save_student(backbone.train(), path, FACTS)
+    again = load_student(path)
+    assert type(again) is type(backbone)
+    assert not again.training
+    assert backbone.training
+    images = torch.rand(2, 3, 112, 112) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(again(images), backbone.eval()(images))
+
+
+def test_says_what_is_inside(path: Path) -> None:
+    assert read_metadata(path) == {
+        "format": 1,
+        "backbone": {"class": "MobileFaceNet", "arguments": {"variant": "tface", "embedding_dim": 8}},
+        "embedding_dim": 8,
+        "input_spec": {"size_px": 112, "color": "RGB", "mean": 127.5, "std": 127.5},
+        "metadata": FACTS,
+    }
+
+
+def test_the_file_has_no_time_in_it(path: Path, tmp_path: Path) -> None:
+    save_student(load_student(path), tmp_path / "again.safetensors", FACTS)
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"class": "os.system", "arguments": {"command": "true"}},
+        {"class": "Backbone", "arguments": {}},
+        {"class": "MobileFaceNet", "arguments": {"variant": "huge"}},
+        {"class": "MobileFaceNet", "arguments": {"depth": 3}},
+        {"class": ["MobileFaceNet"], "arguments": {}},
+        "MobileFaceNet",
+    ],
+)
+def test_builds_only_known_backbones(path: Path, backbone: object) -> None:
+    rewrite(path, {**read_metadata(path), "backbone": backbone})
+    with pytest.raises(AssetError) as caught:
+        load_student(path)
+    assert str(caught.value) == (
+        f"{path} describes no backbone of this version ({backbone!r}); known are TinyFaR, MobileFaceNet"
+    )
+
+
+@pytest.mark.parametrize("description", [{}, [], {"format": 2}, "text"])
+def test_refuses_files_of_others(path: Path, description: object) -> None:
+    rewrite(path, description)
+    with pytest.raises(AssetError) as caught:
+        load_student(path)
+    assert str(caught.value) == (
+        f"{path} carries no facedistill description; give a file that facedistill has exported"
+    )
+
+
+def test_refuses_weights_of_another_width(path: Path) -> None:
+    described = read_metadata(path)
+    described["backbone"]["arguments"]["embedding_dim"] = 16
+    rewrite(path, described)
+    with pytest.raises(AssetError, match="does not fit MobileFaceNet: it holds head"):
+        load_student(path)
+
+
+def test_refuses_a_truncated_file(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AssetError, match="is truncated or not a safetensors file"):
+        load_student(path)
+
+
+def test_saves_no_network_that_nobody_could_build_again(tmp_path: Path) -> None:
+    class Own(MobileFaceNet):
+        pass
+
+    with pytest.raises(ConfigError) as caught:
+        save_student(Own(), tmp_path / "s.safetensors", {})
+    assert (
+        str(caught.value) == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_written(path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        save_student(MobileFaceNet(), path / "student.safetensors", {})
+
+
+def test_shared_and_strided_weights_are_saved(tmp_path: Path) -> None:
+    backbone = MobileFaceNet("tface", 8).to(memory_format=torch.channels_last)
+    convs = [m for m in backbone.modules() if isinstance(m, nn.Conv2d) and m.weight.shape == (128, 64, 1, 1)]
+    convs[1].weight = convs[0].weight
+    save_student(backbone, tmp_path / "s.safetensors", {})
+    images = torch.rand(1, 3, 112, 112)
+    with torch.no_grad():
+        torch.testing.assert_close(load_student(tmp_path / "s.safetensors")(images), backbone.eval()(images))

@@ -1,0 +1,74 @@
+"""Intervals against scipy and against what they promise: coverage."""
+
+import math
+
+import pytest
+import torch
+from scipy import special, stats
+
+from facedistill.metrics.confidence import (
+    bootstrap_interval,
+    clopper_pearson,
+    mean_interval,
+    regularized_beta,
+    t_quantile,
+)
+from facedistill.metrics.verification import auc
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (2, 3), (4.5, 0.5), (2990, 11), (1, 3000), (1e5, 2e5)])
+def test_beta_function_agrees_with_scipy(a: float, b: float) -> None:
+    for x in (0.0, 1e-4, a / (a + b) * 0.99, a / (a + b), 0.9999, 1.0):
+        assert regularized_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), rel=1e-8, abs=1e-14)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 9, 200])
+def test_t_quantile_agrees_with_scipy(freedom: int) -> None:
+    for p in (0.6, 0.9, 0.975, 0.999):
+        assert t_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-8)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 7), (2983, 3000), (3000, 3000)])
+def test_clopper_pearson_agrees_with_scipy(k: int, n: int) -> None:
+    wanted = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(k, n) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_clopper_pearson_covers_at_least_as_often_as_it_says() -> None:
+    for rate in (0.03, 0.5, 0.97):
+        covered = 0.0
+        for k in range(41):
+            low, high = clopper_pearson(k, 40)
+            covered += math.comb(40, k) * rate**k * (1 - rate) ** (40 - k) * (low <= rate <= high)
+        assert covered >= 0.95
+
+
+def test_mean_interval_agrees_with_scipy() -> None:
+    values = torch.tensor([0.98, 0.97, 0.99, 0.985, 0.96, 0.99, 1.0, 0.975, 0.98, 0.97])
+    wanted = stats.t.interval(0.95, 9, values.double().mean(), stats.sem(values.double().numpy()))
+    assert mean_interval(values) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_bootstrap_is_as_wide_as_the_known_error_of_a_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    genuine = torch.randn(400, generator=generator)
+    low, high = bootstrap_interval(lambda g, i: g.mean(), genuine, torch.zeros(1), resamples=4000)
+    half = 1.96 * genuine.std().item() / 20
+    assert (low, high) == pytest.approx(
+        (genuine.mean().item() - half, genuine.mean().item() + half), abs=0.01
+    )
+
+
+def test_bootstrap_depends_on_its_seed_only() -> None:
+    genuine, impostor = torch.linspace(0, 1, 30), torch.linspace(-0.5, 0.5, 40)
+    first = bootstrap_interval(auc, genuine, impostor, resamples=50, seed=1)
+    torch.rand(7)
+    assert bootstrap_interval(auc, genuine, impostor, resamples=50, seed=1) == first
+    assert bootstrap_interval(auc, genuine, impostor, resamples=50, seed=2) != first
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^successes must be within 0 and trials >= 1, got 3 of 2$"):
+        clopper_pearson(3, 2)
+    with pytest.raises(ValueError, match=r"^a t-interval needs at least two values, got 1$"):
+        mean_interval(torch.ones(1))
