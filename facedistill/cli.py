@@ -13,10 +13,16 @@ from facedistill.errors import UserError
 
 _COMMANDS = {
     "train": ("facedistill.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
-    "evaluate": ("facedistill.evaluate", "measure a run, a student file or a teacher on the benchmarks at hand"),
+    "evaluate": (
+        "facedistill.evaluate",
+        "measure a run, a student file or a teacher on the benchmarks at hand",
+    ),
     "embed": ("facedistill.embed", "embed aligned face images with a student file"),
     "report": ("facedistill.reporting.command", "write the report of a run again"),
-    "assets": ("facedistill.assets.command", "list, fetch, verify the pretrained weights and show their licences"),
+    "assets": (
+        "facedistill.assets.command",
+        "list, fetch, verify the pretrained weights and show their licences",
+    ),
     "align": ("facedistill.data.align", "cut aligned 112 px faces out of photographs"),
 }
 

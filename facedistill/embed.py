@@ -19,7 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     """Embeds images and writes them, or prints the cosines between few of them."""
     parser = argparse.ArgumentParser(prog="facedistill embed", description=__doc__)
     parser.add_argument("images", nargs="+", type=Path, help="aligned face images, or folders of them")
-    parser.add_argument("--student", type=Path, required=True, help="student.safetensors or student.onnx of a run")
+    parser.add_argument(
+        "--student", type=Path, required=True, help="student.safetensors or student.onnx of a run"
+    )
     parser.add_argument("--out", type=Path, help="write an .npz with `files` (N,) and `embeddings` (N, D)")
     parsed = parser.parse_args(arguments)
     files = _image_files(parsed.images)
@@ -37,7 +39,9 @@ def main(arguments: Sequence[str]) -> int:
 def _image_files(paths: Sequence[Path]) -> list[Path]:
     files = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+        inside = (
+            sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+        )
         if not inside:
             raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
         files += inside

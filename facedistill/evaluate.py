@@ -30,19 +30,27 @@ from facedistill.run_folder import RunFolder, read_json, write_text
 def main(arguments: Sequence[str]) -> int:
     """Evaluates what is named and prints a table."""
     parser = argparse.ArgumentParser(prog="facedistill evaluate", description=__doc__)
-    parser.add_argument("what", help="a run folder, a student.safetensors, or the name of a teacher in conf/teacher")
     parser.add_argument(
-        "overrides", nargs="*", help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum"
+        "what", help="a run folder, a student.safetensors, or the name of a teacher in conf/teacher"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)
     path = Path(parsed.what)
     if (path / "run.json").is_file():
         results = evaluate_run(RunFolder(path), parsed.overrides)
-        results = {role: results[role]["protocols"] for role in ("teacher", "student")} | {"absent": results["absent"]}
+        results = {role: results[role]["protocols"] for role in ("teacher", "student")} | {
+            "absent": results["absent"]
+        }
     elif path.is_file():
         results = _evaluate_one("student", load_student(path), parsed.overrides)
     elif path.suffix or "/" in parsed.what:
-        raise UserError(f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`")
+        raise UserError(
+            f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`"
+        )
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         results = _evaluate_one("teacher", load_teacher(config), parsed.overrides)
@@ -64,7 +72,9 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
         UserError: If the run has no student yet.
     """
     if not folder.student.exists():
-        raise UserError(f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json")
+        raise UserError(
+            f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json"
+        )
     config = OmegaConf.load(folder.path / "config.yaml")
     assert isinstance(config, DictConfig)
     if overrides:
@@ -72,14 +82,20 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
     device = _device()
     teacher, student = load_teacher(config).to(device), load_student(folder.student)
     generated = generated_protocol(
-        load_generator(config).to(device), teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
+        load_generator(config).to(device),
+        teacher,
+        cache_dir(),
+        GeneratedPairs(**config.evaluation.generated_pairs),
     )
     found, absent = find_protocols(config)
     results: dict[str, Any] = {"images_seen": folder.record().get("images_seen")}
     for role, network in (("student", student), ("teacher", teacher)):
         plain = teacher.network if role == "teacher" else student
         cost = {"params": count_params(plain), "macs": count_macs(plain)}
-        results[role] = {**cost, "protocols": _run(role, network, [generated, *found], config, folder.path / "scores")}
+        results[role] = {
+            **cost,
+            "protocols": _run(role, network, [generated, *found], config, folder.path / "scores"),
+        }
     results["absent"] = {item.name: item.reason for item in absent}
     write_text(folder.results, json.dumps(results, indent=2) + "\n")
     return read_json(folder.results)
@@ -97,11 +113,18 @@ def find_protocols(config: DictConfig) -> tuple[list[PairsProtocol], list[Absent
 def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> dict[str, Any]:
     config = compose("train", overrides)
     found, absent = find_protocols(config)
-    return {role: _run(role, network, found, config, None), "absent": {item.name: item.reason for item in absent}}
+    return {
+        role: _run(role, network, found, config, None),
+        "absent": {item.name: item.reason for item in absent},
+    }
 
 
 def _run(
-    role: str, network: nn.Module, protocols: Sequence[PairsProtocol], config: DictConfig, scores_dir: Path | None
+    role: str,
+    network: nn.Module,
+    protocols: Sequence[PairsProtocol],
+    config: DictConfig,
+    scores_dir: Path | None,
 ) -> dict[str, Any]:
     settings = config.evaluation
     return run_protocols(

@@ -15,6 +15,7 @@ from facedistill.config import result_relevant
 from facedistill.data.rendered import RenderedFaces
 from facedistill.evaluation.generated import to_bytes
 from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.generators import resample
 from facedistill.models.latents import draw_latents
@@ -24,7 +25,7 @@ from facedistill.run_folder import RunFolder
 _NUM_SHOWN = 16
 
 
-def export_student(config: DictConfig, folder: RunFolder, student: Backbone, faces: Tensor) -> float:
+def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float:
     """Writes student.safetensors and student.onnx and proves that both embed alike.
 
     Args:
@@ -46,6 +47,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: Backbone, fac
         "teacher": {"name": teacher.name, "licence": teacher.licence, "note": teacher.licence_note},
         "config": result_relevant(config),
     }
+    assert isinstance(student, Backbone)
     student.cpu()
     save_student(student, folder.student, metadata)
     export_onnx(student, folder.onnx, metadata)
@@ -53,24 +55,24 @@ def export_student(config: DictConfig, folder: RunFolder, student: Backbone, fac
 
 
 @torch.no_grad()
-def keep_faces(
-    source: RenderedFaces, student: nn.Module, teacher: nn.Module, path: Path, device: torch.device
-) -> None:
+def keep_faces(source: RenderedFaces, method: DistillationMethod, path: Path, device: torch.device) -> None:
     """Renders held-out faces and their resampled variations, with the trained student's coefficients.
 
     Writes arrays `base`, `variation` (K, 3, H, W) uint8, `base_cosine`, `variation_cosine` (K,) of student and
     teacher, and `teacher_cosine` (K,) between base and variation.
     """
     generator = source.generator
-    student = student.to(device).eval()
+    method = method.to(device).eval()
     shown = torch.arange(_NUM_SHOWN)
-    z, noise = (draw_latents(0, f"report/{name}", shown, generator.latent_dim).to(device) for name in ("z", "noise"))
+    z, noise = (
+        draw_latents(0, f"report/{name}", shown, generator.latent_dim).to(device) for name in ("z", "noise")
+    )
     w = generator.map(z)
     base = generator.render(w)
-    cosine, of_base = _agreement(student, teacher, base)
+    cosine, of_base = _agreement(method, base)
     varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=source.spread, rho=source.rho)
     variation = generator.render(varied)
-    variation_cosine, of_variation = _agreement(student, teacher, variation)
+    variation_cosine, of_variation = _agreement(method, variation)
     arrays: dict[str, Any] = {
         "base": to_bytes(base).numpy(),
         "variation": to_bytes(variation).numpy(),
@@ -86,6 +88,7 @@ def keep_faces(
     write_whole(path, write)
 
 
-def _agreement(student: nn.Module, teacher: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    expected = teacher(images)
-    return torch.cosine_similarity(student(images).float(), expected), expected
+def _agreement(method: DistillationMethod, images: Tensor) -> tuple[Tensor, Tensor]:
+    assert method.teacher is not None
+    expected = method.teacher(images)
+    return torch.cosine_similarity(method.student(images).float(), expected), expected

@@ -2,12 +2,79 @@
 
 from __future__ import annotations
 
+import csv
 import netrc
 import os
+from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from facedistill.run_folder import write_text
+
+
+class MetricsCsv(Logger):
+    """Writes `metrics.csv` into the run folder, one row per log call.
+
+    Unlike Lightning's own, it continues the file of an interrupted run: rows later than the checkpoint that the
+    run resumes from are dropped, so that the curve is that of one uninterrupted run.
+
+    Args:
+        save_dir: The run folder.
+        flush_every_rows: How often the file is written.
+    """
+
+    def __init__(self, save_dir: str, flush_every_rows: int = 20) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self.flush_every_rows = flush_every_rows
+        self._rows: list[dict[str, Any]] = []
+        self._continues = self.path.exists()
+
+    name = None
+    version = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> MetricsCsv:
+        """The logger itself: there is nothing behind it."""
+        return self
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration stands in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds a row."""
+        if self._continues:
+            self._continues = False
+            with self.path.open(newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < (step or 0)]
+        self._rows.append({"step": step, **metrics})
+        if len(self._rows) % self.flush_every_rows == 0:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes the file whole."""
+        columns = list(dict.fromkeys(["step", *(name for row in self._rows for name in row)]))
+        text = StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        if self._rows:
+            write_text(self.path, text.getvalue())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes what is left."""
+        self.save()
 
 
 def wandb_logger(project: str, group: str, save_dir: str, name: str | None = None) -> WandbLogger:

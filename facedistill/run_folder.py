@@ -77,7 +77,9 @@ def write_text(path: Path, text: str) -> None:
         os.replace(unfinished, path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path} ({error.strerror}); free some space or change runs_dir") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); free some space or change runs_dir"
+        ) from error
 
 
 def provenance() -> dict[str, Any]:
@@ -85,7 +87,10 @@ def provenance() -> dict[str, Any]:
     return {
         "command": " ".join(["facedistill", *sys.argv[1:]]),
         "git": _git_revision(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
         "machine": {
             "system": platform.system(),
             "cpu": platform.machine(),

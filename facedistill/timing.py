@@ -34,7 +34,7 @@ class TimeShare(Callback):
         if self.generator is not None:
             self.generator.render = self._timed(self.generator.render, "generator")
         if pl_module.teacher is not None:
-            pl_module.teacher.forward = self._timed(pl_module.teacher.forward, "teacher")
+            pl_module.teacher.forward = self._timed(pl_module.teacher.forward, "teacher")  # type: ignore[union-attr]
         self._began, self._images_before = time.perf_counter(), float(pl_module.images_seen)  # type: ignore[arg-type]
         self._start_step(0)
 
@@ -58,7 +58,7 @@ class TimeShare(Callback):
         if self.generator is not None:
             del self.generator.render
         if pl_module.teacher is not None:
-            del pl_module.teacher.forward
+            del pl_module.teacher.forward  # type: ignore[union-attr]
 
     def summary(self) -> dict[str, Any]:
         """`wall_s`, `images_per_s` and `time_share` (fractions that add to 1) for the run record."""

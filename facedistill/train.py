@@ -15,23 +15,37 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facedistill.assembly import Assembly, asset_names, assemble, device_of, run_folder
+from facedistill.assembly import Assembly, assemble, asset_names, device_of, run_folder
 from facedistill.assets import licence_record, read_card
 from facedistill.config import compose, validate
+from facedistill.data.rendered import RenderedFaces
 from facedistill.errors import UserError
-from facedistill.finish import export_student, keep_faces
 from facedistill.evaluate import evaluate_run
+from facedistill.finish import export_student, keep_faces
 from facedistill.paths import config_dir
 from facedistill.reporting import write_report
 from facedistill.run_folder import RunFolder, provenance, write_text
 
-_HYDRA_FLAGS = ("-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+_HYDRA_FLAGS = (
+    "-m",
+    "--multirun",
+    "--help",
+    "-h",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
 _console = Console(stderr=True)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one configuration, or hands a multirun, `--help` and `--cfg` to Hydra."""
-    if any(argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments):
+    if any(
+        argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
+    ):
         sys.argv = ["facedistill train", *arguments]
         _hydra_main()
         return 0
@@ -99,12 +113,11 @@ def _fit(config: DictConfig, folder: RunFolder) -> None:
 
 
 def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
-    source, device = parts.data.source, device_of(parts.trainer)
-    parts.method.to(device).eval()
-    parity = export_student(config, folder, parts.method.student, parts.data.validation_faces[:32])
-    keep_faces(source, parts.method.student, parts.method.teacher, folder.path / "faces.npz", device)
-    if source.pool is not None:
-        source.pool.close()
+    method, device = parts.method.eval(), device_of(parts.trainer)
+    parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
+    if isinstance(parts.data.source, RenderedFaces):
+        keep_faces(parts.data.source, method, folder.path / "faces.npz", device)
+        parts.data.source.close()
     folder.update_record(
         status="trained",
         images_seen=parts.method.images_seen,
@@ -126,8 +139,12 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # One worker-less loader is right for rendered faces: preparing latents costs 0.1 ms each.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # The length of the loader is that of the whole run, also after a resume; see FaceDataModule.
-    warnings.filterwarnings("ignore", message=".*IterableDataset.*")
+    # The loader starts at the DataModule's position, which is in the checkpoint; Lightning cannot know.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # The frozen teacher is meant to be in eval mode.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # Lightning's own use of a deprecated torch interface, and of a deprecated wandb argument.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
 
 __all__ = ["UserError", "main", "train"]

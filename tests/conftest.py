@@ -35,7 +35,12 @@ class TinyBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6)
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(48, 16),
+            nn.BatchNorm1d(16),
+            nn.ReLU(),
+            nn.Linear(16, 6),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import os
 import re
 import shutil
@@ -63,7 +63,8 @@ def _pip(card: AssetCard, folder: Path) -> list[str]:
 
 def _pip_client(card: AssetCard) -> list[str]:
     """This interpreter's pip, or one on the PATH: only a file is downloaded, so any pip will do."""
-    if importlib.util.find_spec("pip") is not None:
+    # Not find_spec("pip"): setuptools' hook takes that for pip running and then refuses torch.compile's imports.
+    if importlib.machinery.PathFinder.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     for name in ("pip3", "pip"):
         if client := shutil.which(name):

@@ -44,7 +44,9 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
     if found:
         group, choice = found.groups()
         return f"{group}={choice}: there is no such {group}; there are {', '.join(_choices(group))}"
-    found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    found = re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
     if found or isinstance(error, ConfigCompositionException):
         key = found.group(1) if found else text.splitlines()[0]
         return f"unknown override {key!r}" + _did_you_mean(key, root, overrides)
@@ -70,10 +72,14 @@ def _is_group_choice(text: str) -> bool:
 
 def _keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for key in config:
+    for key in map(str, config):
         name = f"{prefix}{key}"
         keys.append(name)
-        node = None if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key) else config[key]
+        node = (
+            None
+            if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key)
+            else config[key]
+        )
         if isinstance(node, DictConfig):
             keys += _keys(node, f"{name}.")
     return keys

@@ -13,19 +13,29 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 # Arguments that assembly hands over itself; a configuration neither needs nor may set them.
-HANDED_OVER = {"student", "teacher", "optimizer", "schedule", "generator", "seed", "weights", "params"}
+HANDED_OVER = {
+    "student",
+    "teacher",
+    "optimizer",
+    "schedule",
+    "generator",
+    "seed",
+    "weights",
+    "params",
+    "save_dir",
+}
 
 
 def targets(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Yields every node below `config` that has a `_target_`, with its dotted key."""
     if "_target_" in config:
         yield prefix, config
-    for key in config:
+    for key in map(str, config):
         if OmegaConf.is_missing(config, key):
             continue
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
-            yield from targets(node, f"{prefix}.{key}" if prefix else str(key))
+            yield from targets(node, f"{prefix}.{key}" if prefix else key)
 
 
 def problems(key: str, node: DictConfig) -> list[str]:
@@ -37,12 +47,14 @@ def problems(key: str, node: DictConfig) -> list[str]:
         return [f"{key}._target_: {path} cannot be imported"]
     known, open_ended = _parameters(target)
     found = []
-    for name in node:
-        if str(name).startswith("_"):
+    for name in map(str, node):
+        if name.startswith("_"):
             continue
         if name not in known:
             if not open_ended:
-                found.append(f"{key}.{name}: {target.__name__} has no such argument{_did_you_mean(str(name), known)}")
+                found.append(
+                    f"{key}.{name}: {target.__name__} has no such argument{_did_you_mean(name, known)}"
+                )
         elif not OmegaConf.is_missing(node, name):
             found += _type_problem(f"{key}.{name}", known[name], node[name])
     for name, (_, required) in known.items():
@@ -53,7 +65,9 @@ def problems(key: str, node: DictConfig) -> list[str]:
 
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]], bool]:
     """Arguments by name with (annotation, required); follows **kwargs up the base classes."""
-    levels = [c for c in inspect.getmro(target) if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    levels = (
+        [c for c in inspect.getmro(target) if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    )
     known: dict[str, tuple[Any, bool]] = {}
     for level in levels:
         function = vars(level)["__init__"] if inspect.isclass(level) else level
@@ -84,7 +98,11 @@ def _options(annotation: Any) -> list[Any] | None:
     """The plain types and literals an annotation admits; None where it cannot be checked."""
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         parts = [_options(part) for part in typing.get_args(annotation)]
-        return None if any(part is None for part in parts) else [option for part in parts for option in part or []]
+        return (
+            None
+            if any(part is None for part in parts)
+            else [option for part in parts for option in part or []]
+        )
     if typing.get_origin(annotation) is Literal:
         return [annotation]
     return [annotation] if annotation in (int, float, bool, str, type(None)) else None

@@ -42,18 +42,28 @@ def validate(config: DictConfig, *, multirun: bool = False) -> None:
                 "ranks on different configurations; use one device per run, or start the runs one by one"
             )
     if found:
-        raise ConfigError("\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)]))
+        raise ConfigError(
+            "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
+        )
 
 
 def _unresolved(config: DictConfig) -> list[str]:
-    missing = [f"{key}: needs a value" for key in sorted(OmegaConf.missing_keys(config))]
+    missing = _missing(OmegaConf.to_container(config, resolve=False))
     if missing:
-        return missing
+        return [f"{key}: needs a value" for key in missing]
     try:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         return [str(error).splitlines()[0]]
     return []
+
+
+def _missing(node: Any, prefix: str = "") -> list[str]:
+    if isinstance(node, dict):
+        return [
+            key for name, child in node.items() for key in _missing(child, f"{prefix}.{name}".lstrip("."))
+        ]
+    return [prefix] if node == "???" else []
 
 
 def _numbers(config: DictConfig) -> list[str]:
@@ -68,7 +78,9 @@ def _numbers(config: DictConfig) -> list[str]:
         elif value < 0 or (value == 0 and key in _POSITIVE):
             found.append(f"{key}={value}: must be {wanted}")
     if not found and config.images < config.data.batch_size:
-        found.append(f"images={config.images}: less than one batch of data.batch_size={config.data.batch_size}")
+        found.append(
+            f"images={config.images}: less than one batch of data.batch_size={config.data.batch_size}"
+        )
     return found
 
 

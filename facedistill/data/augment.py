@@ -63,6 +63,9 @@ class Augment:
         zoom, angle = (self.scale * draws[:, 1]).exp(), self.rotation_rad * draws[:, 2]
         shift = 2 * self.shift * draws[:, 3:5]  # grid coordinates span [-1, 1]
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
-        rows = [torch.stack([cos * mirror, -sin, shift[:, 0]], 1), torch.stack([sin * mirror, cos, shift[:, 1]], 1)]
+        rows = [
+            torch.stack([cos * mirror, -sin, shift[:, 0]], 1),
+            torch.stack([sin * mirror, cos, shift[:, 1]], 1),
+        ]
         grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -127,4 +127,3 @@ class _FromStep(Sampler[int]):
 
     def __len__(self) -> int:
         return self.module.num_steps
-

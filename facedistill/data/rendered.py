@@ -124,12 +124,19 @@ class RenderedFaces:
     def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
         if step.kind == "fresh":
             return self.generator.map(raw["z"])
-        assert self._agreement is not None, "a resampled batch needs the agreement of the fresh batch before it"
+        assert self._agreement is not None, (
+            "a resampled batch needs the agreement of the fresh batch before it"
+        )
         coefficient = (self._agreement.to(raw["z"].device) + 1) / 2
         w = self.generator.map(raw["z"])
         return resample(
             self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
         )
+
+    def close(self) -> None:
+        """Ends the stream: the pool's file goes."""
+        if self.pool is not None:
+            self.pool.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The part of the stream that is not a function of the step: the last agreement."""

@@ -53,7 +53,7 @@ def embed(
     embeddings = []
     try:
         backbone.to(device).eval()
-        with torch.inference_mode(), _progress(quiet) as progress:
+        with torch.inference_mode(), face_progress(quiet) as progress:
             task = progress.add_task(protocol.name, total=protocol.num_images)
             for faces in protocol.images(batch_size):
                 images = faces.to(device).float().sub_(127.5).div_(127.5)
@@ -74,7 +74,8 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.0f} images/s" if speed else "")
 
 
-def _progress(quiet: bool) -> Progress:
+def face_progress(quiet: bool) -> Progress:
+    """A progress bar on standard error that counts faces and shows their speed."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.evaluation.embedder import face_progress
 from facedistill.evaluation.fingerprint import network_fingerprint
 from facedistill.evaluation.images import SIZE_PX, ArrayImages
 from facedistill.evaluation.protocol import PairsProtocol
@@ -85,7 +86,12 @@ class GeneratedPairs:
 
 
 def generated_protocol(
-    generator: Generator, teacher: nn.Module, cache: Path, settings: GeneratedPairs | None = None
+    generator: Generator,
+    teacher: nn.Module,
+    cache: Path,
+    settings: GeneratedPairs | None = None,
+    *,
+    quiet: bool = False,
 ) -> PairsProtocol:
     """The protocol `generated`, from the cache where it has been made before.
 
@@ -94,16 +100,22 @@ def generated_protocol(
         teacher: A frozen teacher.
         cache: Folder of the file.
         settings: What to make; the defaults if None.
+        quiet: Draws no progress bar.
 
     Raises:
         ConfigError: If no variation of some identity reaches the teacher cosine.
         UserError: If the file cannot be written or read.
     """
-    return load_generated_pairs(make_generated_pairs(generator, teacher, cache, settings))
+    return load_generated_pairs(make_generated_pairs(generator, teacher, cache, settings, quiet=quiet))
 
 
 def make_generated_pairs(
-    generator: Generator, teacher: nn.Module, cache: Path, settings: GeneratedPairs | None = None
+    generator: Generator,
+    teacher: nn.Module,
+    cache: Path,
+    settings: GeneratedPairs | None = None,
+    *,
+    quiet: bool = False,
 ) -> Path:
     """Renders a base face and a variation of each identity, once per generator, teacher and settings.
 
@@ -115,6 +127,7 @@ def make_generated_pairs(
         teacher: A frozen teacher on the same device.
         cache: Folder of the file, whose name carries a hash of all that decides its content.
         settings: What to make; the defaults if None.
+        quiet: Draws no progress bar.
 
     Returns:
         The file's path, whether it was there or not.
@@ -134,10 +147,12 @@ def make_generated_pairs(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     path = cache / f"generated-pairs-{key[:16]}.safetensors"
     if not path.is_file():
-        drawn = [
-            _draw(generator, teacher, indices, settings)
-            for indices in torch.arange(settings.identities).split(_BATCH)
-        ]
+        drawn = []
+        with face_progress(quiet) as progress:
+            task = progress.add_task("making generated pairs, once", total=settings.identities)
+            for indices in torch.arange(settings.identities).split(_BATCH):
+                drawn.append(_draw(generator, teacher, indices, settings))
+                progress.advance(task, len(indices))
         arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
         write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
     return path

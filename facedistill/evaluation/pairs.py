@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 
 from facedistill.errors import DataError
-from facedistill.evaluation.images import Archive, EncodedImages, without_suffix
+from facedistill.evaluation.archives import Archive, without_suffix
+from facedistill.evaluation.images import EncodedImages
 from facedistill.evaluation.protocol import PairsProtocol
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from facedistill.errors import ConfigError, DataError
+from facedistill.evaluation.archives import FolderArchive, TarArchive
 from facedistill.evaluation.bin_file import load_bin
-from facedistill.evaluation.images import FolderArchive, TarArchive
 from facedistill.evaluation.pairs import PairList, pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.paths import config_dir
@@ -167,4 +167,5 @@ def _what_to_put_where(name: str, place: Place, search_dirs: Sequence[Path]) -> 
     if place.images:
         archives = " or ".join(entry if "." in entry else f"a folder {entry}" for entry in place.images)
         wanted = f"{archives} of aligned 112x112 faces with {' or '.join(place.pairs)}, or {wanted}"
-    return f"{name} is not here: put {wanted} into {search_dirs[0]}, or name their folder in FACEDISTILL_DATA"
+    where = search_dirs[0] if search_dirs else "data"
+    return f"{name} is not here: put {wanted} into {where}, or name their folder in FACEDISTILL_DATA"

@@ -81,7 +81,7 @@ class DistillationMethod(LightningModule):
         if not self.trainer.sanity_checking:
             self.log("images_seen", float(self.images_seen))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """One optimizer over whatever learns, its rate a function of the images seen."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -89,7 +89,10 @@ class DistillationMethod(LightningModule):
         def factor(step: int) -> float:
             return self.schedule(step * data.batch_size, data.num_steps * data.batch_size)
 
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the progress counter; the teacher's state is empty by its own promise."""

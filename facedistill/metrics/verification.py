@@ -170,7 +170,8 @@ def verification_summary(
 ) -> dict[str, Any]:
     """Everything a results file says about one protocol, as plain numbers; rates are fractions.
 
-    Intervals cover 95 %: of accuracy, a t-interval over folds; of AUC and EER, a bootstrap over pairs; of
+    Intervals cover 95 %: of accuracy, a t-interval over folds, or Clopper-Pearson over pairs where all folds
+    agree; of AUC and EER, a bootstrap over pairs, which has no width where the scores separate fully; of
     TAR, Clopper-Pearson at the threshold as found (its own uncertainty is not included).
 
     Args:
@@ -190,6 +191,8 @@ def verification_summary(
     genuine, impostor = score[same], score[~same]
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
     low, high = mean_interval(per_fold)
+    if low == high:
+        low, high = clopper_pearson(round(mean.item() * len(score)), len(score))
     summary: dict[str, Any] = {
         "pairs": len(score),
         "genuine": len(genuine),

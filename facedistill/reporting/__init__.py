@@ -1,4 +1,4 @@
-"""The report of a run: reads the run folder's files, writes figures/*.png and one self-contained report.html."""
+"""The report of a run: from the run folder's files to figures/*.png and one self-contained report.html."""
 
 from facedistill.reporting.page import write_report
 

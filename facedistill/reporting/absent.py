@@ -13,18 +13,22 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
     """Finds what is missing, section by section.
 
     Returns:
-        One sentence for each missing thing, under the section it would stand in: "curves", "numbers", "scores",
-        "faces", "time", "export", "use", "licences"; sections that miss nothing are not in it.
+        One sentence for each missing thing, under the section it would stand in: "curves", "numbers",
+        "scores", "faces", "time", "export", "use", "licences"; sections that miss nothing are not in it.
     """
     parts = {
         "curves": _curves(files),
         "numbers": _numbers(files),
         "scores": _scores(files),
-        "faces": [] if files.faces else [f"No faces are shown: {_no_file('faces.npz')}; training writes it at its end."],
+        "faces": []
+        if files.faces
+        else [f"No faces are shown: {_no_file('faces.npz')}; training writes it at its end."],
         "time": _time(files),
         "export": _export(files),
         "use": _use(files),
-        "licences": [] if files.record.get("licences") else ["No licences are listed: run.json names no assets."],
+        "licences": []
+        if files.record.get("licences")
+        else ["No licences are listed: run.json names no assets."],
     }
     return {section: sentences for section, sentences in parts.items() if sentences}
 
@@ -35,7 +39,10 @@ def _no_file(name: str) -> str:
 
 def _curves(files: RunFiles) -> list[str]:
     if not (files.folder / "metrics.csv").is_file():
-        return [f"Learning curves are not shown: {_no_file('metrics.csv')}; train with logger=csv or logger=default."]
+        return [
+            f"Learning curves are not shown: {_no_file('metrics.csv')}; train with logger=csv or "
+            "logger=default."
+        ]
     if not files.curves:
         return ["Learning curves are not shown: metrics.csv holds no row with images_seen."]
     return [f"metrics.csv holds no value of {name}." for name in CURVES if name not in files.curves]
@@ -44,10 +51,14 @@ def _curves(files: RunFiles) -> list[str]:
 def _numbers(files: RunFiles) -> list[str]:
     if not (files.folder / "results.json").is_file():
         return [
-            f"No accuracy was measured: {_no_file('results.json')}; `facedistill evaluate` on this run writes it."
+            f"No accuracy was measured: {_no_file('results.json')}; `facedistill evaluate` on this run "
+            "writes it."
         ]
     absent = files.results.get("absent") or {}
-    sentences = [f"{title_of(name)} was not evaluated: {_clause(reason)}" for name, reason in absent.items()]
+    sentences = [
+        f"{title_of(name)} was not evaluated: {_clause(str(reason).removeprefix(f'{name} is not here: '))}"
+        for name, reason in absent.items()
+    ]
     measured = measured_protocols(files.results)
     if not measured:
         sentences.append("No accuracy was measured: results.json holds no protocol.")
@@ -55,9 +66,13 @@ def _numbers(files: RunFiles) -> list[str]:
         protocols = (files.results.get(network) or {}).get("protocols") or {}
         lacking = [title_of(name) for name in measured if name not in protocols]
         if lacking:
-            sentences.append(f"The {network} was not measured on {', '.join(lacking)}: results.json has no such entry.")
+            sentences.append(
+                f"The {network} was not measured on {', '.join(lacking)}: results.json has no such entry."
+            )
     if "lfw" not in measured and "lfw" not in absent:
-        sentences.append("LFW was not evaluated: results.json does not name it; set evaluation.protocols=[lfw].")
+        sentences.append(
+            "LFW was not evaluated: results.json does not name it; set evaluation.protocols=[lfw]."
+        )
     return sentences
 
 
@@ -85,16 +100,21 @@ def _time(files: RunFiles) -> list[str]:
 def _export(files: RunFiles) -> list[str]:
     if files.record.get("export"):
         return []
-    return ["The ONNX export was not compared with the student: run.json has no export; training writes it at its end."]
+    return [
+        "The ONNX export was not compared with the student: run.json has no export; training writes it at "
+        "its end."
+    ]
 
 
 def _use(files: RunFiles) -> list[str]:
     names = ("student.safetensors", "student.onnx")
     return [
-        f"{_no_file(name)}: training writes it at its end." for name in names if not (files.folder / name).is_file()
+        f"{_no_file(name)}: training writes it at its end."
+        for name in names
+        if not (files.folder / name).is_file()
     ]
 
 
-def _clause(reason: object) -> str:
-    text = str(reason).strip()
+def _clause(reason: str) -> str:
+    text = reason.strip()
     return text if text.endswith((".", "!", "?", "…")) else text + "."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,13 +21,17 @@ def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
     drawings = []
     for name, title, keys, draw in (
         ("learning-loss", "Loss", _loss_keys(curves), _draw_loss),
-        ("learning-cosine", "Teacher–student cosine", ["train/cosine", "val/cosine"], _draw_cosine),
+        ("learning-cosine", "Cosine of student and teacher", ["train/cosine", "val/cosine"], _draw_cosine),
         ("learning-rate", "Learning rate", ["lr"], _draw_rate),
     ):
         there = {key: curves[key] for key in keys if key in curves}
         if there:
-            alt = f"{title} over images seen: " + "; ".join(_story(key, series) for key, series in there.items()) + "."
-            drawings.append(Drawing(name, title, alt, lambda axes, theme, d=draw, s=there: d(axes, theme, s)))
+            alt = (
+                f"{title} over images seen: "
+                + "; ".join(_story(key, series) for key, series in there.items())
+                + "."
+            )
+            drawings.append(Drawing(name, title, alt, partial(draw, series=there)))
     return drawings
 
 
@@ -41,7 +46,9 @@ def smoothed(value: np.ndarray) -> np.ndarray:
 
 def _loss_keys(curves: Mapping[str, Series]) -> list[str]:
     loss, mse = curves.get("train/loss"), curves.get("train/mse")
-    same = loss and mse and len(loss.value) == len(mse.value) and np.allclose(loss.value, mse.value, rtol=1e-4)
+    same = (
+        loss and mse and len(loss.value) == len(mse.value) and np.allclose(loss.value, mse.value, rtol=1e-4)
+    )
     return ["train/loss", "val/mse"] if same else ["train/loss", "train/mse", "val/mse"]
 
 
@@ -94,6 +101,8 @@ def _finish(axes: Axes, quantity: str, lines: int) -> None:
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seen, _: short(seen).replace(" ", "") if seen else "0"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda seen, _: short(seen).replace(" ", "") if seen else "0")
+    )
     if lines > 1 or quantity == "loss":
         axes.legend(loc="best")

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,28 +61,19 @@ def faces_drawing(faces: Faces) -> Drawing:
     """The same cards as one picture, for figures/faces.png."""
     chosen = shown(faces)
     rows = -(-len(chosen) // _COLUMNS)
+    least, most = (cosine(float(faces.base_cosine[k])) for k in (chosen[0], chosen[-1]))
     alt = (
-        f"{len(chosen)} rendered faces, each beside its resampled variation, with teacher–student cosines from "
-        f"{cosine(float(faces.base_cosine[chosen].min()))} to {cosine(float(faces.base_cosine[chosen].max()))}."
+        f"{len(chosen)} rendered faces, each beside its resampled variation; cosines of student and teacher "
+        f"from {least} to {most}."
     )
     size_in = (_COLUMNS * 2.3, rows * 1.5 + 0.1)
-    return Drawing("faces", "Faces", alt, lambda axes, theme: _draw(axes, theme, faces, chosen), size_in)
+    return Drawing("faces", "Faces", alt, partial(_draw, faces=faces, chosen=chosen), size_in)
 
 
-def resampling_sentence(config: Mapping[str, Any]) -> str:
-    """What the variation of a face is, by the run's own settings; SynthDistill's rule, methods.md section 1.2."""
+def resampling_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What made the variations: `resampling`, `spread`, `rho` of the configuration, None if not there."""
     source = (config.get("data") or {}).get("source") or {}
-    rho, spread = source.get("rho"), source.get("spread")
-    rule = (
-        "The variation lies at w′ = w + c·ρ·n in the generator's latent space, where c = (cos + 1) / 2 grows with "
-        "the agreement of student and teacher on the base face: where they agree the step is long and a new face "
-        "comes; where they disagree it is short, and the student gets a variation of the face it finds hard."
-    )
-    settings = ", ".join(f"{name} {value}" for name, value in (("ρ =", rho), ("spread:", spread)) if value is not None)
-    rule += f" In this run {settings}." if settings else ""
-    if source.get("resampling") == "static":
-        rule += " This run trained with static resampling: it drew new faces in place of these variations."
-    return rule
+    return {name: source.get(name) for name in ("resampling", "spread", "rho")}
 
 
 def _jpeg_uri(image: np.ndarray) -> str:
@@ -101,8 +93,10 @@ def _draw(axes: Axes, theme: Theme, faces: Faces, chosen: np.ndarray) -> None:
             axes.imshow(images[k].transpose(1, 2, 0), extent=(x, x + width, top + height, top))
             axes.text(x + width / 2, top + 1.04 * height, cosine(float(cosines[k])), ha="center", va="top",
                       color=theme.ink, fontsize=9, fontweight="bold")  # fmt: skip
-        note = f"c {cosine(float(faces.base_cosine[k] + 1) / 2)}   teacher {cosine(float(faces.teacher_cosine[k]))}"
-        axes.text(left + 1.015 * width, top + 1.19 * height, note, ha="center", va="top", color=theme.faint, fontsize=8)
+        coefficient, alike = float(faces.base_cosine[k] + 1) / 2, float(faces.teacher_cosine[k])
+        note = f"c {cosine(coefficient)}   teacher {cosine(alike)}"
+        axes.text(left + 1.015 * width, top + 1.19 * height, note, ha="center", va="top",
+                  color=theme.faint, fontsize=8)  # fmt: skip
     axes.set_xlim(-2, (min(len(chosen), _COLUMNS) - 1) * cell_w + 2.05 * width)
     axes.set_ylim(-(-len(chosen) // _COLUMNS) * cell_h, -2)
     axes.set_aspect("equal")

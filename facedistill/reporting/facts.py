@@ -62,12 +62,18 @@ def headline(files: RunFiles) -> list[Fact]:
     return [
         _accuracy("LFW accuracy", "lfw", student, teacher),
         _accuracy("Generated pairs", "generated", student, teacher),
-        Fact("Parameters", short(student.get("params")), times_fewer(student.get("params"), teacher.get("params"))),
-        Fact("Multiply-accumulates", short(student.get("macs")), times_fewer(student.get("macs"), teacher.get("macs"))),
+        Fact(
+            "Parameters",
+            short(student.get("params")),
+            times_fewer(student.get("params"), teacher.get("params")),
+        ),
+        Fact(
+            "MACs per face", short(student.get("macs")), times_fewer(student.get("macs"), teacher.get("macs"))
+        ),
         Fact(
             "Images seen",
-            short(record.get("images_seen")),
-            f"of {short(budget)} asked for" if is_number(budget) else "",
+            whole(record.get("images_seen")),
+            f"of {whole(budget)} asked for" if is_number(budget) else "",
         ),
         Fact("Wall time", duration(record.get("wall_s")), "training, with validation"),
         Fact("Images per second", rate(record.get("images_per_s")), "over the whole training"),
@@ -108,7 +114,9 @@ def provenance(files: RunFiles) -> list[Fact]:
 def shell_path(folder: Path, name: str) -> str:
     """The path of a file of the run, below the working folder where possible, quoted for a shell."""
     folder = folder.resolve()
-    below = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path("runs") / folder.name
+    below = (
+        folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path("runs") / folder.name
+    )
     return shlex.quote((below / name).as_posix())
 
 
@@ -116,7 +124,7 @@ def _accuracy(label: str, protocol: str, student: Mapping[str, Any], teacher: Ma
     own, others = ((network.get("protocols") or {}).get(protocol) or {} for network in (student, teacher))
     interval = percent_interval(own.get("accuracy_ci"))
     theirs = f"teacher {percent(others['accuracy'])}" if is_number(others.get("accuracy")) else ""
-    remark = " · ".join(part for part in (f"95 % {interval}" if interval else "", theirs) if part)
+    remark = " · ".join(part for part in (f"95 % interval {interval}" if interval else "", theirs) if part)
     return Fact(label, percent(own.get("accuracy")), remark)
 
 

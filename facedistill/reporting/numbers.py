@@ -30,10 +30,16 @@ def percent(fraction: Any) -> str:
 
 
 def percent_interval(interval: Any) -> str:
-    """[0.9, 0.93] as "[90.00, 93.00]", in percent like the value before it; empty where there is none."""
+    """[0.9, 0.93] as "[90.00, 93.00]", in percent like the value before it; empty where there is none.
+
+    A lower end below 1 is never shown as 100.00, an upper end above 0 never as 0.00.
+    """
     if not isinstance(interval, list | tuple) or len(interval) != 2 or not all(map(is_number, interval)):
         return ""
-    return "[{:.2f}, {:.2f}]".format(*(bound * 100 for bound in interval))
+    low, high = interval
+    low = min(low, 0.9999) if low < 1 else low
+    high = max(high, 0.0001) if high > 0 else high
+    return f"[{low * 100:.2f}, {high * 100:.2f}]"
 
 
 def cosine(value: Any) -> str:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from facedistill.errors import UserError
 from facedistill.reporting.absent import absent_parts
 from facedistill.reporting.curves import learning_drawings
-from facedistill.reporting.faces import face_cards, faces_drawing, resampling_sentence, shown
+from facedistill.reporting.faces import face_cards, faces_drawing, resampling_settings, shown
 from facedistill.reporting.facts import (
     export_facts,
     headline,
@@ -52,8 +52,8 @@ def write_report(run_dir: Path) -> Path:
     """Writes figures/*.png and report.html from the files of a run folder alone.
 
     Args:
-        run_dir: The run folder; config.yaml and run.json must be there. Whatever else is missing is named in the
-            report.
+        run_dir: The run folder; config.yaml and run.json must be there. Whatever else is missing is named in
+            the report.
 
     Returns:
         The path of report.html.
@@ -106,7 +106,7 @@ def _page(files: RunFiles, figures: _Figures) -> str:
         faces=face_cards(files.faces) if files.faces is not None else [],
         faces_in_all=len(files.faces.base) if files.faces is not None else 0,
         faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
-        resampling=resampling_sentence(files.config),
+        resampling=resampling_settings(files.config),
         protocols=_protocol_figures(files, figures),
         time_shares=time_shares(files.record),
         export=export_facts(files.record),

@@ -41,7 +41,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Faces:
-    """Rendered faces and their resampled variations, both (K, 3, H, W) uint8, with three cosines (K,) each."""
+    """Rendered faces and their variations, both (K, 3, H, W) uint8 RGB, with three cosines (K,)."""
 
     base: np.ndarray
     variation: np.ndarray
@@ -92,7 +92,9 @@ def read_run(folder: Path) -> RunFiles:
     """
     for name in ("config.yaml", "run.json"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} is not a run: it has no {name}; give a folder such as runs/<name>-<id>")
+            raise UserError(
+                f"{folder} is not a run: it has no {name}; give a folder such as runs/<name>-<id>"
+            )
     config_text = (folder / "config.yaml").read_text(encoding="utf-8")
     results = _json(folder / "results.json")
     pairs = [(protocol, network) for protocol in measured_protocols(results) for network in NETWORKS]
@@ -112,8 +114,8 @@ def read_run(folder: Path) -> RunFiles:
 def read_curves(path: Path) -> dict[str, Series]:
     """Reads the columns of metrics.csv over images seen.
 
-    A row without its own images_seen gets it from its step, between the rows that have both. What a resumed run
-    logged a second time replaces the first.
+    A row without its own images_seen gets it from its step, between the rows that have both. What a resumed
+    run logged a second time replaces the first.
 
     Raises:
         DataError: If a cell is neither empty nor a number.
@@ -154,9 +156,13 @@ def read_scores(folder: Path, protocol: str, network: str) -> Scores | None:
     if len(score) != len(same):
         raise DataError(f"{path}: {len(score)} scores but {len(same)} labels; evaluate the run again")
     if not np.isfinite(score).all():
-        raise DataError(f"{path}: {int((~np.isfinite(score)).sum())} scores are not finite; evaluate the run again")
+        raise DataError(
+            f"{path}: {int((~np.isfinite(score)).sum())} scores are not finite; evaluate the run again"
+        )
     if same.all() or not same.any():
-        raise DataError(f"{path}: needs genuine and impostor pairs, has only one kind; evaluate the run again")
+        raise DataError(
+            f"{path}: needs genuine and impostor pairs, has only one kind; evaluate the run again"
+        )
     return Scores(score, same)
 
 
@@ -174,7 +180,9 @@ def read_faces(path: Path) -> Faces | None:
     if not shapes_fit or any(arrays[name].shape != base.shape[:1] for name in _FACE_COSINES):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{path}: shapes do not fit each other ({shapes}); train or evaluate the run again")
-    return Faces(base.astype(np.uint8), arrays["variation"].astype(np.uint8), *(arrays[n] for n in _FACE_COSINES))
+    return Faces(
+        base.astype(np.uint8), arrays["variation"].astype(np.uint8), *(arrays[n] for n in _FACE_COSINES)
+    )
 
 
 def _series(seen: np.ndarray, value: np.ndarray) -> Series:
@@ -206,7 +214,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); restore it or run the command that writes it again") from None
+        raise DataError(
+            f"{path} is not JSON ({error}); restore it or run the command that writes it again"
+        ) from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__} instead of an object; write it again")
     return content
@@ -228,5 +238,7 @@ def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             if not lacking:
                 return {name: file[name] for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the command that writes it") from None
+        raise DataError(
+            f"{path} cannot be read ({error}); delete it and run the command that writes it"
+        ) from None
     raise DataError(f"{path} has no array {', '.join(lacking)}; delete it and run the command that writes it")

@@ -101,7 +101,10 @@ def _protocols(results: Mapping[str, Any], network: str) -> Mapping[str, Any]:
 def _block(results: Mapping[str, Any], protocol: str) -> Block:
     student, teacher = (_protocols(results, network).get(protocol) or {} for network in NETWORKS)
     rows = [
-        Row(label, *(Cell(percent(m.get(key)), percent_interval(m.get(f"{key}_ci"))) for m in (student, teacher)))
+        Row(
+            label,
+            *(Cell(percent(m.get(key)), percent_interval(m.get(f"{key}_ci"))) for m in (student, teacher)),
+        )
         for key, label in (("accuracy", "accuracy"), ("auc", "AUC"), ("eer", "EER"))
     ]
     fars = dict.fromkeys([*(student.get("tar") or {}), *(teacher.get("tar") or {})])

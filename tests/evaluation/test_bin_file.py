@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawn_faces import draw, write_bin
+from miniature_benchmark import draw, write_bin
 
 from facedistill.errors import DataError
 from facedistill.evaluation.bin_file import load_bin

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_faces import draw, lfw_list, write_lfw, write_tar
+from miniature_benchmark import draw, lfw_list, write_lfw, write_tar
 from PIL import Image
 
 from facedistill.errors import DataError
-from facedistill.evaluation.images import EncodedImages, FolderArchive, TarArchive, decode_face
+from facedistill.evaluation.archives import FolderArchive, TarArchive
+from facedistill.evaluation.images import EncodedImages, decode_face
 from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
 
 

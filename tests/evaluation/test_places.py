@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn_faces import NAMES, draw, lfw_list, write_bin, write_lfw, write_tar
+from miniature_benchmark import NAMES, draw, lfw_list, write_bin, write_lfw, write_tar
 
 from facedistill.errors import ConfigError, DataError
 from facedistill.evaluation.places import (

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_faces import Averages, lfw_list, write_lfw
+from miniature_benchmark import Averages, lfw_list, write_lfw
 from torch import Tensor, nn
 
 from facedistill.errors import DataError
+from facedistill.evaluation.archives import FolderArchive
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.fingerprint import network_fingerprint
-from facedistill.evaluation.images import ArrayImages, FolderArchive
+from facedistill.evaluation.images import ArrayImages
 from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.metrics.verification import verification_summary

@@ -199,7 +199,8 @@ def test_refuses_files_that_are_no_student(path: Path, tmp_path: Path) -> None:
     with pytest.raises(AssetError) as caught:
         Embedder(tmp_path / "student.pt")
     assert str(caught.value) == (
-        f"{tmp_path / 'student.pt'} is no student; give a .safetensors or .onnx file that facedistill exported"
+        f"{tmp_path / 'student.pt'} is no student; "
+        "give a .safetensors or .onnx file that facedistill exported"
     )
     foreign = onnx.load(path)
     del foreign.metadata_props[:]

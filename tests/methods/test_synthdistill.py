@@ -28,7 +28,9 @@ def _parts(student, teacher, generator, *, steps, pool=None, **source):
     data = FaceDataModule(stream, faces, batch_size=BATCH, images=BATCH * steps)
     optimizer = functools.partial(torch.optim.Adam, lr=LR)
     schedule = StepDecay(every_images=3 * BATCH, gamma=0.5)
-    method = SynthDistill(student=copy.deepcopy(student), teacher=teacher, optimizer=optimizer, schedule=schedule)
+    method = SynthDistill(
+        student=copy.deepcopy(student), teacher=teacher, optimizer=optimizer, schedule=schedule
+    )
     return method, data
 
 
@@ -69,7 +71,9 @@ def test_two_optimizer_steps_per_drawn_batch_as_in_the_paper(tiny_student, tiny_
 
 
 @pytest.mark.parametrize("stop_after", [4, 5])
-@pytest.mark.parametrize("source", [{}, {"resampling": "static"}, {"replay": 2, "pool_images": 20, "augment": Augment()}])
+@pytest.mark.parametrize(
+    "source", [{}, {"resampling": "static"}, {"replay": 2, "pool_images": 20, "augment": Augment()}]
+)
 def test_resume_is_exact(tiny_student, tiny_teacher, tiny_generator, tmp_path, stop_after, source):
     def parts(name):
         return _parts(tiny_student, tiny_teacher, tiny_generator, steps=9, pool=tmp_path / name, **source)

@@ -230,6 +230,15 @@ def test_summary_states_what_it_cannot_measure() -> None:
     assert low < summary["tar"]["1e-3"]["tar"] < high
 
 
+def test_perfect_accuracy_still_has_an_interval() -> None:
+    same = torch.arange(200) % 2 == 0
+    summary = verification_summary(same.float(), same, torch.arange(200) // 20, resamples=5)
+    assert summary["accuracy"] == 1
+    low, high = summary["accuracy_ci"]
+    assert low == pytest.approx(0.025 ** (1 / 200), abs=1e-9)  # the rate at which 200 of 200 has odds 2.5 %
+    assert high == 1
+
+
 def test_bad_scores_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^score: 1 of 3 scores are not finite$"):
         tenfold_accuracy(torch.tensor([0.1, torch.nan, 0.2]), torch.ones(3), torch.arange(3))

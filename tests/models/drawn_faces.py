@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def draw_faces(num_faces: int) -> Tensor:
-    """(num_faces, 3, 112, 112) in [-1, 1]: skin, eyes, brows, nose and mouth, each face of other proportions."""
+    """(num_faces, 3, 112, 112) in [-1, 1]: a face of its own proportions each."""
     return torch.stack([_draw(index) for index in range(num_faces)])
 
 

@@ -58,10 +58,11 @@ def published() -> onnxruntime.InferenceSession:
 
 @pytest.fixture(scope="module")
 def photographs() -> Tensor:
-    folder = Path(os.environ.get("FACEDISTILL_SHARED", "../shared"))
+    beside = Path(__file__).resolve().parents[3] / "shared"
+    folder = Path(os.environ.get("FACEDISTILL_SHARED", beside))
     path = folder / "data" / "lfw112.tar"
     if not path.is_file():
-        pytest.skip("no real faces: FACEDISTILL_SHARED names no folder with data/lfw112.tar")
+        pytest.skip("no real faces: FACEDISTILL_SHARED names no folder that holds data/lfw112.tar")
     faces = []
     with tarfile.open(path) as tar:
         for member in tar:

@@ -33,7 +33,7 @@ def card(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-# Millions of params and MMACs at 112 px and 512-D, as SynthDistill (TinyFaR) and the two code bases print them.
+# Millions of params, and MMACs at 112 px, of the released networks at 512-D.
 PUBLISHED = {
     "tinyfar_a": (5.563, 126.8),
     "tinyfar_b": (3.105, 75.5),
@@ -72,8 +72,8 @@ def test_its_arguments_build_it_again(card: Path) -> None:
 
 
 def test_every_parameter_gets_a_gradient(card: Path) -> None:
-    # Batch norms first learn this batch's statistics, then hold still: while they follow the batch, a bias that
-    # only shifts what the next batch norm centers gets no gradient at all.
+    # Batch norms first learn this batch's statistics, then hold still: while they follow the batch, a bias
+    # that only shifts what the next batch norm centers gets no gradient at all.
     backbone = build(card, embedding_dim=32).train()
     faces = draw_faces(4)
     for module in backbone.modules():

@@ -186,3 +186,39 @@ def test_compiled_is_the_same_teacher(teacher: FrozenTeacher, weights: Path) -> 
         torch.testing.assert_close(
             compiled(draw_faces(num_faces)), teacher(draw_faces(num_faces)), rtol=1e-4, atol=1e-5
         )
+
+
+def test_unknown_compile(weights: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FrozenTeacher(Small(), weights, InputSpec(), compile="yes")  # type: ignore[arg-type]
+    assert str(caught.value) == "teacher.compile: expected true, false or auto, got 'yes'"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(images: Tensor) -> Tensor:
+        raise RuntimeError("no C++ compiler\nsecond line")
+
+    monkeypatch.setattr(torch, "compile", lambda network: fail)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_compiling_may_fail_where_it_was_optional(
+    teacher: FrozenTeacher, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eager = FrozenTeacher(Small(), weights, InputSpec(), compile="auto")
+    for _ in range(2):
+        assert torch.equal(eager(draw_faces(2)), teacher(draw_faces(2)))
+    assert capsys.readouterr().out == (
+        "teacher: runs uncompiled, at two thirds of its speed, because compiling failed (no C++ compiler)\n"
+    )
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_compiling_must_not_fail_where_it_was_demanded(weights: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FrozenTeacher(Small(), weights, InputSpec(), compile=True)(draw_faces(1))
+    assert str(caught.value) == (
+        "teacher.compile: true, but the teacher cannot be compiled here (no C++ compiler); "
+        "install a C++ compiler or set it to false"
+    )

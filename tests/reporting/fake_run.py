@@ -1,4 +1,4 @@
-"""Makes a run folder of invented results: drawn faces, random but plausible scores. `python fake_run.py FOLDER`."""
+"""Makes a run folder of invented results, with drawn faces and random scores: `python fake_run.py FOLDER`."""
 
 from __future__ import annotations
 
@@ -140,7 +140,9 @@ def _drawn_face(draw: np.ndarray) -> np.ndarray:
     """A drawn face (3, 112, 112) uint8 from eight numbers in [0, 1]."""
     ground, skin, hair, eyes, mouth, width, brow, nose = draw
     size = 448
-    image = Image.new("RGB", (size, size), (int(90 + 130 * ground), int(150 + 60 * hair), int(190 + 50 * skin)))
+    image = Image.new(
+        "RGB", (size, size), (int(90 + 130 * ground), int(150 + 60 * hair), int(190 + 50 * skin))
+    )
     pen = ImageDraw.Draw(image)
     tone = (int(120 + 130 * skin), int(80 + 120 * skin), int(60 + 105 * skin))
     half = int(125 + 45 * width)

@@ -1,8 +1,9 @@
 """Early exit: the last levels of a synthesis network remapped, without training, to run on a coarser grid.
 
-112x112 crops cannot show what levels above 128 or 256 px add, so those levels run on the exit's grid: the wavelet
-is replaced by its low-pass band (LL / 2, the mean of each 2x2 block), every 3x3 kernel K by the kernel T K Tᵀ that
-acts alike on a field which is constant within each coarse pixel, and the noise constants by their block means.
+112x112 crops show little of what levels above 128 or 256 px add, so those levels run on the exit's grid: the
+wavelet is replaced by its low-pass band (LL / 2, the mean of each 2x2 block), every 3x3 kernel K by the one,
+T K Tᵀ, that acts alike on a field which is constant within each coarse pixel, and the noise constants by
+their block means.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ def describe(state: Mapping[str, Tensor], exit_size: int | None) -> list[LevelSp
     sizes = [state[f"levels.{level}.second.noise"].shape[-1] for level in range(count)]
     if exit_size is not None and exit_size not in sizes[1:]:
         offered = ", ".join(str(size) for size in sizes[1:])
-        raise ConfigError(f"generator.network.exit: this generator has no exit {exit_size}; try full, {offered}")
+        raise ConfigError(
+            f"generator.network.exit: this generator has no exit {exit_size}; try full, {offered}"
+        )
     limit = exit_size or sizes[-1]
     specs = []
     for level, size in enumerate(sizes):
         outer = state[f"levels.{level}.second.weight"].shape[0]
         feeds_shrunk = level + 1 < count and size >= limit
         inner = state[f"levels.{level}.first.weight"].shape[1]
-        specs.append(LevelSpec(inner, outer, outer // 4 if feeds_shrunk else outer, min(size, limit), size > limit))
+        specs.append(
+            LevelSpec(inner, outer, outer // 4 if feeds_shrunk else outer, min(size, limit), size > limit)
+        )
     return specs
 
 
@@ -51,7 +56,7 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], whole_image: boo
     Args:
         state: The full network's tensors.
         specs: From `describe`.
-        whole_image: True keeps the image head's wavelet bands (the full exit), False only their low-pass part.
+        whole_image: True keeps the image head's wavelet bands (the full exit), False their low-pass part.
 
     Returns:
         Tensors for `SynthesisNetwork.load_state_dict`.
@@ -60,7 +65,9 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], whole_image: boo
     for level, spec in enumerate(specs):
         name = f"levels.{level}"
         for tensor in ("weight", "noise", "bias"):
-            shrunk[f"{name}.second.{tensor}"] = _low_pass(shrunk[f"{name}.second.{tensor}"], tensor, spec.kept)
+            shrunk[f"{name}.second.{tensor}"] = _low_pass(
+                shrunk[f"{name}.second.{tensor}"], tensor, spec.kept
+            )
         if not spec.shrunk:
             continue
         for tensor in ("up.weight", "up.bias"):

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from facedistill.errors import ConfigError
 
 Render = Callable[..., Tensor]
 
 
-def compiled(render: Render, module: nn.Module, compile: bool | Literal["auto"]) -> Render:
+def compiled(render: Render, compile: bool | Literal["auto"]) -> Render:
     """Wraps a function of fixed shapes so that its first call compiles it.
 
     Args:
         render: The function.
-        module: Whose device is asked for at the first call.
         compile: False returns `render`; True demands; "auto" tries.
 
     Returns:
@@ -27,7 +26,8 @@ def compiled(render: Render, module: nn.Module, compile: bool | Literal["auto"])
     """
     if compile is False:
         return render
-    fast: Render = torch.compile(render, dynamic=False)
+    # fullgraph: too many recompilations raise instead of falling back to the slow path without a word.
+    fast: Render = torch.compile(render, dynamic=False, fullgraph=True)
     chosen: list[Render] = []
 
     def call(*arguments: Any) -> Tensor:

@@ -20,8 +20,8 @@ _STATISTICS_SEED, _STATISTICS_COUNT = 20211, 50_000
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Converts the published network and measures the distribution of its styles.
 
-    Modulation linears carry a trailing scalar that is folded into them; demodulation was already folded into the
-    convolutions by the exporter.
+    Modulation linears carry a trailing scalar that is folded into them; demodulation was already folded into
+    the convolutions by the exporter.
 
     Args:
         members: `MappingNetwork.{xml,bin}` and `SynthesisNetwork.{xml,bin}` by file name.
@@ -33,9 +33,13 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     Raises:
         AssetError: If a member is missing or a graph is not the published one.
     """
-    missing = {f"{net}Network.{end}" for net in ("Mapping", "Synthesis") for end in ("xml", "bin")} - set(members)
+    missing = {f"{net}Network.{end}" for net in ("Mapping", "Synthesis") for end in ("xml", "bin")} - set(
+        members
+    )
     if missing:
-        raise AssetError(f"MobileStyleGAN cannot be converted: {', '.join(sorted(missing))} missing from the archive")
+        raise AssetError(
+            f"MobileStyleGAN cannot be converted: {', '.join(sorted(missing))} missing from the archive"
+        )
     mapping = _read_mapping(read_ir(members["MappingNetwork.xml"], members["MappingNetwork.bin"]))
     synthesis = _read_synthesis(read_ir(members["SynthesisNetwork.xml"], members["SynthesisNetwork.bin"]))
     state = {f"mapping.{key}": torch.tensor(value) for key, value in mapping.items()}
@@ -56,13 +60,15 @@ def measure_latents(mapping: Mapping[str, Tensor], count: int = _STATISTICS_COUN
     width = mapping["layers.0.weight"].shape[0]
     network = MappingNetwork(width, len(mapping) // 2)
     network.load_state_dict(dict(mapping))
-    z = np.random.Generator(np.random.Philox(_STATISTICS_SEED)).standard_normal((count, width), dtype=np.float32)
+    z = np.random.Generator(np.random.Philox(_STATISTICS_SEED)).standard_normal(
+        (count, width), dtype=np.float32
+    )
     with torch.no_grad():
         w = torch.cat([network(chunk) for chunk in torch.from_numpy(z).split(5000)]).double()
     mean = w.mean(0)
     covariance = (w - mean).T @ (w - mean) / (count - 1)
     covariance += 1e-9 * covariance.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-    return {"mean_w": mean.float(), "cholesky_w": torch.linalg.cholesky(covariance).float()}
+    return {"mean_w": mean.float(), "cholesky_w": torch.linalg.cholesky(covariance).float().contiguous()}
 
 
 def _read_mapping(graph: Graph) -> dict[str, np.ndarray]:
@@ -81,7 +87,7 @@ def _read_mapping(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def _read_synthesis(graph: Graph) -> dict[str, np.ndarray]:
-    """Walks the convolutions in the order of computation: one dense, then four per level, then the image head."""
+    """Walks the convolutions in the order of computation: one dense, four per level, the image head."""
     convolutions = graph.of_kind("Convolution", "GroupConvolution")
     _expect(len(convolutions) == 4 * _LEVELS + 2, graph, f"{len(convolutions)} convolutions")
     dense, head = convolutions[0], convolutions[-1]
@@ -91,8 +97,8 @@ def _read_synthesis(graph: Graph) -> dict[str, np.ndarray]:
     for level in range(_LEVELS):
         chain = convolutions[1 + 4 * level : 5 + 4 * level]
         size = 8 * 2**level
-        for name, depthwise, pointwise in (("first", *chain[:2]), ("second", *chain[2:])):
-            state |= _read_convolution(graph, f"levels.{level}.{name}", depthwise, pointwise, size)
+        state |= _read_convolution(graph, f"levels.{level}.first", chain[0], chain[1], size)
+        state |= _read_convolution(graph, f"levels.{level}.second", chain[2], chain[3], size)
         split = graph.of_kind("VariadicSplit")[2 * level]
         state |= _read_style(graph, f"levels.{level}.up", graph.feeds(split, "Multiply"))
     state |= _read_style(graph, "head_style", graph.feeds(head, "Multiply"))
@@ -153,7 +159,7 @@ def _activation(graph: Graph, node: Node) -> Node:
 
 
 def _check_wavelets(graph: Graph) -> None:
-    """Checks that every transposed convolution is one of the two Haar filters, in the order that we compute."""
+    """Checks that every transposed convolution is a Haar filter, in the order that `inverse_haar` assumes."""
     low, high = np.full(2, 0.5**0.5), np.array([0.5**0.5, -(0.5**0.5)])
     filters = graph.of_kind("GroupConvolutionBackpropData")
     _expect(len(filters) == 6 * (_LEVELS + 1), graph, f"{len(filters)} wavelet filters")

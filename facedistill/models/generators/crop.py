@@ -1,4 +1,4 @@
-"""From the generator's fixed FFHQ alignment to aligned 112x112 faces: one similarity, as two small matrices."""
+"""From the generator's fixed FFHQ alignment to aligned 112x112 faces: a similarity, as two small matrices."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ _SIMILARITIES = {
     "fitted": (0.141812, -17.010, -15.853),  # least squares on landmarks detected in rendered faces
 }
 _EYES = {"row": 480 / 1024, "left": 380 / 1024, "right": 650 / 1024}  # FFHQ's alignment
-_TEMPLATE = {"row": 51.6, "left": 38.2946, "right": 73.5318}  # SynthDistill's target, ArcFace's template rounded
+_TEMPLATE = {
+    "row": 51.6,
+    "left": 38.2946,
+    "right": 73.5318,
+}  # SynthDistill's target, ArcFace's template rounded
 
 
 def crop_matrices(crop: CropName, size: int) -> tuple[Tensor, Tensor]:
     """Computes the matrices that crop and resize a frame: face = rows @ frame @ columnsᵀ.
 
     Args:
-        crop: "paper" puts the nominal eyes on the template, "fitted" is a closer zoom with smaller landmark
-            errors, both antialiased; "legacy" is SynthDistill's own integer box, bilinear and not antialiased.
+        crop: "paper" puts the nominal eyes on the template, "fitted" is a closer zoom with smaller
+            landmark errors, both antialiased; "legacy" is SynthDistill's own integer box, bilinear and not
+            antialiased.
         size: Height and width of the frame.
 
     Returns:
@@ -37,10 +42,12 @@ def crop_matrices(crop: CropName, size: int) -> tuple[Tensor, Tensor]:
         ConfigError: If the crop is unknown.
     """
     if crop not in get_args(CropName):
-        raise ConfigError(f"generator.network.crop: unknown crop {crop!r}; try one of {', '.join(get_args(CropName))}")
+        raise ConfigError(
+            f"generator.network.crop: unknown crop {crop!r}; try one of {', '.join(get_args(CropName))}"
+        )
     if crop == "legacy":
-        top, left, side = _legacy_box(size)
-        return _legacy_matrix(top, side, size), _legacy_matrix(left, side, size)
+        box = _legacy_box(size)
+        return _legacy_matrix(box.top, box.bottom, size), _legacy_matrix(box.left, box.right, size)
     scale, offset_x, offset_y = _SIMILARITIES[crop]
     return (
         _antialiased_matrix(scale * 1024 / size, offset_y, size),
@@ -56,7 +63,7 @@ def crop_window(rows: Tensor, columns: Tensor) -> Window:
 
 
 def _antialiased_matrix(scale: float, offset: float, size: int) -> Tensor:
-    """A triangle filter, as wide as the coarser of the two grids, around the pre-image of every target pixel."""
+    """A triangle filter, as wide as the coarser of the two grids, around each target pixel's pre-image."""
     centers = (torch.arange(FACE_SIZE, dtype=torch.float64) + 0.5 - offset) / scale
     reach = max(1.0, 1 / scale)
     distance = (torch.arange(size, dtype=torch.float64) + 0.5 - centers[:, None]).abs()
@@ -64,17 +71,20 @@ def _antialiased_matrix(scale: float, offset: float, size: int) -> Tensor:
     return (weights / weights.sum(1, keepdim=True)).float()
 
 
-def _legacy_box(size: int) -> tuple[int, int, int]:
-    """Top, left and side of SynthDistill's box: every coordinate truncated to an integer, as its code does."""
+def _legacy_box(size: int) -> Window:
+    """SynthDistill's box: eyes and all four edges truncated to integers, as its code does."""
     row, left_eye, right_eye = (int(_EYES[name] * size) for name in ("row", "left", "right"))
     scale = (_TEMPLATE["right"] - _TEMPLATE["left"]) / (right_eye - left_eye)
-    side = int(FACE_SIZE / scale)
-    return int(row - _TEMPLATE["row"] / scale), int(left_eye - _TEMPLATE["left"] / scale), side
+    top, left, side = row - _TEMPLATE["row"] / scale, left_eye - _TEMPLATE["left"] / scale, FACE_SIZE / scale
+    return Window(int(top), int(top + side), int(left), int(left + side))
 
 
-def _legacy_matrix(start: int, side: int, size: int) -> Tensor:
-    """Bilinear resize of [start, start + side) to 112 with `align_corners=False`: two taps, edges clamped."""
-    position = ((torch.arange(FACE_SIZE, dtype=torch.float64) + 0.5) * side / FACE_SIZE - 0.5).clamp(0, side - 1)
+def _legacy_matrix(start: int, stop: int, size: int) -> Tensor:
+    """Bilinear resize of [start, stop) to 112 with `align_corners=False`: two taps, edges clamped."""
+    side = stop - start
+    position = ((torch.arange(FACE_SIZE, dtype=torch.float64) + 0.5) * side / FACE_SIZE - 0.5).clamp(
+        0, side - 1
+    )
     first = position.floor().long()
     fraction = position - first
     matrix = torch.zeros(FACE_SIZE, size, dtype=torch.float64)

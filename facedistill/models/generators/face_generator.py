@@ -46,18 +46,20 @@ class FaceGenerator(nn.Module):
         crop: CropName = "fitted",
         precision: Precision = "fp32",
         compile: bool | Literal["auto"] = False,
-        micro_batch: int = 16,
+        micro_batch: int | None = None,
     ) -> None:
         """Loads the weights and plans the exit.
 
         Args:
             weights: A file written by `conversion.convert`.
-            exit: Grid, in pixels, on which all later levels run; "full" is the published 1024 px network.
+            exit: Grid, in pixels, on which all later levels run; "full" is the published 1024 px network,
+                "64" is blurred and for smoke runs only.
             crop: See `crop.crop_matrices`.
             precision: Of the synthesis.
-            compile: True compiles the synthesis, "auto" does so where a C++ compiler exists and else says that it
-                does not.
-            micro_batch: Images rendered at once; the last ones are padded to it, so that shapes never change.
+            compile: True compiles the synthesis at the first render, "auto" does so where that works and else
+                says that it does not.
+            micro_batch: Images rendered at once, in calls padded to it so that shapes never change; None
+                takes 4 on a CPU, whose caches hold no more, and 64 elsewhere.
 
         Raises:
             ConfigError: If an option is unknown, or `compile` is True and nothing can compile.
@@ -66,10 +68,12 @@ class FaceGenerator(nn.Module):
         super().__init__()
         _check(exit=(exit, get_args(ExitName)), precision=(precision, get_args(Precision)))
         _check(compile=(compile, (True, False, "auto")))
-        if micro_batch < 1:
+        if micro_batch is not None and micro_batch < 1:
             raise ConfigError(f"generator.network.micro_batch: needs at least 1 image, got {micro_batch}")
         state = _load(Path(weights))
-        synthesis = {key.removeprefix("synthesis."): t for key, t in state.items() if key.startswith("synthesis.")}
+        synthesis = {
+            key.removeprefix("synthesis."): t for key, t in state.items() if key.startswith("synthesis.")
+        }
         mapping = {key.removeprefix("mapping."): t for key, t in state.items() if key.startswith("mapping.")}
         self.micro_batch = micro_batch
         self.register_buffer("mean_w", state["mean_w"])
@@ -85,7 +89,9 @@ class FaceGenerator(nn.Module):
         wanted = window.even().halved() if exit == "full" else window
         windows = plan_windows(wanted, [spec.size for spec in specs], [spec.shrunk for spec in specs])
         last = windows[-1]
-        covered = Window(2 * last.top, 2 * last.bottom, 2 * last.left, 2 * last.right) if exit == "full" else last
+        covered = (
+            Window(2 * last.top, 2 * last.bottom, 2 * last.left, 2 * last.right) if exit == "full" else last
+        )
         self.register_buffer("rows", rows[:, covered.top : covered.bottom].clone(), persistent=False)
         self.register_buffer("columns", columns[:, covered.left : covered.right].clone(), persistent=False)
         bands = 12 if exit == "full" else 3
@@ -94,7 +100,7 @@ class FaceGenerator(nn.Module):
         self.synthesis.to_precision(torch.bfloat16 if precision == "bf16" else torch.float32)
         self.requires_grad_(False)
         self.eval()
-        self._render = compiled(self._render_micro_batch, self, compile)
+        self._render = compiled(self._render_micro_batch, compile)
 
     def train(self, mode: bool = True) -> FaceGenerator:
         """Stays in eval mode, whatever `mode` asks."""
@@ -105,7 +111,6 @@ class FaceGenerator(nn.Module):
         """Maps (N, L) latents z ~ N(0, I) to (N, L) styles w, in float32."""
         return self.mapping(z)
 
-    @torch.no_grad()
     def render(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Renders aligned faces.
 
@@ -118,12 +123,14 @@ class FaceGenerator(nn.Module):
         """
         if len(w) == 0:
             return w.new_zeros(0, 3, *self.rows.shape[:1] * 2, dtype=torch.float32)
+        size = self.micro_batch or (4 if w.device.type == "cpu" else 64)
         faces = []
-        with torch.autocast(w.device.type, enabled=False):
-            for part in w.float().split(self.micro_batch):
-                padding = part[-1:].expand(self.micro_batch - len(part), -1)
+        # Outside inference mode, so that training and validation share one compiled graph.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(w.device.type, enabled=False):
+            for part in w.float().split(size):
+                padding = part[-1:].expand(size - len(part), -1)
                 faces.append(self._render(torch.cat([part, padding]), noise)[: len(part)])
-        return torch.cat(faces)
+            return torch.cat(faces)
 
     def forward(self, z: Tensor) -> Tensor:
         """Renders (N, 3, 112, 112) faces of (N, L) latents z."""
@@ -142,7 +149,8 @@ class FaceGenerator(nn.Module):
         """
         constants = self.synthesis.published_noise()
         return [
-            (torch.randn(noise.shape, generator=generator) * noise.float().std().cpu()).to(noise) for noise in constants
+            (torch.randn(noise.shape, generator=generator) * noise.float().std().cpu()).to(noise)
+            for noise in constants
         ]
 
     def _render_micro_batch(self, w: Tensor, noise: Sequence[Tensor] | None) -> Tensor:
@@ -155,7 +163,9 @@ def _load(weights: Path) -> dict[str, Tensor]:
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise AssetError(f"{weights}: cannot be read as generator weights ({error}); obtain them again") from None
+        raise AssetError(
+            f"{weights}: cannot be read as generator weights ({error}); obtain them again"
+        ) from None
     missing = {"mean_w", "cholesky_w", "mapping.layers.0.weight", "synthesis.head_weight"} - set(state)
     if missing:
         raise AssetError(f"{weights}: not a converted MobileStyleGAN, {', '.join(sorted(missing))} missing")

@@ -27,10 +27,11 @@ class LevelSpec:
     Attributes:
         inner: Channels after the wavelet, a quarter of the previous level's.
         outer: Channels of the first convolution's result.
-        kept: Channels of the second convolution's result: `outer`, or a quarter of it (the low-pass band) where
-            the next level is shrunk.
+        kept: Channels of the second convolution's result: `outer`, or a quarter of it (the low-pass band)
+            where the next level is shrunk.
         size: Height and width of the grid that it runs on.
-        shrunk: True where the grid is not twice the previous level's: the low-pass band is taken, not the wavelet.
+        shrunk: True where the grid is not twice the previous level's: the low-pass band is taken, not the
+            wavelet.
     """
 
     inner: int
@@ -103,7 +104,11 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
         """Maps (N, 4 inner, H/2, W/2), or (N, inner, H, W) where shrunk, to (N, kept, H, W)."""
-        up, first, second = _style(self.up, w, x), _style(self.first.style, w, x), _style(self.second.style, w, x)
+        up, first, second = (
+            _style(self.up, w, x),
+            _style(self.first.style, w, x),
+            _style(self.second.style, w, x),
+        )
         if self.shrunk:
             first = first * up * 0.5  # LL / 2 is the mean of the 2x2 pixels that the wavelet would give
         else:
@@ -114,13 +119,15 @@ class Level(nn.Module):
 class SynthesisNetwork(nn.Module):
     """w to image; every level works on its window only."""
 
-    def __init__(self, latent_dim: int, specs: Sequence[LevelSpec], bands: int, windows: Sequence[Window]) -> None:
+    def __init__(
+        self, latent_dim: int, specs: Sequence[LevelSpec], bands: int, windows: Sequence[Window]
+    ) -> None:
         """Builds the network with empty weights.
 
         Args:
             latent_dim: L.
             specs: One per level, coarsest first.
-            bands: Channels of the image head: 12 (wavelet bands), or 3 (their low-pass part) where it is shrunk.
+            bands: Channels of the image head: 12 (wavelet bands), or 3 (their low-pass part).
             windows: What each level computes, in its own pixels; see `region.plan_windows`.
         """
         super().__init__()
@@ -135,8 +142,7 @@ class SynthesisNetwork(nn.Module):
 
     def published_noise(self) -> list[Tensor]:
         """Returns the constants, one (1, 1, size, size) per convolution, in the order of computation."""
-        levels = [convolution.noise for level in self.levels for convolution in (level.first, level.second)]
-        return [self.first.noise, *levels]
+        return [module.noise for module in self.modules() if isinstance(module, StyledConvolution)]
 
     def to_precision(self, dtype: torch.dtype) -> None:
         """Puts features and kernels into `dtype`, channels last; styles stay in float32."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facedistill.errors import AssetError
 
-_DTYPES = {"f32": np.dtype("<f4"), "i64": np.dtype("<i8"), "i32": np.dtype("<i4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "i64": np.dtype("<i8"), "i32": np.dtype("<i4")}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Node:
 
 
 class Graph:
-    """A network of `Node`s in the file's (topological) order; every question it cannot answer is an `AssetError`."""
+    """A network of `Node`s in the file's (topological) order; no answer is an `AssetError`."""
 
     def __init__(self, nodes: list[Node], source: str) -> None:
         self.source = source
@@ -64,7 +65,9 @@ class Graph:
         value = self.feeds(node, "Const").value
         assert value is not None  # every Const was given its array by read_ir
         if shape is not None and value.shape != shape:
-            raise AssetError(f"{self.source}: the constant of {node.name!r} has shape {value.shape}, not {shape}")
+            raise AssetError(
+                f"{self.source}: the constant of {node.name!r} has shape {value.shape}, not {shape}"
+            )
         return value
 
     def _single(self, found: list[Node], wanted: str) -> Node:
@@ -96,7 +99,9 @@ def read_ir(xml: Path, raw: Path) -> Graph:
         raise AssetError(f"{xml.name}: not an OpenVINO graph, it has no layers or no edges")
     wires: dict[str, list[tuple[int, str]]] = {}
     for edge in edges:
-        wires.setdefault(edge.attrib["to-layer"], []).append((int(edge.attrib["to-port"]), edge.attrib["from-layer"]))
+        wires.setdefault(edge.attrib["to-layer"], []).append(
+            (int(edge.attrib["to-port"]), edge.attrib["from-layer"])
+        )
     data = raw.read_bytes()
     nodes = []
     for layer in layers:
@@ -117,5 +122,7 @@ def _constant(layer: ElementTree.Element, data: bytes, where: str) -> np.ndarray
     except (KeyError, ValueError) as error:
         raise AssetError(f"{where} is a constant that cannot be read ({error!r})") from None
     if length != dtype.itemsize * int(np.prod(shape)) or start < 0 or start + length > len(data):
-        raise AssetError(f"{where} does not fit its file: shape {shape}, offset {start}, {length} of {len(data)} bytes")
+        raise AssetError(
+            f"{where} does not fit its file: shape {shape}, offset {start}, {length} of {len(data)} bytes"
+        )
     return np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=start).reshape(shape)

@@ -31,7 +31,9 @@ class Window:
 
     def even(self) -> Window:
         """The smallest window around this one whose edges are even: whole 2x2 blocks."""
-        return Window(self.top // 2 * 2, -(-self.bottom // 2) * 2, self.left // 2 * 2, -(-self.right // 2) * 2)
+        return Window(
+            self.top // 2 * 2, -(-self.bottom // 2) * 2, self.left // 2 * 2, -(-self.right // 2) * 2
+        )
 
     def halved(self) -> Window:
         """The same place on a grid of half the resolution; edges must be even."""
@@ -47,7 +49,8 @@ def plan_windows(wanted: Window, sizes: Sequence[int], shrunk: Sequence[bool]) -
     """Plans backwards from the last level what each level computes.
 
     A level that computes on a window is wrong within `MARGIN` of a window edge that is not the frame's edge
-    (there it sees zeros instead of its neighbors), so each window is what its successor needs, grown by the margin.
+    (there it sees zeros instead of its neighbors), so each window is what its successor needs, grown by the
+    margin.
 
     Args:
         wanted: The pixels of the last level's result that must be exact.

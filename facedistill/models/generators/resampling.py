@@ -32,10 +32,9 @@ def resample(
 ) -> Tensor:
     """Perturbs styles by a step that grows with the agreement of student and teacher.
 
-    SynthDistill's code: w' = w + c·rho·n, n ~ N(0, I), c = (cos(student, teacher) + 1) / 2. With its generator and
-    rho = 1 this isotropic step still leaves a face; MobileStyleGAN's w has a standard deviation of 0.42 per
-    dimension, most of it along few directions, and the literal step leaves noise. So the step can be taken in
-    the generator's own units:
+    SynthDistill's code: w' = w + c·rho·n, n ~ N(0, I), c = (cos(student, teacher) + 1) / 2. MobileStyleGAN's
+    w has a standard deviation of 0.42 per dimension, most of it along few directions; there the literal step
+    at rho = 1 leaves no face. So the step can be taken in the generator's own units:
 
     - "covariance": w' = w + c·rho·(Lc n), Lc Lcᵀ = Cov(w)
     - "latent": w' = map(z + c·rho·n)

@@ -12,7 +12,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
     With signs s_0 = +1, s_1 = -1, pixel (2i+a, 2j+b) = (LL + s_a V + s_b H + s_a s_b D)_ij / 2.
 
     Args:
-        bands: (N, 4C, H, W); channels [0, C) are LL, the others are (C, 3): V, H and D of each channel in turn.
+        bands: (N, 4C, H, W); channels [0, C) are LL, the others (C, 3): V, H and D of each channel in turn.
 
     Returns:
         (N, C, 2H, 2W).
@@ -24,6 +24,10 @@ def inverse_haar(bands: Tensor) -> Tensor:
     even, odd = low + vertical, low - vertical  # rows 2i and 2i + 1
     even_step, odd_step = horizontal + diagonal, horizontal - diagonal
     blocks = torch.stack(
-        [torch.stack([even + even_step, even - even_step], -1), torch.stack([odd + odd_step, odd - odd_step], -1)], 3
+        [
+            torch.stack([even + even_step, even - even_step], -1),
+            torch.stack([odd + odd_step, odd - odd_step], -1),
+        ],
+        3,
     )  # (N, C, H, 2, W, 2)
     return blocks.reshape(batch, quarter, 2 * height, 2 * width) * 0.5

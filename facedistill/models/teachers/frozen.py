@@ -41,7 +41,7 @@ class FrozenTeacher(nn.Module):
         input_spec: InputSpec,
         sha256: str | None = None,
         precision: Precision = "fp32",
-        compile: bool = False,
+        compile: bool | Literal["auto"] = False,
         channels_last: bool = True,
     ) -> None:
         """Loads the weights strictly and freezes the network.
@@ -52,16 +52,19 @@ class FrozenTeacher(nn.Module):
             input_spec: What the network expects at its door.
             sha256: What `weights` must hash to; None where `obtain` has verified it.
             precision: "fp32", or "bf16" for autocast; the trainer's own precision has no say.
-            compile: Run the network through torch.compile.
+            compile: True compiles the network at its first call; "auto" does so where that is possible, and
+                else says that it does not.
             channels_last: Memory layout; no effect on the values beyond rounding.
 
         Raises:
             AssetError: If the weights are missing, damaged, or not this network's.
-            ConfigError: If there is no such precision.
+            ConfigError: If `precision` or `compile` is none of these.
         """
         super().__init__()
         if precision not in get_args(Precision):
             raise ConfigError(f"teacher.precision: expected fp32 or bf16, got {precision!r}")
+        if compile not in (True, False, "auto"):
+            raise ConfigError(f"teacher.compile: expected true, false or auto, got {compile!r}")
         load_strictly(network, Path(weights), sha256)
         network.eval().requires_grad_(False)
         self.fingerprint = fingerprint(network)
@@ -71,7 +74,7 @@ class FrozenTeacher(nn.Module):
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         network.to(memory_format=self._layout)
         object.__setattr__(self, "network", network)
-        object.__setattr__(self, "_run", torch.compile(network) if compile else network)
+        object.__setattr__(self, "_run", _compiled(network, compile) if compile else network)
         self.eval()
 
     @torch.no_grad()
@@ -121,3 +124,32 @@ def adapt(images: Tensor, spec: InputSpec) -> Tensor:
     if (spec.mean, spec.std) != (127.5, 127.5):
         images = (images * 127.5 + (127.5 - spec.mean)) / spec.std
     return images
+
+
+def _compiled(network: nn.Module, compile: bool | Literal["auto"]) -> Callable[[Tensor], Tensor]:
+    """Compiles at the first call, for any batch; "auto" says so and stays eager where it cannot."""
+    chosen: list[Callable[[Tensor], Tensor]] = []
+
+    def run(images: Tensor) -> Tensor:
+        if chosen:
+            return chosen[0](images)
+        torch._dynamo.maybe_mark_dynamic(images, 0)
+        fast = torch.compile(network)
+        try:
+            embeddings = fast(images)
+        except Exception as error:  # no compiler, no Triton, a full disk: inductor has a class for each
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if compile is True:
+                raise ConfigError(
+                    f"teacher.compile: true, but the teacher cannot be compiled here ({reason}); "
+                    "install a C++ compiler or set it to false"
+                ) from error
+            print(
+                f"teacher: runs uncompiled, at two thirds of its speed, because compiling failed ({reason})"
+            )
+            chosen.append(network)
+            return network(images)
+        chosen.append(fast)
+        return embeddings
+
+    return run

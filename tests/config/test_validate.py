@@ -1,0 +1,76 @@
+import pytest
+
+from facedistill.config import compose, identity, validate
+from facedistill.errors import ConfigError
+
+
+def _message(*overrides, **arguments):
+    with pytest.raises(ConfigError) as caught:
+        validate(compose("train", overrides), **arguments)
+    return str(caught.value)
+
+
+def test_the_default_configuration_is_valid():
+    validate(compose("train", []))
+
+
+def test_all_problems_are_reported_at_once():
+    assert _message(
+        "images=0", "+method.wieght=2", "data.source.rho=-1", "backbone.embedding_dim=256"
+    ).splitlines() == [
+        "4 problem(s) in the configuration",
+        "  images=0: must be > 0",
+        "  data.source.rho=-1: must be >= 0",
+        "  method.wieght: SynthDistill has no such argument",
+        "  backbone.embedding_dim=256: the teacher's embeddings have 512 dimensions and the student must match them; "
+        "leave the key out",
+    ]
+
+
+@pytest.mark.parametrize(("overrides", "problem"), [
+    (["images=-5"], "images=-5: must be > 0"),
+    (["images=abc"], "images: expected a number > 0, got 'abc'"),
+    (["images=100"], "images=100: less than one batch of data.batch_size=128"),
+    (["data.batch_size=0"], "data.batch_size=0: must be > 0"),
+    (["+data.source.rhoo=1"], "data.source.rhoo: RenderedFaces has no such argument; did you mean rho?"),
+    (["data.source.resampling=sometimes"],
+     "data.source.resampling: expected dynamic | static, got 'sometimes'"),
+    (["method.objective=l1"], "method.objective: expected mse | cosine, got 'l1'"),
+    (["data.source.replay=many"], "data.source.replay: expected a number >= 0, got 'many'"),
+    (["method._target_=facedistill.methods.nothing"], "method._target_: facedistill.methods.nothing cannot be imported"),
+    (["name=???"], "name: needs a value"),
+])  # fmt: skip
+def test_one_problem_one_sentence(overrides, problem):
+    assert problem in [line.strip() for line in _message(*overrides).splitlines()]
+
+
+def test_a_multirun_over_several_devices_is_refused():
+    assert "trainer.devices=2: a multirun over several devices would train" in _message(
+        "trainer.devices=2", multirun=True
+    )
+    validate(compose("train", ["trainer.devices=2"]))
+
+
+@pytest.mark.parametrize(("override", "sentence"), [
+    ("imagse=5", "unknown override 'imagse'; did you mean images?"),
+    ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
+    ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
+    ("backbone=resnet", "backbone=resnet: there is no such backbone; there are mobilefacenet, "
+     "mobilefacenet_insightface, tinyfar_a, tinyfar_b, tinyfar_c"),
+    ("images", "cannot read the override 'images'; write key=value or group=choice"),
+])  # fmt: skip
+def test_a_wrong_override_is_one_sentence(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [override])
+    assert str(caught.value) == sentence
+
+
+def test_identity_is_what_changes_the_result():
+    def of(*overrides, hashes=None):
+        return identity(compose("train", overrides), hashes or {"teacher": "aa"})
+
+    assert of() == of(
+        "name=other", "runs_dir=elsewhere", "logger=csv", "force=true", "callbacks.log_every_steps=3"
+    )
+    others = [of("seed=1"), of("images=4096"), of("backbone=tinyfar_a"), of("data.source.rho=0.5")]
+    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 6
