@@ -39,7 +39,7 @@ class Assembly:
 
 def asset_names(config: DictConfig) -> list[str]:
     """Names of the weights that the configuration needs, in the order they are first used."""
-    names = (OmegaConf.select(config, f"{group}.asset") for group in ("teacher", "generator"))
+    names = (OmegaConf.select(config, f"{group}.asset") for group in ("teacher", "generator", "backbone"))
     return [name for name in names if name]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from facedistill.errors import UserError
+
 
 class LastCheckpoint(Callback):
     """Writes `last.ckpt` every so many images, when the fit ends and when it is interrupted.
@@ -47,7 +49,15 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         unfinished = self.path.with_suffix(".ckpt.part")
-        trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            os.replace(unfinished, self.path)
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                os.replace(unfinished, self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            unfinished.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(
+                f"cannot write the checkpoint {self.path} ({reason}); the last good one stays: free some space and "
+                "give the same command again to continue from it"
+            ) from error
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]

@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from facedistill.assembly import load_generator, load_teacher
@@ -24,6 +22,7 @@ from facedistill.evaluation.places import Absent, find_protocol, read_places, se
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.export import load_student
 from facedistill.metrics.cost import count_macs, count_params
+from facedistill.reporting.table import as_text, results_table
 from facedistill.run_folder import RunFolder, read_json, write_text
 
 
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         results = _evaluate_one("teacher", load_teacher(config), parsed.overrides)
-    _print(results)
+    print(as_text(results_table(results)), *results["absent"].values(), sep="\n")
     return 0
 
 
@@ -142,23 +141,3 @@ def _run(
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _print(results: dict[str, Any]) -> None:
-    table = Table("network", "protocol", "accuracy %", "95 % interval", "AUC %", "EER %", "TAR@FAR=1e-3 %")
-    for role in ("teacher", "student"):
-        for name, figures in results.get(role, {}).items():
-            low, high = figures["accuracy_ci"]
-            tar = figures["tar"].get("1e-3", "not measurable")
-            table.add_row(
-                role, name, _percent(figures["accuracy"]), f"{_percent(low)} to {_percent(high)}",
-                _percent(figures["auc"]), _percent(figures["eer"]), tar if isinstance(tar, str) else _percent(tar["tar"]),
-            )  # fmt: skip
-    console = Console()
-    console.print(table)
-    for reason in results.get("absent", {}).values():
-        console.print(f"not measured: {reason}", soft_wrap=True)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"

@@ -24,10 +24,10 @@ class TimeShare(Callback):
         self.generator = generator
         self.every = every
         self.seconds = {"generator": 0.0, "teacher": 0.0, "step": 0.0}
-        self.wall_s = 0.0
+        self.earlier_wall_s = 0.0
         self.images = 0
         self._measuring = False
-        self._began = self._step_began = self._images_before = 0.0
+        self._began = self._step_began = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wraps the two frozen networks' calls."""
@@ -35,7 +35,7 @@ class TimeShare(Callback):
             self.generator.render = self._timed(self.generator.render, "generator")
         if pl_module.teacher is not None:
             pl_module.teacher.forward = self._timed(pl_module.teacher.forward, "teacher")  # type: ignore[union-attr]
-        self._began, self._images_before = time.perf_counter(), float(pl_module.images_seen)  # type: ignore[arg-type]
+        self._began = time.perf_counter()
         self._start_step(0)
 
     def on_train_batch_end(
@@ -52,9 +52,9 @@ class TimeShare(Callback):
         self._measuring = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unwraps the networks and totals the images and the wall time, validation included."""
-        self.wall_s = time.perf_counter() - self._began
-        self.images = int(pl_module.images_seen - self._images_before)  # type: ignore[operator]
+        """Unwraps the networks and totals the images and the time spent, validation included."""
+        self.earlier_wall_s, self._began = self._wall_s(), 0.0
+        self.images = int(pl_module.images_seen)  # type: ignore[arg-type]
         if self.generator is not None:
             del self.generator.render
         if pl_module.teacher is not None:
@@ -65,13 +65,26 @@ class TimeShare(Callback):
         step = max(self.seconds["step"], 1e-9)
         share = {name: self.seconds[name] / step for name in ("generator", "teacher")}
         return {
-            "wall_s": round(self.wall_s, 2),
-            "images_per_s": round(self.images / max(self.wall_s, 1e-9), 2),
+            "wall_s": round(self._wall_s(), 2),
+            "images_per_s": round(self.images / max(self._wall_s(), 1e-9), 2),
             "time_share": {**share, "student": 1 - sum(share.values())},
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Time spent so far, so that a resumed run is charged for what was done before."""
+        return {"wall_s": self._wall_s(), "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores `state_dict()`."""
+        self.earlier_wall_s = state_dict["wall_s"]
+        self.seconds = dict(state_dict["seconds"])
+
+    def _wall_s(self) -> float:
+        return self.earlier_wall_s + (time.perf_counter() - self._began if self._began else 0.0)
+
     def _start_step(self, number: int) -> None:
-        self._measuring = number % self.every == 0 or not torch.cuda.is_available()
+        # The first steps compile.
+        self._measuring = number >= 10 and (number % self.every == 0 or not torch.cuda.is_available())
         if self._measuring:
             self._wait()
             self._step_began = time.perf_counter()

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
+from facedistill.models.backbones import Backbone, MobileFaceNet, MobileNetV2, TinyFaR
 from facedistill.models.weights import load_state, read_weights, write_weights
 
 KEY = "facedistill"  # the metadata entry, in safetensors and ONNX files alike, that holds the description
 FORMAT = 1
-BACKBONES: Mapping[str, type[Backbone]] = {kind.__name__: kind for kind in (TinyFaR, MobileFaceNet)}
+BACKBONES: Mapping[str, type[Backbone]] = {
+    kind.__name__: kind for kind in (TinyFaR, MobileFaceNet, MobileNetV2)
+}
 
 
 def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:

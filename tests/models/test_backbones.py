@@ -14,7 +14,8 @@ from torch import nn
 
 from facedistill.errors import AssetError, ConfigError
 from facedistill.metrics.cost import count_macs, count_params
-from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
+from facedistill.models.backbones import Backbone, MobileFaceNet, MobileNetV2, TinyFaR
+from facedistill.models.backbones.mobilenetv2 import convert
 from facedistill.paths import config_dir
 from facedistill.types import InputSpec
 
@@ -23,6 +24,8 @@ CARDS = sorted((config_dir() / "backbone").glob("*.yaml"))
 
 def build(path: Path, **overrides: object) -> Backbone:
     settings = {**yaml.safe_load(path.read_text()), **overrides}
+    if "asset" in settings:
+        settings["asset"] = None
     module, _, name = settings.pop("_target_").rpartition(".")
     return getattr(importlib.import_module(module), name)(**settings)
 
@@ -40,6 +43,10 @@ PUBLISHED = {
     "tinyfar_c": (1.832, 38.2),
     "mobilefacenet": (1.199, 221),
     "mobilefacenet_insightface": (2.060, 438),
+    "mobilenetv2": (
+        2.880,
+        81.6,
+    ),  # torchvision: 3,504,872 params less its classifier's 1,281,000, and our linear layer's
 }
 
 
@@ -143,3 +150,22 @@ def test_says_when_imagenet_weights_cannot_be_had(monkeypatch: pytest.MonkeyPatc
         "backbone.pretrained: timm cannot fetch the ImageNet weights of tinynet_b (ConnectionError); "
         "connect to the Hugging Face hub once, or set backbone.pretrained=false to start from scratch"
     )
+
+
+def test_mobilenetv2_starts_where_torchvision_left_off(tmp_path: Path) -> None:
+    import torchvision
+
+    published = torchvision.models.mobilenet_v2()
+    torch.save(published.state_dict(), tmp_path / "weights.pth")
+    backbone = MobileNetV2(16)
+    backbone.trunk.load_state_dict(convert({"weights.pth": tmp_path / "weights.pth"}))
+    images = torch.rand(2, 3, 112, 112)
+    features = published.eval().features(images).mean((2, 3))
+    assert torch.equal(backbone.eval()(images), backbone.linear(features))
+
+
+def test_a_pickle_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2, 3], tmp_path / "weights.pth")
+    with pytest.raises(AssetError) as caught:
+        convert({"weights.pth": tmp_path / "weights.pth"})
+    assert str(caught.value) == "weights.pth is not torchvision's MobileNetV2 state dict; obtain it again"

@@ -2,6 +2,7 @@
 
 from facedistill.models.backbones.base import Backbone
 from facedistill.models.backbones.mobilefacenet import MobileFaceNet
+from facedistill.models.backbones.mobilenetv2 import MobileNetV2
 from facedistill.models.backbones.tinyfar import TinyFaR
 
-__all__ = ["Backbone", "MobileFaceNet", "TinyFaR"]
+__all__ = ["Backbone", "MobileFaceNet", "MobileNetV2", "TinyFaR"]
