@@ -27,15 +27,15 @@ from facedistill.types import InputSpec
 RESULTS = Path(__file__).parent / "results"
 VARIANTS = (
     ("full", "fp32", False),
-    ("512", "fp32", False),
-    ("256", "fp32", False),
-    ("256", "bf16", False),
-    ("256", "bf16", True),
-    ("128", "fp32", False),
-    ("128", "fp32", True),
-    ("128", "bf16", False),
-    ("128", "bf16", True),
-    ("64", "bf16", True),
+    (512, "fp32", False),
+    (256, "fp32", False),
+    (256, "bf16", False),
+    (256, "bf16", True),
+    (128, "fp32", False),
+    (128, "fp32", True),
+    (128, "bf16", False),
+    (128, "bf16", True),
+    (64, "bf16", True),
 )
 
 
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def measure(
-    variant: tuple[str, str, bool], args: argparse.Namespace, weights: Path, teacher: FrozenTeacher
+    variant: tuple[str | int, str, bool], args: argparse.Namespace, weights: Path, teacher: FrozenTeacher
 ) -> Outcome:
     """Renders the common latents and times one micro batch."""
     exit, precision, compile = variant
@@ -61,7 +61,7 @@ def measure(
         precision=precision,  # type: ignore[arg-type]
         compile=compile,
         crop=args.crop,
-        micro_batch=1 if exit in ("full", "512") else args.micro_batch,
+        micro_batch=1 if exit in ("full", 512) else args.micro_batch,
     )
     w = generator.map(draw_latents(0, "benchmark", torch.arange(args.faces), generator.latent_dim))
     faces = generator.render(w)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from facedistill.assets import cache_dir, obtain, read_card
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import identity
 from facedistill.data.module import FaceDataModule
+from facedistill.evaluation.callback import GeneratedPairsCheck
 from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.methods.base import DistillationMethod
@@ -69,12 +70,18 @@ def load_generator(config: DictConfig) -> FaceGenerator:
     return instantiate(config.generator.network, weights=obtain(config.generator.asset))
 
 
-def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
-    """Builds student, teacher, source, DataModule and trainer."""
-    teacher, generator = load_teacher(config), load_generator(config)
-    held_out = generated_protocol(
+def generated_pairs(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+    """The held-out generated pairs of `config.evaluation`, made once and kept in the cache."""
+    return generated_protocol(
         generator, teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
     )
+
+
+def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
+    """Builds student, teacher, source, DataModule and trainer."""
+    device = device_of(config)
+    teacher, generator = load_teacher(config).to(device), load_generator(config).to(device)
+    held_out = generated_pairs(config, generator, teacher)
     seed_everything(config.seed, workers=True, verbose=False)
     source = instantiate(config.data.source, generator=generator, seed=config.seed)
     if source.pool is not None:
@@ -94,7 +101,9 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
         schedule=instantiate(config.scheduler),
     )
     timing = TimeShare(generator)
-    return Assembly(method, data, _trainer(config, folder, data, timing), timing)
+    return Assembly(
+        method, data, _trainer(config, folder, data, [timing, GeneratedPairsCheck(held_out)]), timing
+    )
 
 
 def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:
@@ -102,12 +111,13 @@ def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:
     return torch.cat(list(held_out.images()))[:number]
 
 
-def _trainer(config: DictConfig, folder: RunFolder, data: FaceDataModule, timing: TimeShare) -> Trainer:
+def _trainer(
+    config: DictConfig, folder: RunFolder, data: FaceDataModule, watchers: list[Callback]
+) -> Trainer:
     every = config.callbacks
     validate_every_steps = max(1, every.validate_every_images // data.batch_size)
-    arguments: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     return Trainer(
-        **arguments,
+        **_trainer_arguments(config),
         max_steps=data.num_steps,
         max_epochs=-1,
         val_check_interval=min(validate_every_steps, data.num_steps),
@@ -116,18 +126,27 @@ def _trainer(config: DictConfig, folder: RunFolder, data: FaceDataModule, timing
         log_every_n_steps=every.log_every_steps,
         logger=[instantiate(node, save_dir=str(folder.path)) for node in config.logger.values()],
         callbacks=[
-            timing,
+            *watchers,
             LastCheckpoint(folder.checkpoint, every_images=every.checkpoint_every_images),
             ImagesProgress(total_images=data.num_steps * data.batch_size),
         ],
-        enable_progress_bar=False,
         enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         default_root_dir=str(folder.path),
     )
 
 
-def device_of(trainer: Trainer) -> torch.device:
-    """The device that the trainer trains on."""
-    return trainer.strategy.root_device
+def device_of(config: DictConfig) -> torch.device:
+    """The device that `config.trainer` trains on; in a process group, this process's own."""
+    return Trainer(
+        **_trainer_arguments(config), logger=False, enable_checkpointing=False
+    ).strategy.root_device
+
+
+def _trainer_arguments(config: DictConfig) -> dict[str, Any]:
+    arguments: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    return {
+        **arguments,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }

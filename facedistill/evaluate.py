@@ -12,12 +12,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from facedistill.assembly import load_generator, load_teacher
+from facedistill.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.assets import cache_dir
 from facedistill.config import compose
 from facedistill.errors import UserError
 from facedistill.evaluation.benchmark import run_protocols
-from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.places import Absent, find_protocol, read_places, search_dirs
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.export import load_student
@@ -80,12 +79,7 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
         config.evaluation = compose("train", overrides).evaluation
     device = _device()
     teacher, student = load_teacher(config).to(device), load_student(folder.student)
-    generated = generated_protocol(
-        load_generator(config).to(device),
-        teacher,
-        cache_dir(),
-        GeneratedPairs(**config.evaluation.generated_pairs),
-    )
+    generated = generated_pairs(config, load_generator(config).to(device), teacher)
     found, absent = find_protocols(config)
     results: dict[str, Any] = {"images_seen": folder.record().get("images_seen")}
     for role, network in (("student", student), ("teacher", teacher)):
@@ -131,7 +125,7 @@ def _run(
         protocols,
         role=role,  # type: ignore[arg-type]
         scores_dir=scores_dir,
-        cache=cache_dir() if role == "teacher" else None,
+        cache=cache_dir() / "scores" if role == "teacher" else None,
         batch_size=settings.batch_size,
         device=_device(),
         flip=settings.flip,

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,10 +81,10 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def provenance() -> dict[str, Any]:
-    """Command, code version, package versions and machine, for the run record."""
+def provenance(command: str) -> dict[str, Any]:
+    """The command, code version, package versions and machine, for the run record."""
     return {
-        "command": " ".join(["facedistill", *sys.argv[1:]]),
+        "command": command,
         "git": _git_revision(),
         "versions": {
             "python": platform.python_version(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import resource
+import shlex
 import shutil
 import sys
 import warnings
@@ -12,10 +14,11 @@ import hydra
 import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facedistill.assembly import Assembly, assemble, asset_names, device_of, run_folder
+from facedistill.assembly import Assembly, assemble, asset_names, run_folder
 from facedistill.assets import licence_record, read_card
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
@@ -26,19 +29,9 @@ from facedistill.paths import config_dir
 from facedistill.reporting import write_report
 from facedistill.run_folder import RunFolder, provenance, write_text
 
-_HYDRA_FLAGS = (
-    "-m",
-    "--multirun",
-    "--help",
-    "-h",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--shell-completion",
-    "-sc",
-)
+_HYDRA_FLAGS = ("-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i")
 _console = Console(stderr=True)
+_refused: list[str] = []
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,23 +40,34 @@ def main(arguments: Sequence[str]) -> int:
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
         sys.argv = ["facedistill train", *arguments]
+        _refused.clear()
         _hydra_main()
+        if _refused:
+            raise UserError("\n".join([f"{len(_refused)} job(s) of the sweep did not run", *_refused]))
         return 0
-    train(compose("train", arguments))
+    train(compose("train", arguments), arguments)
     return 0
 
 
 @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
-def _hydra_main(config: DictConfig) -> str:
-    multirun = HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
-    return str(train(config, multirun=multirun).path)
+def _hydra_main(config: DictConfig) -> str | None:
+    """One job of a sweep; a job that is refused does not stop the others."""
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    try:
+        return str(train(config, overrides, multirun=job.mode == RunMode.MULTIRUN).path)
+    except UserError as error:
+        _refused.append(f"  {' '.join(overrides)}: {error}")
+        _console.print(f"[bold red]refused[/]  {error}", highlight=False, soft_wrap=True)
+        return None
 
 
-def train(config: DictConfig, *, multirun: bool = False) -> RunFolder:
+def train(config: DictConfig, overrides: Sequence[str] = (), *, multirun: bool = False) -> RunFolder:
     """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
 
     Args:
         config: Composed configuration.
+        overrides: What it was composed from, for the record of the run's command.
         multirun: Whether this is one job of a sweep.
 
     Returns:
@@ -81,14 +85,14 @@ def train(config: DictConfig, *, multirun: bool = False) -> RunFolder:
         return folder
     folder.create()
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    _fit(config, folder)
+    _fit(config, folder, shlex.join(["facedistill", "train", *overrides]))
     evaluate_run(folder)
     folder.update_record(status="finished")
     _console.print(f"student  {folder.student}\nreport   {write_report(folder.path)}")
     return folder
 
 
-def _fit(config: DictConfig, folder: RunFolder) -> None:
+def _fit(config: DictConfig, folder: RunFolder, command: str) -> None:
     if folder.record().get("status") == "trained":
         _console.print(f"{folder.path} is trained already; evaluating it")
         return
@@ -98,7 +102,7 @@ def _fit(config: DictConfig, folder: RunFolder) -> None:
     if resumed:
         _console.print(f"continuing {folder.path} from its last checkpoint")
     folder.update_record(
-        id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(),
+        id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(command),
         licences=[licence_record(read_card(name)) for name in asset_names(config)],
     )  # fmt: skip
     parts = assemble(config, folder)
@@ -113,7 +117,7 @@ def _fit(config: DictConfig, folder: RunFolder) -> None:
 
 
 def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
-    method, device = parts.method.eval(), device_of(parts.trainer)
+    method, device = parts.method.eval(), parts.trainer.strategy.root_device
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     if isinstance(parts.data.source, RenderedFaces):
         keep_faces(parts.data.source, method, folder.path / "faces.npz", device)
@@ -133,10 +137,10 @@ def _peak_memory_mib() -> float:
 
 
 def _quiet_libraries() -> None:
-    import logging
-
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Compiling for the CPU warns that there is no CUDA.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # One worker-less loader is right for rendered faces: preparing latents costs 0.1 ms each.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # The loader starts at the DataModule's position, which is in the checkpoint; Lightning cannot know.
@@ -145,6 +149,3 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning's own use of a deprecated torch interface, and of a deprecated wandb argument.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-
-
-__all__ = ["UserError", "main", "train"]

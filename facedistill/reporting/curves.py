@@ -17,11 +17,12 @@ _SMOOTHED_SHARE = 0.03
 
 
 def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
-    """Figures of what was logged: loss, agreement with the teacher, learning rate."""
+    """Figures of what was logged: loss, agreement with the teacher, accuracy, learning rate."""
     drawings = []
     for name, title, keys, draw in (
         ("learning-loss", "Loss", _loss_keys(curves), _draw_loss),
         ("learning-cosine", "Cosine of student and teacher", ["train/cosine", "val/cosine"], _draw_cosine),
+        ("learning-accuracy", "Accuracy on held-out generated pairs", ["val/accuracy"], _draw_accuracy),
         ("learning-rate", "Learning rate", ["lr"], _draw_rate),
     ):
         there = {key: curves[key] for key in keys if key in curves}
@@ -75,6 +76,13 @@ def _draw_cosine(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None
     lowest = min(one.value.min() for one in series.values())
     axes.set_ylim(min(0.0, lowest - 0.02), 1.0)
     _finish(axes, "cosine", len(series))
+
+
+def _draw_accuracy(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
+    one = series["val/accuracy"]
+    axes.plot(one.images_seen, 100 * one.value, color=theme.student, marker="o", markersize=4)
+    axes.set_ylim(min(50.0, 100 * one.value.min()), 100)
+    _finish(axes, "accuracy, %", 1)
 
 
 def _draw_rate(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:

@@ -72,7 +72,7 @@ def test_the_compiled_generator_renders_what_the_eager_one_does(tmp_path: Path, 
     weights = write_tiny_generator(tmp_path)
     torch.compiler.reset()
     eager, fast = (
-        FaceGenerator(weights, exit="64", precision=precision, compile=wish, micro_batch=2)  # type: ignore[arg-type]
+        FaceGenerator(weights, exit=64, precision=precision, compile=wish, micro_batch=2)  # type: ignore[arg-type]
         for wish in (False, True)
     )
     w = eager.map(torch.randn(5, LATENT_DIM, generator=torch.Generator().manual_seed(0)))

@@ -28,7 +28,7 @@ def latents(count: int) -> Tensor:
     return torch.randn(count, LATENT_DIM, generator=torch.Generator().manual_seed(3))
 
 
-def whole_frame(weights: Path, exit: str, w: Tensor) -> Tensor:
+def whole_frame(weights: Path, exit: str | int, w: Tensor) -> Tensor:
     """The same network without windows: every level computes its whole frame."""
     state = {key[10:]: tensor for key, tensor in load_file(weights).items() if key.startswith("synthesis.")}
     specs = describe(state, None if exit == "full" else int(exit))
@@ -39,9 +39,9 @@ def whole_frame(weights: Path, exit: str, w: Tensor) -> Tensor:
         return network(w)
 
 
-@pytest.mark.parametrize("exit", ["full", "128", "64"])
+@pytest.mark.parametrize("exit", ["full", 128, 64])
 @pytest.mark.parametrize("crop", ["paper", "fitted", "legacy"])
-def test_the_window_equals_the_whole_frame_on_the_crop(weights: Path, exit: str, crop: str) -> None:
+def test_the_window_equals_the_whole_frame_on_the_crop(weights: Path, exit: str | int, crop: str) -> None:
     generator = FaceGenerator(weights, exit=exit, crop=crop)  # type: ignore[arg-type]
     w = generator.map(latents(3))
     frame = whole_frame(weights, exit, w)
@@ -55,7 +55,7 @@ def test_the_window_equals_the_whole_frame_on_the_crop(weights: Path, exit: str,
 def test_the_last_exit_is_the_mean_of_the_full_image(weights: Path) -> None:
     w = FaceGenerator(weights).map(latents(2))
     torch.testing.assert_close(
-        whole_frame(weights, "128", w), F.avg_pool2d(whole_frame(weights, "full", w), 2), atol=1e-5, rtol=1e-5
+        whole_frame(weights, 128, w), F.avg_pool2d(whole_frame(weights, "full", w), 2), atol=1e-5, rtol=1e-5
     )
 
 
@@ -78,7 +78,7 @@ def test_a_batch_equals_single_images_whatever_the_micro_batch(weights: Path) ->
 
 
 def test_faces_are_float32_in_range_and_without_gradient(weights: Path) -> None:
-    generator = FaceGenerator(weights, exit="64", precision="bf16")
+    generator = FaceGenerator(weights, exit=64, precision="bf16")
     w = generator.map(latents(2)).requires_grad_()
     faces = generator.render(w)
     assert faces.shape == (2, 3, 112, 112)
@@ -141,7 +141,7 @@ def test_latent_statistics_are_those_of_the_mapping(weights: Path) -> None:
 def test_wrong_options_are_named(weights: Path, tmp_path: Path) -> None:
     cases = {
         "generator.network.exit: unknown value '100'; try one of full, 512, 256, 128, 64": {"exit": "100"},
-        "generator.network.exit: this generator has no exit 512; try full, 16, 32, 64, 128": {"exit": "512"},
+        "generator.network.exit: this generator has no exit 512; try full, 16, 32, 64, 128": {"exit": 512},
         "generator.network.precision: unknown value 'fp16'; try one of fp32, bf16": {"precision": "fp16"},
         "generator.network.compile: unknown value 'yes'; try one of True, False, auto": {"compile": "yes"},
         "generator.network.micro_batch: needs at least 1 image, got 0": {"micro_batch": 0},

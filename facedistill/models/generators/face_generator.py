@@ -18,7 +18,7 @@ from facedistill.models.generators.crop import CropName, crop_matrices, crop_win
 from facedistill.models.generators.mobilestylegan import MappingNetwork, SynthesisNetwork
 from facedistill.models.generators.region import Window, plan_windows
 
-ExitName = Literal["full", "512", "256", "128", "64"]
+ExitName = Literal["full", 512, 256, 128, 64]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -42,7 +42,7 @@ class FaceGenerator(nn.Module):
         self,
         weights: Path,
         *,
-        exit: ExitName = "128",
+        exit: ExitName = 128,
         crop: CropName = "fitted",
         precision: Precision = "fp32",
         compile: bool | Literal["auto"] = False,
@@ -53,7 +53,7 @@ class FaceGenerator(nn.Module):
         Args:
             weights: A file written by `conversion.convert`.
             exit: Grid, in pixels, on which all later levels run; "full" is the published 1024 px network,
-                "64" is blurred and for smoke runs only.
+                64 is blurred and for smoke runs only.
             crop: See `crop.crop_matrices`.
             precision: Of the synthesis.
             compile: True compiles the synthesis at the first render, "auto" does so where that works and else
