@@ -61,10 +61,18 @@ def _pip(card: AssetCard, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def _has_pip() -> bool:
+    """Whether this interpreter has pip.
+
+    Not by `importlib.util.find_spec`: setuptools' import hook takes that for pip running, stands aside for good,
+    and torch.compile, which imports setuptools, then fails.
+    """
+    return importlib.machinery.PathFinder.find_spec("pip") is not None
+
+
 def _pip_client(card: AssetCard) -> list[str]:
     """This interpreter's pip, or one on the PATH: only a file is downloaded, so any pip will do."""
-    # Not find_spec("pip"): setuptools' hook takes that for pip running and then refuses torch.compile's imports.
-    if importlib.machinery.PathFinder.find_spec("pip") is not None:
+    if _has_pip():
         return [sys.executable, "-m", "pip"]
     for name in ("pip3", "pip"):
         if client := shutil.which(name):

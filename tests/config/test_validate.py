@@ -56,7 +56,7 @@ def test_a_multirun_over_several_devices_is_refused():
     ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
     ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
     ("backbone=resnet", "backbone=resnet: there is no such backbone; there are mobilefacenet, "
-     "mobilefacenet_insightface, tinyfar_a, tinyfar_b, tinyfar_c"),
+     "mobilefacenet_insightface, mobilenetv2, tinyfar_a, tinyfar_b, tinyfar_c"),
     ("images", "cannot read the override 'images'; write key=value or group=choice"),
 ])  # fmt: skip
 def test_a_wrong_override_is_one_sentence(override, sentence):

@@ -78,7 +78,7 @@ def test_builds_only_known_backbones(path: Path, backbone: object) -> None:
     with pytest.raises(AssetError) as caught:
         load_student(path)
     assert str(caught.value) == (
-        f"{path} describes no backbone of this version ({backbone!r}); known are TinyFaR, MobileFaceNet"
+        f"{path} describes no backbone of this version ({backbone!r}); known are TinyFaR, MobileFaceNet, MobileNetV2"
     )
 
 
@@ -113,7 +113,7 @@ def test_saves_no_network_that_nobody_could_build_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         save_student(Own(), tmp_path / "s.safetensors", {})
     assert (
-        str(caught.value) == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet"
+        str(caught.value) == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet, MobileNetV2"
     )
     assert list(tmp_path.iterdir()) == []
 
