@@ -1,9 +1,11 @@
-"""The one checkpoint of a run, always whole."""
+"""The one checkpoint of a run, always whole, always between two steps."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,8 +16,9 @@ from facedistill.errors import UserError
 class LastCheckpoint(Callback):
     """Writes `last.ckpt` every so many images, when the fit ends and when it is interrupted.
 
-    The new file is written beside the old one and then takes its name, so that an interruption or a full disk
-    leaves the last good checkpoint.
+    The new file is written beside the old one and then takes its name, so that a kill or a full disk leaves the
+    last good checkpoint. The first Ctrl-C or SIGTERM lets the step finish, saves, and stops the fit as
+    KeyboardInterrupt does; a second one stops at once.
 
     Args:
         path: Where the checkpoint lies.
@@ -26,26 +29,43 @@ class LastCheckpoint(Callback):
         self.path = path
         self.every_images = every_images
         self._saved_at = 0
+        self._stop = False
+        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts from where the fit starts, which after a resume is not zero."""
+        """Counts from where the fit starts, which after a resume is not zero, and listens for interruptions."""
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]
+        self._stop = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._interrupt)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when enough images have gone by."""
-        if pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
+        """Saves when enough images have gone by, or when somebody wants the run to stop."""
+        if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
             self._save(trainer, pl_module)
+        if self._stop:
+            raise KeyboardInterrupt
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the finished state."""
         self._save(trainer, pl_module)
+        self._listen_no_more()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves what an interruption (Ctrl-C, SIGTERM) would lose; after an error the last good one stays."""
-        if isinstance(exception, KeyboardInterrupt | SystemExit) and trainer.global_step:
-            self._save(trainer, pl_module)
+        """Saves nothing: whatever went wrong in the middle of a step, the last good checkpoint stays."""
+        self._listen_no_more()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+
+    def _listen_no_more(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         unfinished = self.path.with_suffix(".ckpt.part")

@@ -6,6 +6,7 @@ import logging
 import resource
 import shlex
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -107,10 +108,12 @@ def _fit(config: DictConfig, folder: RunFolder, command: str) -> None:
     )  # fmt: skip
     parts = assemble(config, folder)
     try:
-        parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
-        if parts.trainer.interrupted:
+        try:
+            parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
+        except SystemExit as stop:  # how Lightning leaves after an interruption
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             folder.update_record(status="interrupted", images_seen=parts.method.images_seen)
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt from stop
         _finish(config, folder, parts)
     finally:
         wandb.finish()

@@ -80,7 +80,7 @@ class FaceDataModule(LightningDataModule):
         return self.source.finish(batch)
 
     def finish_step(self, agreement: Tensor | None) -> None:
-        """Called once after each training step: moves the position on and closes SynthDistill's loop."""
+        """Called once in each training step: moves the position on and closes SynthDistill's loop."""
         if agreement is not None:
             self.source.observe(self._next_step, agreement)
         self._next_step += 1

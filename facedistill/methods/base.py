@@ -52,20 +52,21 @@ class DistillationMethod(LightningModule):
         """Wakes a student that was loaded in eval mode (Lightning would train it asleep)."""
         self.student.train()
 
-    def training_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Any]:
-        """One optimizer step; the agreement goes to the source through the DataModule."""
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """The objective of one step; the agreement goes to the source through the DataModule.
+
+        The position in the stream moves here and not in a later hook, because callbacks that save checkpoints
+        run before any later hook of this class.
+        """
         output = self.distill(batch)
+        self.trainer.datamodule.finish_step(output.agreement)  # type: ignore[attr-defined]
         self.images_seen += len(batch.images) * self.trainer.world_size
         self.log("train/loss", output.loss, prog_bar=True)
         for name, term in output.terms.items():
             self.log(f"train/{name}", term)
         self.log("images_seen", float(self.images_seen))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        return {"loss": output.loss, "agreement": output.agreement}
-
-    def on_train_batch_end(self, outputs: Any, batch: FaceBatch, batch_idx: int) -> None:
-        """Tells the DataModule that the step is done."""
-        self.trainer.datamodule.finish_step(outputs["agreement"])  # type: ignore[attr-defined]
+        return output.loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
         """Agreement with the teacher on held-out faces."""

@@ -113,7 +113,8 @@ def test_saves_no_network_that_nobody_could_build_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         save_student(Own(), tmp_path / "s.safetensors", {})
     assert (
-        str(caught.value) == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet, MobileNetV2"
+        str(caught.value)
+        == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet, MobileNetV2"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
+import signal
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.data.augment import Augment
@@ -34,12 +36,12 @@ def _parts(student, teacher, generator, *, steps, pool=None, **source):
     return method, data
 
 
-def _fit(method, data, *, stop_after=None, path=None, resume=None):
+def _fit(method, data, *, stop_after=None, path=None, resume=None, every_images=10**9, watchers=()):
     trainer = Trainer(
         accelerator="cpu", max_steps=stop_after or data.num_steps, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         val_check_interval=2, check_val_every_n_epoch=None, max_epochs=-1,
-        callbacks=[LastCheckpoint(path, every_images=10**9)] if path else [],
+        callbacks=[*watchers, *([LastCheckpoint(path, every_images=every_images)] if path else [])],
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return trainer
@@ -86,6 +88,51 @@ def test_resume_is_exact(tiny_student, tiny_teacher, tiny_generator, tmp_path, s
     trainer = _fit(second, data, resume=tmp_path / "last.ckpt")
     assert trainer.global_step == 9
     assert second.images_seen == whole.images_seen == 9 * BATCH
+    for name, expected in whole.student.state_dict().items():
+        assert torch.equal(second.student.state_dict()[name], expected), name
+
+
+class At(Callback):
+    """Does something in the middle of a step."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            self.action()
+
+
+def _crash():
+    raise RuntimeError("power failure")
+
+
+@pytest.mark.parametrize(("action", "stopped_by"), [
+    (_crash, RuntimeError),  # resumes from the checkpoint of step 4
+    (lambda: os.kill(os.getpid(), signal.SIGINT), SystemExit),  # finishes its step and saves
+    (lambda: os.kill(os.getpid(), signal.SIGTERM), SystemExit),
+])  # fmt: skip
+def test_resume_is_exact_wherever_the_run_was_cut(
+    tiny_student, tiny_teacher, tiny_generator, tmp_path, action, stopped_by
+):
+    def parts(name):
+        source = {"replay": 1, "pool_images": 20}
+        return _parts(tiny_student, tiny_teacher, tiny_generator, steps=11, pool=tmp_path / name, **source)
+
+    whole, data = parts("whole.pool")
+    _fit(whole, data)
+    first, data = parts("cut.pool")
+    path = tmp_path / "last.ckpt"
+    handlers = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(stopped_by):
+        _fit(first, data, path=path, every_images=4 * BATCH, watchers=[At(6, action)])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
+    assert signal.getsignal(signal.SIGTERM) == handlers
+    saved = torch.load(path, weights_only=True)["global_step"]
+    assert saved == (4 if stopped_by is RuntimeError else 7)
+    second, data = parts("cut.pool")
+    _fit(second, data, resume=path)
+    assert second.images_seen == 11 * BATCH
     for name, expected in whole.student.state_dict().items():
         assert torch.equal(second.student.state_dict()[name], expected), name
 
