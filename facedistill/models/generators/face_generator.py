@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
+from facedistill.models.compilation import compiled
 from facedistill.models.generators.coarse import describe, shrink
-from facedistill.models.generators.compilation import compiled
 from facedistill.models.generators.crop import CropName, crop_matrices, crop_window
 from facedistill.models.generators.mobilestylegan import MappingNetwork, SynthesisNetwork
 from facedistill.models.generators.region import Window, plan_windows
@@ -100,7 +100,16 @@ class FaceGenerator(nn.Module):
         self.synthesis.to_precision(torch.bfloat16 if precision == "bf16" else torch.float32)
         self.requires_grad_(False)
         self.eval()
-        self._render = compiled(self._render_micro_batch, compile)
+        # fullgraph: too many recompilations raise instead of falling back to the slow path without a word.
+        self._render = compiled(
+            self._render_micro_batch,
+            compile,
+            what="generator",
+            key="generator.network.compile",
+            otherwise="about half as fast",
+            dynamic=False,
+            fullgraph=True,
+        )
 
     def train(self, mode: bool = True) -> FaceGenerator:
         """Stays in eval mode, whatever `mode` asks."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
+from facedistill.models.compilation import compiled
 from facedistill.models.weights import fingerprint, load_strictly
 from facedistill.types import InputSpec
 
@@ -74,7 +75,9 @@ class FrozenTeacher(nn.Module):
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         network.to(memory_format=self._layout)
         object.__setattr__(self, "network", network)
-        object.__setattr__(self, "_run", _compiled(network, compile) if compile else network)
+        slower = "at two thirds of its speed"
+        run = compiled(network, compile, what="teacher", key="teacher.compile", otherwise=slower)
+        object.__setattr__(self, "_run", run)
         self.eval()
 
     @torch.no_grad()
@@ -89,6 +92,7 @@ class FrozenTeacher(nn.Module):
         """
         adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            torch._dynamo.maybe_mark_dynamic(adapted, 0)  # one compiled graph for any batch
             return self._run(adapted).float()
 
     def train(self, mode: bool = True) -> Self:
@@ -124,32 +128,3 @@ def adapt(images: Tensor, spec: InputSpec) -> Tensor:
     if (spec.mean, spec.std) != (127.5, 127.5):
         images = (images * 127.5 + (127.5 - spec.mean)) / spec.std
     return images
-
-
-def _compiled(network: nn.Module, compile: bool | Literal["auto"]) -> Callable[[Tensor], Tensor]:
-    """Compiles at the first call, for any batch; "auto" says so and stays eager where it cannot."""
-    chosen: list[Callable[[Tensor], Tensor]] = []
-
-    def run(images: Tensor) -> Tensor:
-        if chosen:
-            return chosen[0](images)
-        torch._dynamo.maybe_mark_dynamic(images, 0)
-        fast = torch.compile(network)
-        try:
-            embeddings = fast(images)
-        except Exception as error:  # no compiler, no Triton, a full disk: inductor has a class for each
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if compile is True:
-                raise ConfigError(
-                    f"teacher.compile: true, but the teacher cannot be compiled here ({reason}); "
-                    "install a C++ compiler or set it to false"
-                ) from error
-            print(
-                f"teacher: runs uncompiled, at two thirds of its speed, because compiling failed ({reason})"
-            )
-            chosen.append(network)
-            return network(images)
-        chosen.append(fast)
-        return embeddings
-
-    return run
