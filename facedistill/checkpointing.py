@@ -45,6 +45,11 @@ class LastCheckpoint(Callback):
         """Saves when enough images have gone by, or when somebody wants the run to stop."""
         if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
             self._save(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops an interrupted run here, once the step it finished is saved and logged."""
         if self._stop:
             raise KeyboardInterrupt
 

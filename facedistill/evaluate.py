@@ -40,9 +40,6 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(parsed.what)
     if (path / "run.json").is_file():
         results = evaluate_run(RunFolder(path), parsed.overrides)
-        results = {role: results[role]["protocols"] for role in ("teacher", "student")} | {
-            "absent": results["absent"]
-        }
     elif path.is_file():
         results = _evaluate_one("student", load_student(path), parsed.overrides)
     elif path.suffix or "/" in parsed.what:
@@ -106,10 +103,8 @@ def find_protocols(config: DictConfig) -> tuple[list[PairsProtocol], list[Absent
 def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> dict[str, Any]:
     config = compose("train", overrides)
     found, absent = find_protocols(config)
-    return {
-        role: _run(role, network, found, config, None),
-        "absent": {item.name: item.reason for item in absent},
-    }
+    protocols = _run(role, network, found, config, None)
+    return {role: {"protocols": protocols}, "absent": {item.name: item.reason for item in absent}}
 
 
 def _run(

@@ -89,6 +89,8 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
         name: Another name for the run.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    if mode != "online":
+        os.environ.setdefault("WANDB_SILENT", "true")
     settings = wandb.Settings(silent=mode != "online", console="off")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     run_name = name or Path(save_dir).name

@@ -31,7 +31,6 @@ from facedistill.reporting import write_report
 from facedistill.run_folder import RunFolder, provenance, write_text
 
 _HYDRA_FLAGS = ("-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i")
-_console = Console(stderr=True)
 _refused: list[str] = []
 
 
@@ -59,7 +58,7 @@ def _hydra_main(config: DictConfig) -> str | None:
         return str(train(config, overrides, multirun=job.mode == RunMode.MULTIRUN).path)
     except UserError as error:
         _refused.append(f"  {' '.join(overrides)}: {error}")
-        _console.print(f"[bold red]refused[/]  {error}", highlight=False, soft_wrap=True)
+        _say(f"refused  {error}")
         return None
 
 
@@ -82,26 +81,26 @@ def train(config: DictConfig, overrides: Sequence[str] = (), *, multirun: bool =
     if config.force:
         shutil.rmtree(folder.path, ignore_errors=True)
     if folder.is_finished:
-        _console.print(f"{folder.path} is finished already; `force=true` starts it over")
+        _say(f"{folder.path} is finished already; `force=true` starts it over")
         return folder
     folder.create()
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     _fit(config, folder, shlex.join(["facedistill", "train", *overrides]))
     evaluate_run(folder)
     folder.update_record(status="finished")
-    _console.print(f"student  {folder.student}\nreport   {write_report(folder.path)}")
+    _say(f"student  {folder.student}\nreport   {write_report(folder.path)}")
     return folder
 
 
 def _fit(config: DictConfig, folder: RunFolder, command: str) -> None:
     if folder.record().get("status") == "trained":
-        _console.print(f"{folder.path} is trained already; evaluating it")
+        _say(f"{folder.path} is trained already; evaluating it")
         return
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
     resumed = folder.checkpoint if folder.checkpoint.exists() else None
     if resumed:
-        _console.print(f"continuing {folder.path} from its last checkpoint")
+        _say(f"continuing {folder.path} from its last checkpoint")
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(command),
         licences=[licence_record(read_card(name)) for name in asset_names(config)],
@@ -132,6 +131,10 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
         export={"onnx_min_cosine": parity},
         **parts.timing.summary(),
     )
+
+
+def _say(sentence: str) -> None:
+    Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _peak_memory_mib() -> float:

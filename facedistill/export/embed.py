@@ -93,7 +93,7 @@ def read_face(file: Path, size_px: int) -> Tensor:
             if opened.width != opened.height:
                 raise DataError(
                     f"{file} is {opened.width}x{opened.height} px and not a square aligned face; "
-                    "align it first with `facedistill data align`"
+                    "align it first with `facedistill align`"
                 )
             image = opened.convert("RGB")
     except FileNotFoundError as error:

@@ -187,7 +187,7 @@ def test_refuses_what_is_no_aligned_face(weights: Path, files: list[Path], tmp_p
     assert message_of(path) == f"{path} does not exist; give the path of a jpg or png image"
     Image.new("RGB", (112, 96)).save(path)
     assert message_of(path) == (
-        f"{path} is 112x96 px and not a square aligned face; align it first with `facedistill data align`"
+        f"{path} is 112x96 px and not a square aligned face; align it first with `facedistill align`"
     )
     for content in (files[0].read_bytes()[:2000], b"GIF89a", b""):
         path.write_bytes(content)
