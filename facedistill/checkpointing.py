@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from facedistill.errors import UserError
@@ -86,3 +88,17 @@ class LastCheckpoint(Callback):
                 "give the same command again to continue from it"
             ) from error
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]
+
+
+def check_readable(path: Path) -> None:
+    """Refuses a checkpoint that cannot be continued from.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} is damaged and cannot be continued; force=true starts the run over"
+        ) from error

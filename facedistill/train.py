@@ -21,6 +21,7 @@ from rich.console import Console
 
 from facedistill.assembly import Assembly, assemble, asset_names, run_folder
 from facedistill.assets import licence_record, read_card
+from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
 from facedistill.errors import UserError
@@ -100,6 +101,7 @@ def _fit(config: DictConfig, folder: RunFolder, command: str) -> None:
     torch.set_float32_matmul_precision("high")
     resumed = folder.checkpoint if folder.checkpoint.exists() else None
     if resumed:
+        check_readable(resumed)
         _say(f"continuing {folder.path} from its last checkpoint")
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(command),
