@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate as hydra_instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -16,6 +17,7 @@ from facedistill.assets import cache_dir, obtain, read_card
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import identity
 from facedistill.data.module import FaceDataModule
+from facedistill.errors import UserError
 from facedistill.evaluation.callback import GeneratedPairsCheck
 from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocol import PairsProtocol
@@ -36,6 +38,16 @@ class Assembly:
     data: FaceDataModule
     trainer: Trainer
     timing: TimeShare
+
+
+def instantiate(node: Any, **arguments: Any) -> Any:
+    """Hydra's, but a user's mistake inside a constructor stays a `UserError`; Hydra would wrap it."""
+    try:
+        return hydra_instantiate(node, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
 
 
 def asset_names(config: DictConfig) -> list[str]:
