@@ -21,11 +21,19 @@ class FaceBatch:
         images: (N, 3, H, W) RGB in [-1, 1].
         labels: (N,) identity index in [0, K), or None for unlabelled faces.
         latents: (N, L) generator input that the images were rendered from, or None for photographs.
+        indices: (N,) position of each image in its finite set, or None for a stream.
+        balanced: (N,) bool, true for images that were drawn identity by identity (P identities x K images, EKD)
+            and not from the set as a whole; None where all come from the whole.
+        teacher_embeddings: (N, D) what the teacher says of exactly these images, where that was computed once
+            and kept; None where the teacher has to be asked.
     """
 
     images: Tensor
     labels: Tensor | None = None
     latents: Tensor | None = None
+    indices: Tensor | None = None
+    balanced: Tensor | None = None
+    teacher_embeddings: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class StepOutput:
     """One objective and the parts it is made of.
 
     Attributes:
-        loss: () scalar to minimise.
+        loss: () scalar to minimize.
         terms: Named scalars for the logs, each ().
         agreement: (N,) cosine of student and teacher per image, detached, computed before the update; None
             where the method compares something else.
@@ -46,10 +54,19 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method needs, or what a source or a teacher offers."""
+    """What a method needs, or what a source offers.
+
+    Attributes:
+        labels: Identity labels.
+        latents: The latents that faces were rendered from.
+        indices: A finite set, so that something can be kept per image (CRD's memory bank).
+        class_centers: One teacher center per identity, (K, D): a finite labelled set offers them as the means of
+            the teacher's embeddings.
+    """
 
     labels: bool = False
     latents: bool = False
+    indices: bool = False
     class_centers: bool = False
 
 

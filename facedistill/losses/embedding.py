@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from facedistill.losses.precision import at_least_float32
+
 
 def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared error of raw embeddings: SynthDistill's objective (released code; methods' section 1.1).
@@ -18,7 +20,7 @@ def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         () loss >= 0, computed in float32 whatever the inputs' precision (float64 stays float64).
     """
-    student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())
+    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
     return F.mse_loss(student, teacher)
 
 
@@ -34,8 +36,4 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         () loss in [0, 2].
     """
-    return (1 - F.cosine_similarity(_at_least_float32(student), _at_least_float32(teacher.detach()))).mean()
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
+    return (1 - F.cosine_similarity(at_least_float32(student), at_least_float32(teacher.detach()))).mean()

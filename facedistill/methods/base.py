@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,6 +29,11 @@ class DistillationMethod(LightningModule):
     needs: Traits = Traits()
     reports_agreement: bool = False
 
+    @classmethod
+    def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
+        """What the method needs when its constructor is given `arguments` (those of its yaml)."""
+        return cls.needs
+
     def __init__(
         self,
         *,
@@ -43,6 +48,20 @@ class DistillationMethod(LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
         self.images_seen = 0
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the image budget trained on so far, in [0, 1]; 0 outside a run."""
+        data = getattr(self._trainer, "datamodule", None)
+        return min(1.0, self.images_seen / (data.num_steps * data.batch_size)) if data else 0.0
+
+    def teach(self, batch: FaceBatch) -> Tensor:
+        """The teacher's embeddings (N, D), asked for or kept; never with a gradient."""
+        if batch.teacher_embeddings is not None:
+            return batch.teacher_embeddings
+        assert self.teacher is not None
+        with torch.no_grad():
+            return self.teacher(batch.images)
 
     @abstractmethod
     def distill(self, batch: FaceBatch) -> StepOutput:

@@ -1,0 +1,76 @@
+"""What the processes of a run tell one another; in a single process each function is the identity.
+
+Gradients follow one rule: a loss computed from gathered tensors is the same number in every process, and after
+the averaging of `DistributedDataParallel` its gradient is exactly that of one process on the whole batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number in [0, world_size)."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Joins the (N, ...) tensors of all processes to (W·N, ...), in the order of ranks; N is the same everywhere.
+
+    The backward pass sums the gradients that all processes have for this process's part. Every process computes
+    the same loss from the joined tensor, so the sum is W times the gradient of one, and averaging over W
+    processes makes it exact. (EKD's released code multiplies by W once more.)
+    """
+    return tensor if world_size() == 1 else _Gather.apply(tensor)
+
+
+def gather_constant(tensor: Tensor) -> Tensor:
+    """`gather` for what needs no gradient: labels, teacher embeddings, norms; any dtype."""
+    return tensor if world_size() == 1 else _joined(tensor.detach())
+
+
+def global_mean(values: Tensor) -> Tensor:
+    """Mean of (N,) values over all processes, whose N may differ (0 included); 0 where nobody has any.
+
+    Returns:
+        () the global mean in value. Its gradient is scaled by W, so that averaging over processes gives that of
+        the global mean.
+    """
+    if world_size() == 1:
+        return values.sum() / max(1, values.numel())
+    count = torch.tensor(float(values.numel()), device=values.device)
+    dist.all_reduce(count)
+    share = values.sum() / count.clamp(min=1)
+    total = share.detach().clone()
+    dist.all_reduce(total)
+    scaled = share * world_size()
+    return scaled + (total - scaled.detach())
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:
+        return _joined(tensor)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Any:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        share = len(gradient) // world_size()
+        return gradient[rank() * share : (rank() + 1) * share]
+
+
+def _joined(tensor: Tensor) -> Tensor:
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

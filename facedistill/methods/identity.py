@@ -1,0 +1,64 @@
+"""What methods with identity labels share: a margin head and its loss beside the distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facedistill.collectives import global_mean
+from facedistill.methods.base import DistillationMethod
+from facedistill.types import FaceBatch, Traits
+
+
+class IdentityMethod(DistillationMethod):
+    """A method whose objective is identity_weight · (margin softmax) + something of its own.
+
+    With `identity_weight: 0` the head is not built, no label is needed, and a label-free method remains.
+
+    Args:
+        head: Margin head (`facedistill.models.heads`): `head(embeddings (N, D), labels (N,)) -> (N,)` losses.
+            None is allowed where `identity_weight` is 0.
+        identity_weight: Weight of the head's loss, >= 0.
+        **kwargs: Those of `DistillationMethod`.
+    """
+
+    needs = Traits(labels=True)
+
+    def __init__(self, *, head: nn.Module | None = None, identity_weight: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.identity_weight = identity_weight
+        self.head = head if identity_weight else None
+        assert self.head is not None or not identity_weight, "an identity loss needs a head"
+
+    @classmethod
+    def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
+        """No labels where the identity loss is left out and nothing else of the method uses them."""
+        if not arguments.get("identity_weight", 1.0) and not cls.uses_labels_itself:
+            return replace(cls.needs, labels=False)
+        return cls.needs
+
+    uses_labels_itself: bool = False
+
+    def identity_loss(self, embeddings: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
+        """The head's loss over the images drawn from the set as a whole, as the term {"identity": ()}.
+
+        Images of the balanced half (EKD) are left out, as in the released code. Empty when `identity_weight` is
+        0. The mean is over all processes, so its gradient does not depend on how images are dealt out.
+        """
+        if self.head is None:
+            return {}
+        assert batch.labels is not None
+        labels = batch.labels
+        if batch.balanced is not None:
+            kept = torch.nonzero(~batch.balanced).squeeze(1)
+            embeddings, labels = embeddings[kept], labels[kept]
+        return {"identity": global_mean(self.head(embeddings, labels))}
+
+    def total(self, terms: Mapping[str, Tensor], **weights: float) -> Tensor:
+        """Weighted sum of terms by name; `identity` has its own weight, a name without one has 1."""
+        weights = {"identity": self.identity_weight, **weights}
+        return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
