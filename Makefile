@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench lock clean
+.PHONY: help setup demo reproduce-table test test-all check format bench lock clean
 
 help: ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (about 15 minutes on 2 cores)
 	@$(BIN)/facedistill train experiment=demo
+
+TABLE ?= pocket
+reproduce-table: $(READY) ## run what a table lacks and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n]
+	@$(BIN)/facedistill reproduce $(TABLE) $(if $(BUDGET),--images $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SLOTS),--slots $(SLOTS))
 
 test: $(READY) ## the fast test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate as hydra_instantiate
+from hydra.utils import get_object
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.assets import cache_dir, obtain, read_card
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import identity
-from facedistill.data.module import FaceDataModule
-from facedistill.errors import UserError
+from facedistill.data.module import FaceDataModule, Source
+from facedistill.data.rendered import RenderedFaces
+from facedistill.data.stored import StoredFaces
+from facedistill.errors import ConfigError
 from facedistill.evaluation.callback import GeneratedPairsCheck
 from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FaceGenerator
 from facedistill.models.teachers import FrozenTeacher
+from facedistill.processes import SameRunEverywhere
 from facedistill.progress import ImagesProgress
 from facedistill.run_folder import RunFolder
+from facedistill.sources import (
+    build_source,
+    instantiate,
+    instantiate_with,
+    num_identities,
+    open_set,
+    teacher_centers,
+)
 from facedistill.timing import TimeShare
-from facedistill.types import InputSpec
+from facedistill.types import InputSpec, Traits
 
 
 @dataclass
@@ -38,16 +50,6 @@ class Assembly:
     data: FaceDataModule
     trainer: Trainer
     timing: TimeShare
-
-
-def instantiate(node: Any, **arguments: Any) -> Any:
-    """Hydra's, but a user's mistake inside a constructor stays a `UserError`; Hydra would wrap it."""
-    try:
-        return hydra_instantiate(node, **arguments)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        raise
 
 
 def asset_names(config: DictConfig) -> list[str]:
@@ -63,6 +65,9 @@ def run_folder(config: DictConfig) -> RunFolder:
         for name in asset_names(config)
         for member in read_card(name).members
     }
+    faces = open_set(config)
+    if faces is not None:
+        hashes["data"] = faces.fingerprint
     return RunFolder(Path(config.runs_dir) / f"{config.name}-{identity(config, hashes)}")
 
 
@@ -89,15 +94,21 @@ def generated_pairs(config: DictConfig, generator: FaceGenerator, teacher: Froze
     )
 
 
+def validation_pairs(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+    """The pairs watched during training; they share no face with those that the table reports."""
+    settings = GeneratedPairs(**config.evaluation.validation_pairs, purpose="validation")
+    return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")
+
+
 def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
     device = device_of(config)
     teacher, generator = load_teacher(config).to(device), load_generator(config).to(device)
-    held_out = generated_pairs(config, generator, teacher)
+    held_out = validation_pairs(config, generator, teacher)
     seed_everything(config.seed, workers=True, verbose=False)
-    source = instantiate(config.data.source, generator=generator, seed=config.seed)
-    if source.pool is not None:
-        source.pool.open(folder.pool)
+    source = build_source(config, generator, teacher)
+    if isinstance(source, RenderedFaces) and source.pool is not None:
+        source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0))
     data = FaceDataModule(
         source,
         _first_faces(held_out, config.data.validation.faces),
@@ -105,17 +116,69 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
         images=config.images,
         num_workers=config.data.num_workers,
     )
-    method = instantiate(
-        config.method,
+    method = build_method(
+        config,
         student=instantiate(config.backbone).to(memory_format=torch.channels_last),  # 1.6 x faster on a CPU
         teacher=teacher,
-        optimizer=instantiate(config.optimizer),
-        schedule=instantiate(config.scheduler),
+        num_identities=num_identities(source),
+        num_images=len(source.faces) if isinstance(source, StoredFaces) else None,
+        centers=lambda: teacher_centers(config, source, teacher),
     )
+    check_offers(type(method).needs_with(config.method), source)
     timing = TimeShare(generator)
     return Assembly(
         method, data, _trainer(config, folder, data, [timing, GeneratedPairsCheck(held_out)]), timing
     )
+
+
+def build_method(
+    config: DictConfig,
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    num_identities: int | None = None,
+    num_images: int | None = None,
+    centers: Callable[[], Tensor] | None = None,
+) -> DistillationMethod:
+    """The method of `config.method`, given those of the parts that its constructor names.
+
+    Args:
+        config: Composed training configuration.
+        student: Backbone to train.
+        teacher: Frozen teacher, or None.
+        num_identities: K of a labelled source.
+        num_images: N of a finite source.
+        centers: Computes the teacher's centers (K, D) when the method wants them.
+    """
+    method = get_object(config.method._target_)
+    needs = method.needs_with(config.method)
+    width = student.embedding_dim
+
+    def head() -> nn.Module | None:
+        if not needs.labels or num_identities is None:
+            return None
+        return instantiate(config.head, num_identities=num_identities, embedding_dim=width)
+
+    offered: dict[str, Callable[[], Any]] = {
+        "student": lambda: student,
+        "teacher": lambda: teacher,
+        "head": head,
+        "centers": lambda: centers() if centers else None,
+        "peer": lambda: instantiate(config.backbone),
+        "num_images": lambda: num_images,
+        "num_identities": lambda: num_identities,
+        "embedding_dim": lambda: width,
+        "optimizer": lambda: instantiate(config.optimizer),
+        "schedule": lambda: instantiate(config.scheduler),
+    }
+    return instantiate_with(config.method, offered)
+
+
+def check_offers(needs: Traits, source: Source) -> None:
+    """Refuses a source whose faces turn out to lack what the method needs."""
+    for field in fields(needs):
+        if getattr(needs, field.name) and not getattr(source.offers, field.name):
+            raise ConfigError(f"data: the method needs {field.name}, and these faces have none")
 
 
 def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:
@@ -139,6 +202,7 @@ def _trainer(
         logger=[instantiate(node, save_dir=str(folder.path)) for node in config.logger.values()],
         callbacks=[
             *watchers,
+            SameRunEverywhere(folder.path.name.rsplit("-", 1)[-1]),
             LastCheckpoint(folder.checkpoint, every_images=every.checkpoint_every_images),
             ImagesProgress(total_images=data.num_steps * data.batch_size),
         ],

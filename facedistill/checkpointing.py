@@ -44,7 +44,9 @@ class LastCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when enough images have gone by, or when somebody wants the run to stop."""
+        """Saves when enough images have gone by, or when somebody wants any process of the run to stop."""
+        if trainer.world_size > 1:  # all stop after the same step, whoever received the signal
+            self._stop = trainer.strategy.reduce_boolean_decision(self._stop, all=False)
         if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
             self._save(trainer, pl_module)
 

@@ -19,6 +19,13 @@ _COMMANDS = {
     ),
     "embed": ("facedistill.embed", "embed aligned face images with a student file"),
     "report": ("facedistill.reporting.command", "write the report of a run again"),
+    "reproduce": ("facedistill.reproduce", "run what a table of experiments/ lacks and render it"),
+    "methods": (
+        "facedistill.methods_table",
+        "the methods: papers, needs, defaults; --measure for their cost",
+    ),
+    "data": ("facedistill.data.command", "info, verify, convert, align, audit of face sets"),
+    "generate": ("facedistill.generate", "render labelled synthetic identities to shards"),
     "assets": (
         "facedistill.assets.command",
         "list, fetch, verify the pretrained weights and show their licences",

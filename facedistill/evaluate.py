@@ -15,10 +15,10 @@ from torch import nn
 from facedistill.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.assets import cache_dir
 from facedistill.config import compose
-from facedistill.errors import UserError
+from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.benchmark import run_protocols
-from facedistill.evaluation.places import Absent, find_protocol, read_places, search_dirs
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.places import Absent, open_protocols, read_places, search_dirs
+from facedistill.evaluation.protocol import Protocol
 from facedistill.export import load_student
 from facedistill.metrics.cost import count_macs, count_params
 from facedistill.reporting.table import as_text, results_table
@@ -84,20 +84,24 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
         cost = {"params": count_params(plain), "macs": count_macs(plain)}
         results[role] = {
             **cost,
-            "protocols": _run(role, network, [generated, *found], config, folder.path / "scores"),
+            "protocols": _run(role, network, [generated, *found], config, folder.path),
         }
     results["absent"] = {item.name: item.reason for item in absent}
     write_text(folder.results, json.dumps(results, indent=2) + "\n")
     return read_json(folder.results)
 
 
-def find_protocols(config: DictConfig) -> tuple[list[PairsProtocol], list[Absent]]:
-    """Opens the protocols of `config.evaluation`, and names those whose files are not here."""
+def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
+    """Opens the protocols of `config.evaluation`, and names those whose files are not here.
+
+    Raises:
+        ConfigError: If the settings of the evaluation cannot be run.
+    """
     settings = config.evaluation
+    if settings.flip not in ("none", "sum", "unit_sum"):
+        raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
     places = read_places(OmegaConf.to_container(settings.places, resolve=True))  # type: ignore[arg-type]
-    dirs = search_dirs(settings.data_dir)
-    items = [find_protocol(name, dirs, places) for name in settings.protocols]
-    return [p for p in items if isinstance(p, PairsProtocol)], [a for a in items if isinstance(a, Absent)]
+    return open_protocols(settings.protocols, search_dirs(settings.data_dir), places)
 
 
 def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> dict[str, Any]:
@@ -110,16 +114,17 @@ def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> di
 def _run(
     role: str,
     network: nn.Module,
-    protocols: Sequence[PairsProtocol],
+    protocols: Sequence[Protocol],
     config: DictConfig,
-    scores_dir: Path | None,
+    run_dir: Path | None,
 ) -> dict[str, Any]:
     settings = config.evaluation
     return run_protocols(
         network.to(_device()),
         protocols,
         role=role,  # type: ignore[arg-type]
-        scores_dir=scores_dir,
+        scores_dir=run_dir / "scores" if run_dir else None,
+        worst_dir=run_dir / "worst" if run_dir else None,
         cache=cache_dir() / "scores" if role == "teacher" else None,
         batch_size=settings.batch_size,
         device=_device(),
@@ -129,4 +134,8 @@ def _run(
 
 
 def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )

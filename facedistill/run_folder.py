@@ -26,7 +26,10 @@ class RunFolder:
         self.student = path / "student.safetensors"
         self.onnx = path / "student.onnx"
         self.results = path / "results.json"
-        self.pool = path / "faces.pool"
+
+    def pool_of(self, rank: int) -> Path:
+        """Where process `rank` keeps the faces that it replays."""
+        return self.path / (f"faces.{rank}.pool" if rank else "faces.pool")
 
     def create(self) -> None:
         """Makes the folder.

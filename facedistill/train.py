@@ -14,8 +14,6 @@ from collections.abc import Sequence
 import hydra
 import torch
 import wandb
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -24,52 +22,43 @@ from facedistill.assets import licence_record, read_card
 from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
-from facedistill.errors import UserError
 from facedistill.evaluate import evaluate_run
 from facedistill.finish import export_student, keep_faces
 from facedistill.paths import config_dir
+from facedistill.processes import is_lead
 from facedistill.reporting import write_report
 from facedistill.run_folder import RunFolder, provenance, write_text
+from facedistill.sweep import sweep
 
-_HYDRA_FLAGS = ("-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i")
-_refused: list[str] = []
+_SWEEP_FLAGS = ("-m", "--multirun")
+_HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one configuration, or hands a multirun, `--help` and `--cfg` to Hydra."""
+    """Runs one configuration, or a sweep (`-m`), or hands `--help` and `--cfg` to Hydra."""
+    if any(flag in arguments for flag in _SWEEP_FLAGS):
+        return sweep([argument for argument in arguments if argument not in _SWEEP_FLAGS])
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
         sys.argv = ["facedistill train", *arguments]
-        _refused.clear()
         _hydra_main()
-        if _refused:
-            raise UserError("\n".join([f"{len(_refused)} job(s) of the sweep did not run", *_refused]))
         return 0
     train(compose("train", arguments), arguments)
     return 0
 
 
 @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
-def _hydra_main(config: DictConfig) -> str | None:
-    """One job of a sweep; a job that is refused does not stop the others."""
-    job = HydraConfig.get()
-    overrides = list(job.overrides.task)
-    try:
-        return str(train(config, overrides, multirun=job.mode == RunMode.MULTIRUN).path)
-    except UserError as error:
-        _refused.append(f"  {' '.join(overrides)}: {error}")
-        _say(f"refused  {error}")
-        return None
+def _hydra_main(config: DictConfig) -> None:
+    """Prints what Hydra prints; nothing is trained under `hydra.main`."""
 
 
-def train(config: DictConfig, overrides: Sequence[str] = (), *, multirun: bool = False) -> RunFolder:
+def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
 
     Args:
         config: Composed configuration.
         overrides: What it was composed from, for the record of the run's command.
-        multirun: Whether this is one job of a sweep.
 
     Returns:
         The folder of the run.
@@ -77,8 +66,11 @@ def train(config: DictConfig, overrides: Sequence[str] = (), *, multirun: bool =
     Raises:
         UserError: If the configuration, the weights or the folder do not allow the run.
     """
-    validate(config, multirun=multirun)
+    validate(config)
     folder = run_folder(config)
+    if not is_lead():
+        _fit(config, folder)
+        return folder
     if config.force:
         shutil.rmtree(folder.path, ignore_errors=True)
     if folder.is_finished:
@@ -86,36 +78,42 @@ def train(config: DictConfig, overrides: Sequence[str] = (), *, multirun: bool =
         return folder
     folder.create()
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    _fit(config, folder, shlex.join(["facedistill", "train", *overrides]))
+    if folder.record().get("status") == "trained":
+        _say(f"{folder.path} is trained already; evaluating it")
+    else:
+        folder.update_record(
+            id=folder.path.name, name=config.name, seed=config.seed, status="running",
+            **provenance(shlex.join(["facedistill", "train", *overrides])),
+            licences=[licence_record(read_card(name)) for name in asset_names(config)],
+        )  # fmt: skip
+        _fit(config, folder)
     evaluate_run(folder)
     folder.update_record(status="finished")
     _say(f"student  {folder.student}\nreport   {write_report(folder.path)}")
     return folder
 
 
-def _fit(config: DictConfig, folder: RunFolder, command: str) -> None:
-    if folder.record().get("status") == "trained":
-        _say(f"{folder.path} is trained already; evaluating it")
-        return
+def _fit(config: DictConfig, folder: RunFolder) -> None:
+    """Trains, in every process of the run; the lead exports the student."""
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
     resumed = folder.checkpoint if folder.checkpoint.exists() else None
-    if resumed:
+    if resumed and is_lead():
         check_readable(resumed)
         _say(f"continuing {folder.path} from its last checkpoint")
-    folder.update_record(
-        id=folder.path.name, name=config.name, seed=config.seed, status="running", **provenance(command),
-        licences=[licence_record(read_card(name)) for name in asset_names(config)],
-    )  # fmt: skip
     parts = assemble(config, folder)
     try:
         try:
             parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
         except SystemExit as stop:  # how Lightning leaves after an interruption
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            folder.update_record(status="interrupted", images_seen=parts.method.images_seen)
+            if is_lead():
+                folder.update_record(status="interrupted", images_seen=parts.method.images_seen)
             raise KeyboardInterrupt from stop
-        _finish(config, folder, parts)
+        if is_lead():
+            _finish(config, folder, parts)
+        else:
+            parts.data.source.close()
     finally:
         wandb.finish()
 
@@ -125,7 +123,7 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     if isinstance(parts.data.source, RenderedFaces):
         keep_faces(parts.data.source, method, folder.path / "faces.npz", device)
-        parts.data.source.close()
+    parts.data.source.close()
     folder.update_record(
         status="trained",
         images_seen=parts.method.images_seen,

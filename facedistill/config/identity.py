@@ -6,10 +6,25 @@ import hashlib
 import json
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from facedistill.config import signature
+
 # What a run is called, where it is written and how it is watched does not change what it learns.
-_WITHOUT_EFFECT = ("name", "runs_dir", "run_dir", "force", "logger", "callbacks", "hydra", "evaluation")
+_WITHOUT_EFFECT = (
+    "name",
+    "runs_dir",
+    "run_dir",
+    "force",
+    "logger",
+    "callbacks",
+    "launcher",
+    "hydra",
+    "evaluation",
+)
+# The faces are known by their fingerprint, wherever they lie.
+_WITHOUT_EFFECT_IN_DATA = ("path", "num_workers")
 
 
 def result_relevant(config: DictConfig) -> dict[str, Any]:
@@ -19,7 +34,15 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
     kept = OmegaConf.create({key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT})
     resolved = OmegaConf.to_container(kept, resolve=True)
     assert isinstance(resolved, dict)
+    if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
+        del resolved["head"]
+    if isinstance(resolved.get("data"), dict):
+        resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
     return {str(key): value for key, value in resolved.items()}
+
+
+def _uses_head(method: str) -> bool:
+    return "head" in signature.accepted(get_object(method))
 
 
 def identity(config: DictConfig, asset_hashes: dict[str, str]) -> str:
@@ -27,7 +50,8 @@ def identity(config: DictConfig, asset_hashes: dict[str, str]) -> str:
 
     Args:
         config: Composed configuration.
-        asset_hashes: sha256 of every asset's members, by asset name: another teacher file is another run.
+        asset_hashes: sha256 of every asset's members, by asset name, and the fingerprint of faces on disk:
+            another teacher file is another run, and so are other faces.
 
     Returns:
         Eight hexadecimal digits.

@@ -19,6 +19,13 @@ HANDED_OVER = {
     "optimizer",
     "schedule",
     "generator",
+    "faces",
+    "head",
+    "centers",
+    "peer",
+    "num_images",
+    "num_identities",
+    "embedding_dim",
     "seed",
     "weights",
     "params",
@@ -57,10 +64,15 @@ def problems(key: str, node: DictConfig) -> list[str]:
                 )
         elif not OmegaConf.is_missing(node, name):
             found += _type_problem(f"{key}.{name}", known[name], node[name])
-    for name, (_, required) in known.items():
+    for name, (_, required) in known.items() if not node.get("_partial_") else ():
         if required and name not in node and name not in HANDED_OVER:
             found.append(f"{key}.{name}: {target.__name__} needs a value")
     return found
+
+
+def accepted(target: Callable[..., Any]) -> set[str]:
+    """Names of the arguments that `target` takes, those of its base classes included."""
+    return set(_parameters(target)[0])
 
 
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]], bool]:

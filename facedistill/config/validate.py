@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from hydra.utils import get_object
@@ -16,19 +17,27 @@ _POSITIVE = (
     "data.batch_size",
     "data.validation.faces",
     "data.source.pool_images",
+    "data.synthetic.identities",
+    "data.synthetic.images_per_identity",
     "callbacks.validate_every_images",
     "callbacks.checkpoint_every_images",
     "callbacks.log_every_steps",
 )
-_NOT_NEGATIVE = ("seed", "data.num_workers", "data.source.rho", "data.source.replay")
+_NOT_NEGATIVE = (
+    "seed",
+    "data.num_workers",
+    "data.source.rho",
+    "data.source.replay",
+    "method.identity_weight",
+    "method.weight",
+)
 
 
-def validate(config: DictConfig, *, multirun: bool = False) -> None:
+def validate(config: DictConfig) -> None:
     """Checks values, arguments and combinations, and reports all problems at once.
 
     Args:
         config: Composed training configuration.
-        multirun: Whether the job belongs to a Hydra multirun.
 
     Raises:
         ConfigError: If there is any problem.
@@ -36,11 +45,6 @@ def validate(config: DictConfig, *, multirun: bool = False) -> None:
     found = _unresolved(config)
     if not found:
         found = [*_numbers(config), *_arguments(config), *_combinations(config)]
-        if multirun and config.trainer.get("devices", 1) != 1:
-            found.append(
-                f"trainer.devices={config.trainer.devices}: a multirun over several devices would train different "
-                "ranks on different configurations; use one device per run, or start the runs one by one"
-            )
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
@@ -99,14 +103,27 @@ def _combinations(config: DictConfig) -> list[str]:
     method, source = (_get(config, key) for key in ("method._target_", "data.source._target_"))
     if method is None or source is None:
         return found
-    for trait in ("labels", "latents", "class_centers"):
-        if getattr(method.needs, trait) and not getattr(source.offers, trait):
-            found.append(f"data: {method.__name__} needs {trait}, and {source.__name__} offers none")
+    needs = method.needs_with(config.method)
+    for trait in (field.name for field in fields(needs)):
+        if getattr(needs, trait) and not getattr(source.offers, trait):
+            found.append(
+                f"data: {method.__name__} needs {trait}, and {source.__name__} offers none{_mend(method, trait)}"
+            )
     if OmegaConf.select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
         found.append(
             f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; use static"
         )
     return found
+
+
+def _mend(method: Any, trait: str) -> str:
+    if trait == "latents":
+        return "; use data=stylegan"
+    if trait != "labels":
+        return "; use data=synthetic_identities, or faces on disk"
+    if hasattr(method, "identity_loss") and not method.needs_with({"identity_weight": 0}).labels:
+        return "; use data=synthetic_identities, or leave the identity loss out with method.identity_weight=0"
+    return "; use data=synthetic_identities, or labelled faces of your own"
 
 
 def _get(config: DictConfig, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""`facedistill align`: from a folder of photographs to a folder of aligned 112 x 112 faces."""
+"""`facedistill data align`: from a folder of photographs to a folder of aligned 112 x 112 faces."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import contextlib
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facedistill.assets import obtain
+from facedistill.data.choose_face import Detector, Rule, choose_face, load_detector, rules
+from facedistill.data.counting import Counting
+from facedistill.data.picture_rows import write_rows
 from facedistill.errors import DataError, UserError
 from facedistill.models.detectors import Scrfd, align_face
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _MOST_NAMED = 20
+_SIZE_PX = 112
+_PICTURE_PAIRS, _PAIRS_PER_ROW = 24, 4
 
 
 @dataclass(frozen=True)
@@ -32,31 +37,63 @@ class Failure:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `facedistill align SRC DST`.
+    """Runs `facedistill data align SRC DST`, also known as `facedistill align`.
 
     Returns:
         0 when every photograph gave a face, 1 when some did not, 2 after a user's mistake.
     """
-    parser = argparse.ArgumentParser(
-        prog="facedistill align",
-        description="Find the main face of every photograph below SRC and write it, aligned to the ArcFace "
-        "template at 112 x 112, under the same relative path below DST. What DST already holds is kept.",
-    )
-    parser.add_argument("src", type=Path, metavar="SRC", help="folder of photographs, for example LFW's")
-    parser.add_argument("dst", type=Path, metavar="DST", help="folder to write into")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the detector; 0 takes every core")
-    parser.add_argument("--again", action="store_true", help="write anew what DST already holds")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    options = parser.parse_args(list(argv))
+    options = _parser().parse_args(list(argv))
     try:
         planned = plan(options.src, options.dst)
-        detector = Scrfd(obtain("scrfd_500m", quiet=options.quiet), num_threads=options.threads)
-        failures = align_folder(detector, options.src, planned, again=options.again, quiet=options.quiet)
+        if options.detector:
+            detector = load_detector(options.detector)
+        else:
+            detector = Scrfd(obtain("scrfd_500m", quiet=options.quiet), num_threads=options.threads)
+        failures = align_folder(
+            detector,
+            options.src,
+            planned,
+            rule=options.face,
+            min_face_px=options.min_face,
+            again=options.again,
+            quiet=options.quiet,
+        )
+        if options.picture:
+            before_and_after(planned, options.picture)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     _tell(failures, len(planned), options.dst)
     return 1 if failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facedistill data align",
+        description="Find one face in every photograph below SRC and write it, aligned to the ArcFace template at "
+        "112 x 112, under the same relative path below DST. What DST already holds is kept.",
+        epilog="Exit codes: 0 every photograph gave a face, 1 some did not (each with its reason), 2 a mistake.",
+    )
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of photographs, for example LFW's")
+    parser.add_argument("dst", type=Path, metavar="DST", help="folder to write into")
+    told = "; ".join(f"{name}: {text}" for name, text in rules().items())
+    parser.add_argument("--face", choices=list(rules()), default="main", help=f"of several faces. {told}")
+    parser.add_argument(
+        "--min-face", type=int, default=0, metavar="PX", help="reject faces narrower than this"
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="PACKAGE.CLASS",
+        help="another detector: made without arguments; its find(image) returns boxes (M, 4), scores (M,) and "
+        "landmarks (M, 5, 2) in pixels of the PIL photograph",
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="write photographs beside their faces here"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of the detector; 0 takes every core")
+    parser.add_argument("--again", action="store_true", help="write anew what DST already holds")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
 
 
 def plan(src: Path, dst: Path) -> dict[Path, Path]:
@@ -91,42 +128,85 @@ def _photographs(src: Path) -> Iterator[Path]:
 
 
 def align_folder(
-    detector: Scrfd, src: Path, planned: dict[Path, Path], *, again: bool = False, quiet: bool = False
+    detector: Detector,
+    src: Path,
+    planned: dict[Path, Path],
+    *,
+    rule: Rule = "main",
+    min_face_px: int = 0,
+    again: bool = False,
+    quiet: bool = False,
 ) -> list[Failure]:
     """Aligns every planned photograph, and returns those that gave no face.
 
     Raises:
         DataError: If a face cannot be written.
+        ConfigError: If the detector's answer is not what it should be.
     """
     failures = []
-    columns = (TextColumn("aligning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        for photograph, face in progress.track(planned.items(), total=len(planned)):
-            if face.exists() and not again:
-                continue
-            aligned = align_photograph(detector, photograph)
-            if isinstance(aligned, str):
-                failures.append(Failure(photograph.relative_to(src), aligned))
-            else:
-                _write(aligned, face)
+    with Counting("aligning", len(planned), "photographs") as counting:
+        for photograph, face in planned.items():
+            if again or not face.exists():
+                aligned = align_photograph(detector, photograph, rule=rule, min_face_px=min_face_px)
+                if isinstance(aligned, str):
+                    failures.append(Failure(photograph.relative_to(src), aligned))
+                else:
+                    _write(aligned, face)
+            counting.advance(0 if quiet else 1)
     return failures
 
 
-def align_photograph(detector: Scrfd, path: Path) -> Image.Image | str:
-    """The main face of a photograph, 112 x 112, turned as its EXIF says; or the reason why there is none."""
+def align_photograph(
+    detector: Detector, path: Path, *, rule: Rule = "main", min_face_px: int = 0
+) -> Image.Image | str:
+    """One face of a photograph, 112 x 112, turned as its EXIF says; or the reason why there is none."""
+    image = _read(path)
+    if isinstance(image, str):
+        return image
+    chosen = choose_face(detector, image, rule, min_face_px)
+    if isinstance(chosen, str):
+        return chosen
     try:
+        return align_face(image, chosen)
+    except ValueError:  # five landmarks in one place
+        return "landmarks without extent"
+
+
+def _read(path: Path) -> Image.Image | str:
+    """A photograph, upright and in eight-bit RGB; or what is wrong with it."""
+    try:
+        if path.stat().st_size == 0:
+            return "zero bytes"
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB")
+                upright = ImageOps.exif_transpose(opened)
+                if upright.mode.startswith("I"):  # sixteen bits, which Pillow would clip
+                    upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8))
+                return upright.convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return "too many pixels"
-    except (OSError, ValueError, SyntaxError):  # Pillow raises each of them on damaged files
-        return "not a readable image"
-    faces = detector.find(image)
-    if not len(faces):
-        return "no face found"
-    return align_face(image, faces.landmarks[faces.main(*image.size)])
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):
+        return "not a readable image"  # Pillow raises each of them on damaged files
+
+
+def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
+    """Writes a picture of at most 24 photographs, spread over the folder, each beside its face.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    done = [(photograph, face) for photograph, face in planned.items() if face.exists()]
+    if not done:
+        return
+    tiles = []
+    for number in np.linspace(0, len(done) - 1, min(len(done), _PICTURE_PAIRS)).astype(int):
+        for path in done[number]:
+            image = _read(path)
+            if not isinstance(image, str):
+                tiles.append(np.asarray(ImageOps.pad(image, (_SIZE_PX, _SIZE_PX))))
+    width = 2 * _PAIRS_PER_ROW
+    write_rows(picture, [tiles[start : start + width] for start in range(0, len(tiles), width)])
 
 
 def _write(face: Image.Image, path: Path) -> None:
@@ -148,7 +228,9 @@ def _write(face: Image.Image, path: Path) -> None:
 
 
 def _tell(failures: Sequence[Failure], total: int, dst: Path) -> None:
-    print(f"{total - len(failures)} of {total} photographs aligned into {dst}")
+    reasons = Counter(failure.reason for failure in failures)
+    counted = "".join(f"; {reason}: {count}" for reason, count in reasons.most_common())
+    print(f"{total - len(failures)} of {total} photographs aligned into {dst}{counted}")
     for failure in failures[:_MOST_NAMED]:
         print(f"  {failure.path}: {failure.reason}", file=sys.stderr)
     if len(failures) > _MOST_NAMED:

@@ -56,6 +56,17 @@ class Augment:
         images = torch.where(is_gray, images.mean(1, keepdim=True), images)
         return images.clamp(-1, 1)
 
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether every image stays itself or becomes its mirror image."""
+        others = (self.scale, self.rotation_rad, self.shift, self.contrast, self.brightness, self.gray)
+        return not any(others)
+
+    def mirrored(self, *, seed: int, step: int, samples: Tensor) -> Tensor:
+        """(N,) bool on the CPU: which images of the step are mirrored."""
+        draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS)
+        return torch.special.ndtr(draws[:, 0]) < self.flip
+
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
         mirror = 1 - 2 * (torch.special.ndtr(draws[:, 0]) < self.flip).float()
         if not (self.scale or self.rotation_rad or self.shift):

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from facedistill.errors import ConfigError
 from facedistill.types import FaceBatch, Traits
 
 
@@ -28,6 +29,10 @@ class Source(Protocol):
 
     def observe(self, raw_step: int, agreement: Tensor) -> None:
         """Receives the agreement (N,) of student and teacher on the batch of step `raw_step`."""
+        ...
+
+    def close(self) -> None:
+        """Ends the stream: what only the run needed goes."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -63,6 +68,11 @@ class FaceDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """One pass of `num_steps` raw batches, from the first step not yet trained on."""
         rank, world_size = self._rank_and_world_size()
+        if self.batch_size % world_size:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size}: must be a multiple of the {world_size} processes, so that each "
+                "has an equal share"
+            )
         steps = _Steps(self.source, self.batch_size, rank, world_size, self.num_steps)
         return DataLoader(
             steps, sampler=_FromStep(self), batch_size=None, num_workers=self.num_workers, collate_fn=None

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from facedistill.collectives import gather_constant, world_size
 from facedistill.data.augment import Augment
 from facedistill.data.pool import FacePool
 from facedistill.models.generators import FaceGenerator, resample
@@ -47,7 +48,7 @@ class RenderedFaces:
         rho: Resampling coefficient of the paper, >= 0.
         replay: Steps on faces rendered earlier in this run per rendered step; 0 in the paper. Rendering is most
             of the cost on a CPU, so a few-step recipe shows each face more than once.
-        pool_images: Capacity of the pool that replayed faces are taken from.
+        pool_images: Capacity of the pool that replayed faces are taken from; each process has its own pool.
         augment: Applied on the device to every batch; the teacher sees the same images as the student.
     """
 
@@ -117,9 +118,14 @@ class RenderedFaces:
         return FaceBatch(images=images, latents=latents)
 
     def observe(self, raw_step: int, agreement: Tensor) -> None:
-        """Keeps the agreement (N,) in [-1, 1] of a fresh batch for the resampled batch that follows it."""
+        """Keeps the agreement (n,) in [-1, 1] of a fresh batch for the resampled batch that follows it.
+
+        That of the whole global batch is kept, (N,) in the order of samples, so that a checkpoint of one number of
+        processes continues on another.
+        """
         if self.needs_agreement and self.step(raw_step).kind == "fresh":
-            self._agreement = agreement.detach().float().cpu()
+            joined = gather_constant(agreement.detach().float())
+            self._agreement = joined.view(world_size(), -1).T.flatten().cpu()
 
     def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
         if step.kind == "fresh":
@@ -127,7 +133,7 @@ class RenderedFaces:
         assert self._agreement is not None, (
             "a resampled batch needs the agreement of the fresh batch before it"
         )
-        coefficient = (self._agreement.to(raw["z"].device) + 1) / 2
+        coefficient = (self._agreement[raw["share"].cpu()].to(raw["z"].device) + 1) / 2
         w = self.generator.map(raw["z"])
         return resample(
             self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho

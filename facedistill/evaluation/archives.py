@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from facedistill.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_BLOCK = 512
 Place = TypeVar("Place")
 
 
@@ -71,24 +72,13 @@ class TarArchive:
         self.where = str(path)
         try:
             self._file = path.open("rb")
-            with tarfile.open(fileobj=self._file, mode="r:") as tar:
-                members = [member for member in tar if member.isfile()]
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except tarfile.TarError as error:
-            raise DataError(
-                f"{path}: is not an uncompressed tar ({error}); unpack it or use plain tar"
-            ) from error
-        end = path.stat().st_size
-        if any(member.offset_data + member.size > end for member in members):
-            raise DataError(f"{path}: is cut short; copy it again")
-        images = [member for member in members if _is_image(member.name)]
-        parts = [PurePosixPath(member.name).parts for member in images]
-        tops = {part[0] for part in parts}
-        below = 1 if len(tops) == 1 and all(len(part) > 1 for part in parts) else 0
-        paths = ("/".join(part[below:]) for part in parts)
-        self._places = _by_name(zip(paths, map(_place, images), strict=True), self.where)
-        self._texts = {PurePosixPath(m.name).name: _place(m) for m in members if not _is_image(m.name)}
+        try:
+            self._places, self._texts = self._index(path)
+        except BaseException:
+            self._file.close()
+            raise
 
     def names(self) -> Sequence[str]:
         """All names, in the order of the file."""
@@ -105,6 +95,57 @@ class TarArchive:
             return None
         offset, size = self._texts[file_name]
         return os.pread(self._file.fileno(), size, offset).decode("utf-8")
+
+    def _index(self, path: Path) -> tuple[Mapping[str, tuple[int, int]], dict[str, tuple[int, int]]]:
+        """Places of the images by name, and of the other files by base name."""
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as tar:
+                members = list(_members(tar, path))
+                _demand_end(self._file, tar.offset, path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # hostile numbers raise the latter two
+            raise DataError(
+                f"{path}: is not an uncompressed tar ({error}); unpack it or use plain tar"
+            ) from error
+        end = path.stat().st_size
+        if any(member.offset_data + member.size > end for member in members):
+            raise DataError(f"{path}: is cut short; copy it again")
+        images = [member for member in members if _is_image(member.name)]
+        parts = [PurePosixPath(member.name).parts for member in images]
+        tops = {part[0] for part in parts}
+        below = 1 if len(tops) == 1 and all(len(part) > 1 for part in parts) else 0
+        paths = ("/".join(part[below:]) for part in parts)
+        texts = {PurePosixPath(m.name).name: _place(m) for m in members if not _is_image(m.name)}
+        return _by_name(zip(paths, map(_place, images), strict=True), self.where), texts
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Plain files; headers that lead nowhere, or back, are refused."""
+    position = -1
+    for member in tar:
+        if member.size < 0 or member.offset <= position or member.issparse():
+            raise DataError(
+                f"{path}: is damaged or no plain tar at byte {member.offset}; make or copy it again"
+            )
+        position = member.offset
+        if member.isfile():
+            yield member
+
+
+def _demand_end(file: BinaryIO, offset: int, path: Path) -> None:
+    """Nothing but the zeros that end a tar may follow its last member; Python stops at damage without a word."""
+    file.seek(offset)
+    rest = file.read(_BLOCK)
+    if len(rest) < _BLOCK:
+        raise DataError(
+            f"{path}: is cut short: the zeros that end a tar are missing at byte {offset}; copy it again"
+        )
+    while rest:
+        if rest.strip(b"\0"):
+            raise DataError(f"{path}: is damaged: no member begins at byte {offset}; copy it again")
+        offset += len(rest)
+        rest = file.read(1 << 20)
 
 
 def _is_image(path: str) -> bool:

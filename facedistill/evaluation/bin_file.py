@@ -6,7 +6,9 @@ A pickle can run any code when it is loaded. The reader here can build lists, tu
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import pickletools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,7 @@ from facedistill.evaluation.images import EncodedImages
 from facedistill.evaluation.protocol import PairsProtocol
 
 NUM_FOLDS = 10
+_BETWEEN_BYTES = 2**16  # most that a pickle writes between two new images: opcodes, frames, a repeated image
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -48,6 +51,41 @@ class _ListArchive:
 
     def read(self, name: str) -> bytes:
         return self._images[int(name)]
+
+
+class _FileArchive:
+    """Encoded images that stay in the file, named by their number; each is read when it is asked for."""
+
+    def __init__(self, path: Path, places: Sequence[tuple[int, int]]) -> None:
+        self.where = str(path)
+        self._places = places
+        self._file = path.open("rb")
+
+    def names(self) -> Sequence[str]:
+        return [str(number) for number in range(len(self._places))]
+
+    def read(self, name: str) -> bytes:
+        offset, size = self._places[int(name)]
+        return os.pread(self._file.fileno(), size, offset)
+
+
+def _in_place(path: Path, images: Sequence[bytes], distinct: Sequence[bytes]) -> _FileArchive | None:
+    """The distinct images where they lie in the file, so that no set of images has to stay in memory; None where
+    the pickle holds them encoded (Python 3 writing for Python 2)."""
+    places: dict[bytes, tuple[int, int]] = {}
+    at = 0
+    with path.open("rb") as file:
+        for image in images:
+            if image in places:
+                continue
+            file.seek(at)
+            window = file.read(len(image) + _BETWEEN_BYTES)
+            found = window.find(image)
+            if found < 0:
+                return None
+            places[image] = (at + found, len(image))
+            at += found + len(image)
+    return _FileArchive(path, [places[image] for image in distinct])
 
 
 def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
@@ -80,7 +118,7 @@ def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
             place[key] = len(distinct)
             distinct.append(image)
         index.append(place[key])
-    archive = _ListArchive(distinct, str(path))
+    archive = _in_place(path, images, distinct) or _ListArchive(distinct, str(path))
     runs = np.array_split(np.arange(len(same)), NUM_FOLDS)
     return PairsProtocol(
         name=name or path.stem,
@@ -95,6 +133,7 @@ def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
 def _read_plain(path: Path) -> tuple[list[bytes], list[bool]]:
     try:
         with path.open("rb") as file:
+            _refuse_far_memo(file)
             content = _PlainUnpickler(file).load()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -111,6 +150,14 @@ def _read_plain(path: Path) -> tuple[list[bytes], list[bool]]:
     if not isinstance(same, list) or not all(type(flag) in (bool, int) and flag in (0, 1) for flag in same):
         raise DataError(f"{path}: its same-or-not flags must be a list of booleans")
     return images, [bool(flag) for flag in same]
+
+
+def _refuse_far_memo(file: BinaryIO) -> None:
+    """Refuses numbers of parts that would make the standard reader clear gigabytes for a table of them."""
+    for parts, (operation, argument, _) in enumerate(pickletools.genops(file), start=1):
+        if operation.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= parts:
+            raise pickle.UnpicklingError(f"numbers part {argument} of {parts}")
+    file.seek(0)
 
 
 def _latin1(text: str | bytes, encoding: str | bytes = "latin1") -> bytes:

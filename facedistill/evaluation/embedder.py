@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,9 +17,10 @@ from rich.progress import (
 from rich.text import Text
 from torch import Tensor, nn
 
-from facedistill.evaluation.protocol import Protocol
+from facedistill.collectives import gather_constant, rank, world_size
+from facedistill.evaluation.protocol import Flip, Protocol
 
-Flip: TypeAlias = Literal["none", "sum"]
+FLIPS = ("none", "sum", "unit_sum", "both")
 
 
 def embed(
@@ -30,6 +30,7 @@ def embed(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     flip: Flip = "none",
+    shared: bool = False,
     quiet: bool = False,
 ) -> Tensor:
     """Embeds each distinct face of a protocol once.
@@ -41,31 +42,65 @@ def embed(
         protocol: Where the faces come from.
         batch_size: Faces per forward pass.
         device: Where the network runs.
-        flip: `none`, or `sum`: the embeddings of a face and of its mirror image are added, at twice the cost.
+        flip: `none`; or at twice the cost, with the embedding b of the mirror image beside a of the face:
+            `sum` a + b (insightface, TFace); `unit_sum` a / |a| + b / |b|; `both` (M, 2 D), a beside b.
+        shared: Every process of the group calls this, each embeds its share of the faces, and all get
+            everything; otherwise the calling process does all of the work and waits for nobody.
         quiet: Draws no progress bar.
 
     Returns:
         (M, D) float32 on the CPU, un-normalized, in the order of `protocol.images`.
     """
-    if flip not in ("none", "sum"):
-        raise ValueError(f"flip must be none or sum, got {flip!r}")
+    if flip not in FLIPS:
+        raise ValueError(f"flip must be {', '.join(FLIPS[:-1])} or {FLIPS[-1]}, got {flip!r}")
+    own, processes = (rank(), world_size()) if shared else (0, 1)
+    share = _share(protocol.num_images, own, processes)
     modes = {module: module.training for module in backbone.modules()}
     embeddings = []
     try:
         backbone.to(device).eval()
-        with torch.inference_mode(), face_progress(quiet) as progress:
-            task = progress.add_task(protocol.name, total=protocol.num_images)
-            for faces in protocol.images(batch_size):
+        with torch.inference_mode(), face_progress(quiet or own > 0) as progress:
+            task = progress.add_task(protocol.name, total=len(share))
+            for faces in protocol.images(batch_size, share):
                 images = faces.to(device).float().sub_(127.5).div_(127.5)
-                batch = backbone(images)
-                if flip == "sum":
-                    batch = batch + backbone(images.flip(-1))
-                embeddings.append(batch.float().cpu())
+                embeddings.append(_embedded(backbone, images, flip).float().cpu())
                 progress.advance(task, len(faces))
     finally:
         for module, training in modes.items():
             module.training = training
-    return torch.cat(embeddings)
+    if processes == 1:
+        return torch.cat(embeddings)
+    return _joined(embeddings, protocol.num_images, torch.device(device))
+
+
+def _embedded(backbone: nn.Module, images: Tensor, flip: Flip) -> Tensor:
+    plain = backbone(images)
+    if flip == "none":
+        return plain
+    mirrored = backbone(images.flip(-1))
+    if flip == "sum":
+        return plain + mirrored
+    if flip == "unit_sum":
+        return F.normalize(plain.float(), dim=1) + F.normalize(mirrored.float(), dim=1)
+    return torch.cat([plain, mirrored], dim=1)
+
+
+def _share(num_images: int, rank_: int, world_size_: int) -> range:
+    """A process's run of neighboring faces; the shares differ by one face at most and overlap nowhere."""
+    return range(rank_ * num_images // world_size_, (rank_ + 1) * num_images // world_size_)
+
+
+def _joined(embeddings: list[Tensor], num_images: int, device: torch.device) -> Tensor:
+    """(M, D) from every process's share; shares are padded to one length for the gathering alone."""
+    most = -(-num_images // world_size())
+    width = torch.tensor([embeddings[0].shape[1] if embeddings else 0], device=device)
+    padded = torch.zeros(most, int(gather_constant(width).max()))
+    filled = 0
+    for batch in embeddings:
+        padded[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    parts = gather_constant(padded.to(device)).cpu().view(world_size(), most, -1)
+    return torch.cat([part[: len(_share(num_images, r, world_size()))] for r, part in enumerate(parts)])
 
 
 class _Speed(ProgressColumn):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import InitVar, asdict, dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 from typing import Protocol as StructuralType
 
 import torch
@@ -18,13 +19,17 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.evaluation.embedder import face_progress
-from facedistill.evaluation.fingerprint import network_fingerprint
+from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.evaluation.images import SIZE_PX, ArrayImages
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.models.latents import draw_latents
 from facedistill.models.weights import read_weights, write_weights
 
+Purpose: TypeAlias = Literal["generated", "validation"]
+
 NUM_FOLDS = 10
+STREAMS: dict[Purpose, str] = {"generated": "generated_pairs", "validation": "validation_pairs"}
+"""For the table, and for watching a run: streams of latents that have nothing in common, whatever the seeds."""
 _VERSION = 1
 _MAX_TRIES = 8
 _SHRINK = 0.75  # the spread of a redrawn variation, relative to the one before
@@ -56,6 +61,7 @@ class GeneratedPairs:
         spread: c of a variation's style w' = w + c·L·n, with L Lᵀ = Cov(w) and n ~ N(0, I).
         min_teacher_cosine: A genuine pair below is redrawn with a smaller spread.
         impostors_per_identity: Turns; 1 keeps both kinds of pairs equal in number, as accuracy wants it.
+        purpose: Whose part of the configuration it is, for messages.
 
     Raises:
         ConfigError: If a value is outside its range.
@@ -66,9 +72,10 @@ class GeneratedPairs:
     spread: float = 0.35
     min_teacher_cosine: float = 0.4
     impostors_per_identity: int = 1
+    purpose: InitVar[Purpose] = "generated"
 
-    def __post_init__(self) -> None:
-        key = "evaluation.generated_pairs"
+    def __post_init__(self, purpose: Purpose) -> None:
+        key = f"evaluation.{STREAMS[purpose]}"
         if self.identities < 2 * NUM_FOLDS or self.identities % NUM_FOLDS:
             raise ConfigError(f"{key}.identities: must be a multiple of 10 from 20, got {self.identities}")
         if self.spread <= 0:
@@ -91,22 +98,25 @@ def generated_protocol(
     cache: Path,
     settings: GeneratedPairs | None = None,
     *,
+    purpose: Purpose = "generated",
     quiet: bool = False,
 ) -> PairsProtocol:
-    """The protocol `generated`, from the cache where it has been made before.
+    """The protocol `generated` or `validation`, from the cache where it has been made before.
 
     Args:
         generator: A frozen face generator, also an `nn.Module`.
         teacher: A frozen teacher.
         cache: Folder of the file.
         settings: What to make; the defaults if None.
+        purpose: Decides the protocol's name and the stream of latents.
         quiet: Draws no progress bar.
 
     Raises:
         ConfigError: If no variation of some identity reaches the teacher cosine.
         UserError: If the file cannot be written or read.
     """
-    return load_generated_pairs(make_generated_pairs(generator, teacher, cache, settings, quiet=quiet))
+    path = make_generated_pairs(generator, teacher, cache, settings, purpose=purpose, quiet=quiet)
+    return load_generated_pairs(path, purpose)
 
 
 def make_generated_pairs(
@@ -115,6 +125,7 @@ def make_generated_pairs(
     cache: Path,
     settings: GeneratedPairs | None = None,
     *,
+    purpose: Purpose = "generated",
     quiet: bool = False,
 ) -> Path:
     """Renders a base face and a variation of each identity, once per generator, teacher and settings.
@@ -127,6 +138,7 @@ def make_generated_pairs(
         teacher: A frozen teacher on the same device.
         cache: Folder of the file, whose name carries a hash of all that decides its content.
         settings: What to make; the defaults if None.
+        purpose: Decides the protocol's name and the stream of latents.
         quiet: Draws no progress bar.
 
     Returns:
@@ -145,20 +157,20 @@ def make_generated_pairs(
         **asdict(settings),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    path = cache / f"generated-pairs-{key[:16]}.safetensors"
+    path = cache / f"{STREAMS[purpose].replace('_', '-')}-{key[:16]}.safetensors"
     if not path.is_file():
         drawn = []
         with face_progress(quiet) as progress:
-            task = progress.add_task("making generated pairs, once", total=settings.identities)
+            task = progress.add_task(f"making {purpose} pairs, once", total=settings.identities)
             for indices in torch.arange(settings.identities).split(_BATCH):
-                drawn.append(_draw(generator, teacher, indices, settings))
+                drawn.append(_draw(generator, teacher, indices, settings, STREAMS[purpose]))
                 progress.advance(task, len(indices))
         arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
         write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
     return path
 
 
-def load_generated_pairs(path: Path) -> PairsProtocol:
+def load_generated_pairs(path: Path, name: Purpose = "generated") -> PairsProtocol:
     """Opens a file of `make_generated_pairs`.
 
     Genuine pairs are base and variation of one identity; an impostor pair is the base of one and the
@@ -185,7 +197,7 @@ def load_generated_pairs(path: Path) -> PairsProtocol:
         fold * per_fold + (identity - fold * per_fold + turn) % per_fold for turn in range(1, turns + 1)
     ]
     return PairsProtocol(
-        name="generated",
+        name=name,
         image_set=faces,
         left=identity.repeat(1 + turns),
         right=torch.cat([identity, *others]) + k,
@@ -196,11 +208,11 @@ def load_generated_pairs(path: Path) -> PairsProtocol:
 
 @torch.no_grad()
 def _draw(
-    generator: Generator, teacher: nn.Module, indices: Tensor, settings: GeneratedPairs
+    generator: Generator, teacher: nn.Module, indices: Tensor, settings: GeneratedPairs, stream: str
 ) -> dict[str, Tensor]:
     """Base faces and accepted variations of a few identities."""
     factor = generator.cholesky_w
-    z = draw_latents(settings.seed, "generated_pairs/base", indices, generator.latent_dim)
+    z = draw_latents(settings.seed, f"{stream}/base", indices, generator.latent_dim)
     w = generator.map(z.to(factor.device))
     base = to_bytes(generator.render(w))
     wanted = _unit_embeddings(teacher, base, factor.device)
@@ -210,7 +222,7 @@ def _draw(
     step = settings.spread
     for attempt in range(_MAX_TRIES):
         noise = draw_latents(
-            settings.seed, f"generated_pairs/variation/{attempt}", indices[pending], len(factor)
+            settings.seed, f"{stream}/variation/{attempt}", indices[pending], len(factor)
         ).to(factor)
         tried = to_bytes(generator.render(w[pending.to(w.device)] + step * noise @ factor.T))
         reached = (_unit_embeddings(teacher, tried, factor.device) * wanted[pending]).sum(dim=1)
@@ -222,7 +234,7 @@ def _draw(
             return {"base": base, "variation": variation, "teacher_cosine": cosine, "spread": spread}
         step *= _SHRINK
     raise ConfigError(
-        f"evaluation.generated_pairs.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
+        f"evaluation.{stream}.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
         f"identity {int(indices[pending[0]])} in {_MAX_TRIES} tries down to spread {step / _SHRINK:.3f}; "
         "lower one of the two"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +28,13 @@ class ImageSet(Protocol):
         """M."""
         ...
 
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Each face once, in order: uint8 (n, 3, 112, 112) RGB with n <= `batch_size`."""
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once, in order: uint8 (n, 3, 112, 112) RGB with n <= `batch_size`.
+
+        Args:
+            batch_size: Most faces at a time.
+            indices: Only these, in this order; all if None.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -51,15 +57,13 @@ class EncodedImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Each face once; see `ImageSet.batches`.
 
         Raises:
             DataError: If an image is broken or not 112x112.
         """
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            for start in range(0, len(self), batch_size):
-                yield torch.stack(list(pool.map(self._decode, self.names[start : start + batch_size])))
+        return decoded_in_threads(self._decode, range(len(self)) if indices is None else indices, batch_size)
 
     def fingerprint(self) -> str:
         """sha256 over the encoded bytes, in order."""
@@ -69,7 +73,8 @@ class EncodedImages:
             digest.update(len(data).to_bytes(8, "little") + data)
         return digest.hexdigest()
 
-    def _decode(self, name: str) -> Tensor:
+    def _decode(self, index: int) -> Tensor:
+        name = self.names[index]
         return decode_face(self.archive.read(name), f"{self.archive.where}: image {name}")
 
 
@@ -88,13 +93,31 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.faces)
 
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Each face once; see `ImageSet.batches`."""
-        yield from self.faces.split(batch_size)
+        faces = (
+            self.faces if indices is None else self.faces[torch.as_tensor(list(indices), dtype=torch.long)]
+        )
+        yield from faces.split(batch_size)
 
     def fingerprint(self) -> str:
         """sha256 over the pixels."""
         return hashlib.sha256(self.faces.contiguous().numpy().tobytes()).hexdigest()
+
+
+def decoded_in_threads(
+    decode: Callable[[int], Tensor], indices: Sequence[int], batch_size: int
+) -> Iterator[Tensor]:
+    """Batches of faces, decoded in a few threads while the network runs on the batch before."""
+    starts = range(0, len(indices), batch_size)
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        waiting: deque[list[Future[Tensor]]] = deque()
+        for start in starts:
+            waiting.append([pool.submit(decode, index) for index in indices[start : start + batch_size]])
+            if len(waiting) > 1:
+                yield torch.stack([face.result() for face in waiting.popleft()])
+        while waiting:
+            yield torch.stack([face.result() for face in waiting.popleft()])
 
 
 def decode_face(data: bytes, where: str) -> Tensor:

@@ -107,7 +107,7 @@ def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtoco
     if missing:
         raise DataError(
             f"{name}: {len(missing)} of {len(wanted)} images are missing from {archive.where}, "
-            f"the first is {missing[0]}"
+            f"the first is {missing[0]}; add them, or take the list that belongs to these images"
         )
     place = {image: index for index, image in enumerate(names)}
     return PairsProtocol(

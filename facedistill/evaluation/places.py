@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,25 @@ import yaml
 from facedistill.errors import ConfigError, DataError
 from facedistill.evaluation.archives import FolderArchive, TarArchive
 from facedistill.evaluation.bin_file import load_bin
+from facedistill.evaluation.groups import open_rfw, with_groups
+from facedistill.evaluation.ijb import open_ijb
 from facedistill.evaluation.pairs import PairList, pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocol import PairsProtocol, Protocol
+from facedistill.evaluation.tinyface import open_tinyface
 from facedistill.paths import config_dir
 
 _PARSERS = {"lfw": parse_lfw_pairs, "tsv": parse_tsv_pairs}
+_FOLDERS: dict[str, Callable[[Path, str], Protocol]] = {
+    "ijb": open_ijb,
+    "tinyface": open_tinyface,
+    "rfw": open_rfw,
+}
+_CONTENTS = {
+    "ijb": "with loose_crop and meta, insightface's package",
+    "tinyface": "with Testing_Set and the aligned 112x112 faces in aligned",
+    "rfw": "with txts and the aligned 112x112 faces in data",
+}
+_LAYOUTS = (*_PARSERS, *_FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,18 @@ class Place:
 
     Attributes:
         images: Tars or folders of aligned faces; the first that exists is taken. Empty: only `<name>.bin`.
+            For the layouts `ijb`, `tinyface` and `rfw`, the folder that holds everything.
         pairs: Pair lists, beside the images or inside them.
-        layout: `lfw` (pairs.txt) or `tsv`.
+        layout: `lfw` (pairs.txt), `tsv`, or a whole folder: `ijb`, `tinyface`, `rfw`.
         num_pairs: How many pairs the list must hold; 0 does not ask.
+        groups: Tables of groups for the pairs, beside the images or inside them; see `with_groups`.
     """
 
     images: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     layout: str = "tsv"
     num_pairs: int = 0
+    groups: tuple[str, ...] = ()
 
 
 def default_places() -> dict[str, Place]:
@@ -69,9 +86,13 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
             pairs=tuple(entry.get("pairs", ())),
             layout=str(entry.get("layout", Place.layout)),
             num_pairs=int(entry.get("num_pairs", 0)),
+            groups=tuple(entry.get("groups", ())),
         )
-        if place.layout not in _PARSERS:
-            raise ConfigError(f"evaluation.places.{name}.layout: must be lfw or tsv, got {place.layout!r}")
+        if place.layout not in _LAYOUTS:
+            known_layouts = f"{', '.join(_LAYOUTS[:-1])} or {_LAYOUTS[-1]}"
+            raise ConfigError(
+                f"evaluation.places.{name}.layout: must be {known_layouts}, got {place.layout!r}"
+            )
         places[name] = place
     return places
 
@@ -90,9 +111,41 @@ def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
     return [first, shared / "data"]
 
 
+def open_protocols(
+    names: Sequence[str],
+    search_dirs: Sequence[Path],
+    places: Mapping[str, Place] | None = None,
+    *,
+    taken: Collection[str] = ("generated", "validation"),
+) -> tuple[list[Protocol], list[Absent]]:
+    """Opens several protocols; names those whose files are not here.
+
+    Args:
+        names: See `find_protocol`.
+        search_dirs: Folders to look in, in order.
+        places: How known protocols' files are called; `default_places()` if None.
+        taken: Names that other protocols of the same table have.
+
+    Raises:
+        ConfigError: If two protocols have one name, or a name is neither known nor a file.
+        DataError: If files are there and are not what they should be.
+    """
+    found = [(name, find_protocol(name, search_dirs, places)) for name in names]
+    origin = dict.fromkeys(taken, "the generated pairs")
+    for name, protocol in found:
+        if protocol.name in origin:
+            raise ConfigError(
+                f"evaluation.protocols: two protocols are named {protocol.name}: {origin[protocol.name]} and {name}; "
+                "rename a file, or ask for one of them"
+            )
+        origin[protocol.name] = name
+    opened = [protocol for _, protocol in found]
+    return [p for p in opened if not isinstance(p, Absent)], [p for p in opened if isinstance(p, Absent)]
+
+
 def find_protocol(
     name: str, search_dirs: Sequence[Path], places: Mapping[str, Place] | None = None
-) -> PairsProtocol | Absent:
+) -> Protocol | Absent:
     """Opens a protocol by name, or by the path of a `.bin` file or of a folder of faces with its pair list.
 
     Args:
@@ -112,7 +165,7 @@ def find_protocol(
         found = _open_in(folder, name, place)
         if found is not None:
             return found
-        if (folder / f"{name}.bin").is_file():
+        if (folder / f"{name}.bin").is_file() and not place.groups:
             return load_bin(folder / f"{name}.bin", name)
     if name not in places:
         close = difflib.get_close_matches(name, places, n=1)
@@ -123,19 +176,34 @@ def find_protocol(
     return Absent(name, _what_to_put_where(name, place, search_dirs))
 
 
-def _open_in(folder: Path, name: str, place: Place) -> PairsProtocol | None:
-    """The protocol from images and pair list in one folder; None where either is not there."""
+def _open_in(folder: Path, name: str, place: Place) -> Protocol | None:
+    """The protocol from the files in one folder; None where one of them is not there."""
     images = next((folder / entry for entry in place.images if (folder / entry).exists()), None)
     if images is None:
         return None
+    if place.layout in _FOLDERS:
+        return _FOLDERS[place.layout](images, name)
     archive = FolderArchive(images) if images.is_dir() else TarArchive(images)
-    for entry in place.pairs:
+    pairs = _first_text(folder, images, archive, place.pairs)
+    if pairs is None:
+        return None
+    protocol = _join(name, archive, place, *pairs)
+    if not place.groups:
+        return protocol
+    groups = _first_text(folder, images, archive, place.groups)
+    return None if groups is None else with_groups(protocol, *groups)
+
+
+def _first_text(
+    folder: Path, images: Path, archive: FolderArchive | TarArchive, entries: Sequence[str]
+) -> tuple[str, str] | None:
+    """Content and whereabouts of the first of some text files, beside the images or inside them."""
+    for entry in entries:
         if (folder / entry).is_file():
-            text = (folder / entry).read_text(encoding="utf-8")
-            return _join(name, archive, place, text, str(folder / entry))
+            return (folder / entry).read_text(encoding="utf-8"), str(folder / entry)
         inside = archive.read_text(entry)
         if inside is not None:
-            return _join(name, archive, place, inside, f"{images}:{entry}")
+            return inside, f"{images}:{entry}"
     return None
 
 
@@ -164,8 +232,13 @@ def _open_path(path: Path) -> PairsProtocol:
 
 def _what_to_put_where(name: str, place: Place, search_dirs: Sequence[Path]) -> str:
     wanted = f"{name}.bin"
-    if place.images:
+    if place.layout in _FOLDERS:
+        wanted = f"a folder {' or '.join(place.images)} {_CONTENTS[place.layout]},"
+    elif place.images:
         archives = " or ".join(entry if "." in entry else f"a folder {entry}" for entry in place.images)
         wanted = f"{archives} of aligned 112x112 faces with {' or '.join(place.pairs)}, or {wanted}"
+        if place.groups:
+            lists = f"{' or '.join(place.pairs)} and {' or '.join(place.groups)}"
+            wanted = f"{archives} of aligned 112x112 faces with {lists}"
     where = search_dirs[0] if search_dirs else "data"
     return f"{name} is not here: put {wanted} into {where}, or name their folder in FACEDISTILL_DATA"

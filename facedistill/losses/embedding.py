@@ -37,3 +37,13 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
         () loss in [0, 2].
     """
     return (1 - F.cosine_similarity(at_least_float32(student), at_least_float32(teacher.detach()))).mean()
+
+
+def squared_errors(student: Tensor, teacher: Tensor) -> Tensor:
+    """`embedding_mse` image by image: (N, D) raw embeddings to (N,) mean squared errors over the dimensions."""
+    return (at_least_float32(student) - at_least_float32(teacher.detach())).square().mean(1)
+
+
+def cosine_distances(student: Tensor, teacher: Tensor) -> Tensor:
+    """`cosine_loss` image by image: (N, D) embeddings of any norm to (N,) values of 1 - cos in [0, 2]."""
+    return 1 - F.cosine_similarity(at_least_float32(student), at_least_float32(teacher.detach()))

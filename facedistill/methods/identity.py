@@ -33,6 +33,10 @@ class IdentityMethod(DistillationMethod):
         self.identity_weight = identity_weight
         self.head = head if identity_weight else None
         assert self.head is not None or not identity_weight, "an identity loss needs a head"
+        own = getattr(
+            self.head, "unaveraged", ()
+        )  # shares of a sharded head: other identities in each process
+        self._ddp_params_and_buffers_to_ignore = [f"head.{name}" for name in own]
 
     @classmethod
     def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:

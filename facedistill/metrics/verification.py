@@ -7,19 +7,37 @@ are compared in float64. Rates are fractions.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.metrics.confidence import bootstrap_interval, clopper_pearson, mean_interval
+from facedistill.metrics.confidence import (
+    binned_bootstrap_intervals,
+    bootstrap_interval,
+    clopper_pearson,
+    mean_interval,
+)
+from facedistill.metrics.operating import (
+    Convention,
+    Values,
+    between,
+    checked_scores,
+    sorted_scores,
+    tar_at_far,
+    tars_at_fars,
+)
 
-Values: TypeAlias = Tensor | np.ndarray
-Convention: TypeAlias = Literal["leq", "nearest"]
+__all__ = [
+    "FARS", "NOT_MEASURABLE", "Convention", "Roc", "Values", "auc", "boundaries", "eer", "roc", "tar_at_far",
+    "tars_at_fars", "tenfold_accuracy", "verification_summary",
+]  # fmt: skip
 
 FARS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 NOT_MEASURABLE = "not measurable"
+_MANY_PAIRS = 200_000  # from here on the bootstrap draws counts of bins
 
 
 class Roc(NamedTuple):
@@ -46,57 +64,24 @@ def boundaries(score: Values) -> Tensor:
         (U + 1,) for U distinct scores: the lowest score (accepts all), the middles between neighbors, and the
         next number above the highest score (accepts none).
     """
-    distinct = torch.unique(_scores(score, "score"))
-    middle = (distinct[:-1] + distinct[1:]) / 2
-    middle = torch.where(middle > distinct[:-1], middle, distinct[1:])  # neighbors in float64 have no middle
-    above = torch.nextafter(distinct[-1:], torch.full_like(distinct[-1:], torch.inf))
-    return torch.cat([distinct[:1], middle, above])
+    return _thresholds(torch.unique(checked_scores(score, "score")))
 
 
 def roc(genuine: Values, impostor: Values) -> Roc:
-    """Every operating point that these pairs can show.
+    """Every operating point that these pairs can show, from one sort.
 
     Args:
         genuine: (P,) scores of same-identity pairs; higher is more alike.
         impostor: (Q,) scores of different-identity pairs.
     """
-    genuine, impostor = _scores(genuine, "genuine"), _scores(impostor, "impostor")
-    threshold = boundaries(torch.cat([genuine, impostor])).flip(0)
-    return Roc(threshold, _accepted(impostor, threshold), _accepted(genuine, threshold))
-
-
-def tar_at_far(
-    genuine: Values, impostor: Values, far: float, convention: Convention = "leq"
-) -> tuple[Tensor, Tensor]:
-    """True accept rate at the laxest threshold whose false accept rate is admitted.
-
-    Args:
-        genuine: (P,) scores of same-identity pairs; higher is more alike.
-        impostor: (Q,) scores of different-identity pairs.
-        far: Wanted false accept rate, a fraction (1e-4), never a percentage.
-        convention: `leq`: the measured rate is <= `far`. `nearest`: it is the one nearest to `far`, above or
-            below, the higher when two are as near (the rule of the IJB scripts); so it equals `leq`, or
-            flatters by one step.
-
-    Returns:
-        () true accept rate as a fraction, and () threshold.
-
-    Raises:
-        ValueError: If `far` is below 1 / Q, where no threshold can be measured, or above 1.
-    """
-    impostor = _scores(impostor, "impostor")
-    floor = 1 / len(impostor)
-    if not floor * (1 - 1e-9) <= far <= 1:
-        raise ValueError(f"far must be within 1 / impostors = {floor:.3g} and 1, got {far:g}")
-    curve = roc(genuine, impostor)
-    if convention == "leq":
-        chosen = (curve.far <= far * (1 + 1e-9)).nonzero().max()
-    elif convention == "nearest":
-        distance = (curve.far - far).abs()
-        chosen = (distance <= distance.min() + 1e-12).nonzero().max()
-    else:
-        raise ValueError(f"convention must be leq or nearest, got {convention!r}")
-    return curve.tar[chosen], curve.threshold[chosen]
+    genuine, impostor = checked_scores(genuine, "genuine"), checked_scores(impostor, "impostor")
+    score, order = torch.sort(torch.cat([genuine, impostor]), descending=True)
+    last = _ends_of_ties(score)
+    accepted = (order < len(genuine)).cumsum(0)[last]
+    zero = accepted.new_zeros(1)
+    tar = torch.cat([zero, accepted]).double() / len(genuine)
+    far = torch.cat([zero, last + 1 - accepted]).double() / len(impostor)
+    return Roc(_thresholds(score[last].flip(0)).flip(0), far, tar)
 
 
 def auc(genuine: Values, impostor: Values) -> Tensor:
@@ -109,10 +94,11 @@ def auc(genuine: Values, impostor: Values) -> Tensor:
     Returns:
         () in [0, 1].
     """
-    genuine, impostor = _scores(genuine, "genuine"), torch.sort(_scores(impostor, "impostor")).values
-    below = torch.searchsorted(impostor, genuine, side="left")
-    not_above = torch.searchsorted(impostor, genuine, side="right")
-    return (below + not_above).double().mean() / (2 * len(impostor))
+    genuine = checked_scores(genuine, "genuine")
+    rising = torch.from_numpy(sorted_scores(impostor, "impostor")).to(genuine)
+    below = torch.searchsorted(rising, genuine, side="left")
+    not_above = torch.searchsorted(rising, genuine, side="right")
+    return (below + not_above).double().mean() / (2 * len(rising))
 
 
 def eer(genuine: Values, impostor: Values) -> Tensor:
@@ -151,113 +137,129 @@ def tenfold_accuracy(score: Values, same: Values, fold: Values) -> tuple[Tensor,
     Raises:
         ValueError: If lengths differ, a score is not finite, or there is only one fold.
     """
-    score, same, fold = _pairs(score, same, fold)
-    folds = torch.unique(fold)
+    score, same = _pairs(score, same, fold)
+    fold = torch.as_tensor(fold, device=score.device).flatten()
+    order = torch.argsort(score)
+    rising, label, fold_of = (values[order].cpu().numpy() for values in (score, same, fold))
+    folds = np.unique(fold_of)
     if len(folds) < 2:
         raise ValueError(f"fold must name at least two folds, got {len(folds)}")
-    accuracy, threshold = [], []
-    for held_out in folds:
-        inside = fold == held_out
-        best = _best_threshold(score[~inside], same[~inside])
-        threshold.append(best)
-        accuracy.append(((score[inside] >= best) == same[inside]).double().mean())
-    per_fold = torch.stack(accuracy)
-    return per_fold.mean(), per_fold, torch.stack(threshold)
+    accuracy, threshold = np.empty(len(folds)), np.empty(len(folds))
+    for number, held_out in enumerate(folds):
+        inside = fold_of == held_out
+        threshold[number] = best = _best_threshold(rising[~inside], label[~inside])
+        accuracy[number] = ((rising[inside] >= best) == label[inside]).mean()
+    per_fold = torch.from_numpy(accuracy)
+    return per_fold.mean(), per_fold, torch.from_numpy(threshold)
 
 
 def verification_summary(
-    score: Values, same: Values, fold: Values, *, resamples: int = 500, seed: int = 0
+    score: Values,
+    same: Values,
+    fold: Values | None,
+    *,
+    fars: Mapping[str, float] = FARS,
+    resamples: int = 500,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Everything a results file says about one protocol, as plain numbers; rates are fractions.
 
     Intervals cover 95 %: of accuracy, a t-interval over folds, or Clopper-Pearson over pairs where all folds
     agree; of AUC and EER, a bootstrap over pairs, which has no width where the scores separate fully; of
-    TAR, Clopper-Pearson at the threshold as found (its own uncertainty is not included).
+    TAR, Clopper-Pearson at the threshold as found (its own uncertainty is not included). From 200,000 pairs
+    on, the bootstrap draws counts of 4,096 bins, see `binned_bootstrap_intervals`.
 
     Args:
         score: (P,) scores.
         same: (P,) true for genuine pairs; both kinds must occur.
-        fold: (P,) fold of each pair.
+        fold: (P,) fold of each pair; None for a protocol without folds (IJB), which has no accuracy.
+        fars: Wanted false accept rates by label.
         resamples: Bootstrap samples of AUC and EER.
         seed: Seed of the bootstrap.
 
     Returns:
-        `pairs`, `genuine`, `impostor`; `accuracy`, `accuracy_std` (over folds, n - 1), `accuracy_ci`,
-        `threshold` (mean over folds); `auc`, `auc_ci`, `eer`, `eer_ci`; `tar` (convention `leq`) and
-        `tar_nearest`, each mapping "1e-2", "1e-3", "1e-4" to `tar`, `threshold`, `ci`, or to
+        `pairs`, `genuine`, `impostor`; with folds `accuracy`, `accuracy_std` (over folds, n - 1),
+        `accuracy_ci`, `threshold` (mean over folds); `auc`, `auc_ci`, `eer`, `eer_ci`; `tar` (convention
+        `leq`) and `tar_nearest`, each mapping the labels of `fars` to `tar`, `threshold`, `ci`, or to
         "not measurable".
     """
-    score, same, fold = _pairs(score, same, fold)
+    score, same = _pairs(score, same, same if fold is None else fold)
     genuine, impostor = score[same], score[~same]
+    summary: dict[str, Any] = {"pairs": len(score), "genuine": len(genuine), "impostor": len(impostor)}
+    if fold is not None:
+        summary |= _accuracy_entries(score, same, fold)
+    if len(score) >= _MANY_PAIRS:
+        intervals = binned_bootstrap_intervals(genuine, impostor, resamples=resamples, seed=seed)
+    else:
+        intervals = {
+            name: bootstrap_interval(statistic, genuine, impostor, resamples=resamples, seed=seed)
+            for name, statistic in (("auc", auc), ("eer", eer))
+        }
+    for name, statistic in (("auc", auc), ("eer", eer)):
+        summary[name] = statistic(genuine, impostor).item()
+        summary[f"{name}_ci"] = list(intervals[name])
+    summary["tar"] = _tar_entries(genuine, impostor, fars, "leq")
+    summary["tar_nearest"] = _tar_entries(genuine, impostor, fars, "nearest")
+    return summary
+
+
+def _accuracy_entries(score: Tensor, same: Tensor, fold: Values) -> dict[str, Any]:
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
     low, high = mean_interval(per_fold)
     if low == high:
         low, high = clopper_pearson(round(mean.item() * len(score)), len(score))
-    summary: dict[str, Any] = {
-        "pairs": len(score),
-        "genuine": len(genuine),
-        "impostor": len(impostor),
+    return {
         "accuracy": mean.item(),
         "accuracy_std": per_fold.std(correction=1).item(),
         "accuracy_ci": [max(low, 0.0), min(high, 1.0)],
         "threshold": thresholds.mean().item(),
     }
-    for name, statistic in (("auc", auc), ("eer", eer)):
-        summary[name] = statistic(genuine, impostor).item()
-        interval = bootstrap_interval(statistic, genuine, impostor, resamples=resamples, seed=seed)
-        summary[f"{name}_ci"] = list(interval)
-    summary["tar"] = {label: _tar_entry(genuine, impostor, far, "leq") for label, far in FARS.items()}
-    summary["tar_nearest"] = {
-        label: _tar_entry(genuine, impostor, far, "nearest") for label, far in FARS.items()
-    }
-    return summary
 
 
-def _tar_entry(genuine: Tensor, impostor: Tensor, far: float, convention: Convention) -> dict[str, Any] | str:
-    if far * len(impostor) < 1 - 1e-9:
-        return NOT_MEASURABLE
-    tar, threshold = tar_at_far(genuine, impostor, far, convention)
-    accepted = round(tar.item() * len(genuine))
-    return {
-        "tar": tar.item(),
-        "threshold": threshold.item(),
-        "ci": list(clopper_pearson(accepted, len(genuine))),
-    }
+def _tar_entries(
+    genuine: Tensor, impostor: Tensor, fars: Mapping[str, float], convention: Convention
+) -> dict[str, Any]:
+    measurable = [label for label, far in fars.items() if far * len(impostor) >= 1 - 1e-9]
+    points = tars_at_fars(genuine, impostor, [fars[label] for label in measurable], convention)
+    entries: dict[str, Any] = dict.fromkeys(fars, NOT_MEASURABLE)
+    for label, (tar, threshold) in zip(measurable, points, strict=True):
+        interval = clopper_pearson(round(tar * len(genuine)), len(genuine))
+        entries[label] = {"tar": tar, "threshold": threshold, "ci": list(interval)}
+    return entries
 
 
-def _best_threshold(score: Tensor, same: Tensor) -> Tensor:
-    candidates = boundaries(score)
-    right = torch.zeros_like(candidates)
-    if same.any():
-        right += _accepted(score[same], candidates) * same.sum()
-    if not same.all():
-        right += (1 - _accepted(score[~same], candidates)) * (~same).sum()
-    best = (right >= right.max() - 0.5).nonzero().flatten()  # counts: whole numbers up to rounding
-    return candidates[best[len(best) // 2]]
+def _best_threshold(rising: np.ndarray, same: np.ndarray) -> float:
+    """The middle one of the thresholds that decide the most pairs right, from scores that rise."""
+    last = np.append(np.flatnonzero(rising[1:] > rising[:-1]), len(rising) - 1)
+    # Rejecting up to and with `last` gains each impostor among them and loses each genuine pair.
+    gain = np.append(0, last + 1 - 2 * np.cumsum(same)[last])
+    best = np.flatnonzero(gain == gain.max())
+    chosen = best[len(best) // 2]
+    if chosen == 0:
+        return float(rising[0])
+    if chosen == len(last):
+        return float(np.nextafter(rising[-1], np.inf))
+    return between(float(rising[last[chosen - 1]]), float(rising[last[chosen]]))
 
 
-def _accepted(score: Tensor, threshold: Tensor) -> Tensor:
-    rejected = torch.searchsorted(torch.sort(score).values, threshold, side="left")
-    return 1 - rejected.double() / len(score)
+def _ends_of_ties(ordered: Tensor) -> Tensor:
+    """(U,) place of the last of each run of equal scores."""
+    changes = (ordered[1:] != ordered[:-1]).nonzero().flatten()
+    return torch.cat([changes, changes.new_tensor([len(ordered) - 1])])
 
 
-def _scores(values: Values, name: str) -> Tensor:
-    scores = torch.as_tensor(values).detach().flatten().double()
-    if len(scores) == 0:
-        raise ValueError(f"{name} must hold at least one score")
-    if not torch.isfinite(scores).all():
-        raise ValueError(
-            f"{name}: {int((~torch.isfinite(scores)).sum())} of {len(scores)} scores are not finite"
-        )
-    return scores
+def _thresholds(distinct: Tensor) -> Tensor:
+    middle = (distinct[:-1] + distinct[1:]) / 2
+    middle = torch.where(middle > distinct[:-1], middle, distinct[1:])  # neighbors in float64 have no middle
+    above = torch.nextafter(distinct[-1:], torch.full_like(distinct[-1:], torch.inf))
+    return torch.cat([distinct[:1], middle, above])
 
 
-def _pairs(score: Values, same: Values, fold: Values) -> tuple[Tensor, Tensor, Tensor]:
-    score = _scores(score, "score")
+def _pairs(score: Values, same: Values, fold: Values) -> tuple[Tensor, Tensor]:
+    score = checked_scores(score, "score")
     same = torch.as_tensor(same, device=score.device).flatten().bool()
-    fold = torch.as_tensor(fold, device=score.device).flatten()
     if not len(score) == len(same) == len(fold):
         raise ValueError(
             f"score, same, fold must be of one length, got {len(score)}, {len(same)}, {len(fold)}"
         )
-    return score, same, fold
+    return score, same

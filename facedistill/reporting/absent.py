@@ -85,9 +85,15 @@ def _scores(files: RunFiles) -> list[str]:
         f"{_no_file(f'scores/{protocol}.{network}.npz')}; evaluate the run again."
         for protocol in measured
         for network in NETWORKS
-        if (protocol, network) not in files.scores
-        and protocol in ((files.results.get(network) or {}).get("protocols") or {})
+        if (protocol, network) not in files.scores and _has_pairs(files, protocol, network)
     ]
+
+
+def _has_pairs(files: RunFiles, protocol: str, network: str) -> bool:
+    """TinyFace's searches have no scores of pairs."""
+    protocols = (files.results.get(network) or {}).get("protocols") or {}
+    figures = protocols.get(protocol) or {}
+    return protocol in protocols and ("pairs" in figures or "identification" not in figures)
 
 
 def _time(files: RunFiles) -> list[str]:

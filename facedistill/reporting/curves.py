@@ -22,7 +22,7 @@ def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
     for name, title, keys, draw in (
         ("learning-loss", "Loss", _loss_keys(curves), _draw_loss),
         ("learning-cosine", "Cosine of student and teacher", ["train/cosine", "val/cosine"], _draw_cosine),
-        ("learning-accuracy", "Accuracy on held-out generated pairs", ["val/accuracy"], _draw_accuracy),
+        ("learning-accuracy", "Accuracy on validation pairs", ["val/accuracy"], _draw_accuracy),
         ("learning-rate", "Learning rate", ["lr"], _draw_rate),
     ):
         there = {key: curves[key] for key in keys if key in curves}

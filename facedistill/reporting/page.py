@@ -46,6 +46,7 @@ class ProtocolFigures:
 
     title: str
     figures: list[InlineFigure]
+    worst: list[tuple[str, str]]
 
 
 def write_report(run_dir: Path) -> Path:
@@ -128,8 +129,15 @@ def _protocol_figures(files: RunFiles, figures: _Figures) -> list[ProtocolFigure
         metrics = {n: part.get(protocol) or {} for n, part in parts.items()}
         drawn = figures.inline(verification_drawings(protocol, scores, metrics))
         if drawn:
-            sections.append(ProtocolFigures(title_of(protocol), drawn))
+            sections.append(ProtocolFigures(title_of(protocol), drawn, _worst(files, protocol)))
     return sections
+
+
+def _worst(files: RunFiles, protocol: str) -> list[tuple[str, str]]:
+    """Network and relative path of each picture of worst errors; they show a benchmark's faces, so they are
+    linked and never copied into the page."""
+    paths = {network: f"worst/{protocol}.{network}.jpg" for network in NETWORKS}
+    return [(network, path) for network, path in paths.items() if (files.folder / path).is_file()]
 
 
 def _uri(png: bytes) -> str:

@@ -16,6 +16,12 @@ _TITLES = {
     "agedb_30": "AgeDB-30",
     "calfw": "CALFW",
     "cplfw": "CPLFW",
+    "ijbb_n0d0f0": "IJB-B, N0D0F0",
+    "ijbb_n1d1f1": "IJB-B, N1D1F1",
+    "ijbc_n0d0f0": "IJB-C, N0D0F0",
+    "ijbc_n1d1f1": "IJB-C, N1D1F1",
+    "tinyface": "TinyFace",
+    "rfw": "RFW",
     "generated": "Generated pairs",
 }
 
@@ -99,30 +105,69 @@ def _protocols(results: Mapping[str, Any], network: str) -> Mapping[str, Any]:
 
 
 def _block(results: Mapping[str, Any], protocol: str) -> Block:
-    student, teacher = (_protocols(results, network).get(protocol) or {} for network in NETWORKS)
+    both = tuple(_protocols(results, network).get(protocol) or {} for network in NETWORKS)
+    templates = any("identification" in metrics for metrics in both)  # IJB has no accuracy, TinyFace no pairs
     rows = [
-        Row(
-            label,
-            *(Cell(percent(m.get(key)), percent_interval(m.get(f"{key}_ci"))) for m in (student, teacher)),
-        )
+        _row(label, both, key)
         for key, label in (("accuracy", "accuracy"), ("auc", "AUC"), ("eer", "EER"))
+        if not templates or any(key in metrics for metrics in both)
     ]
-    fars = dict.fromkeys([*(student.get("tar") or {}), *(teacher.get("tar") or {})])
-    rows += [Row(f"TAR at FAR {far}", _tar(student, far), _tar(teacher, far)) for far in fars]
-    return Block(protocol, title_of(protocol), _pairs(student or teacher), tuple(rows))
+    for far in dict.fromkeys(far for metrics in both for far in metrics.get("tar") or {}):
+        leq, nearest = (
+            [_tar(metrics, far, convention) for metrics in both] for convention in ("tar", "tar_nearest")
+        )
+        rows.append(Row(f"TAR at FAR {far}", *leq))
+        if any(there.value != cell.value != NOT_MEASURED for there, cell in zip(leq, nearest, strict=True)):
+            rows.append(Row(f"TAR at FAR {far}, nearest", *nearest))
+    rows += [*_identification_rows(both), *_group_rows(both)]
+    return Block(protocol, title_of(protocol), _size(both[0] or both[1]), tuple(rows))
 
 
-def _tar(metrics: Mapping[str, Any], far: str) -> Cell:
-    entry = (metrics.get("tar") or {}).get(far)
+def _row(label: str, both: Iterable[Mapping[str, Any]], key: str) -> Row:
+    return Row(label, *(Cell(percent(m.get(key)), percent_interval(m.get(f"{key}_ci"))) for m in both))
+
+
+def _identification_rows(both: tuple[Mapping[str, Any], ...]) -> list[Row]:
+    parts = [metrics.get("identification") or {} for metrics in both]
+    rows = []
+    for part, key, title in (("rank", "rate", "rank-{}"), ("tpir", "tpir", "TPIR at FPIR {}")):
+        entries = [identification.get(part) or {} for identification in parts]
+        for label in dict.fromkeys(label for entry in entries for label in entry):
+            rows.append(Row(title.format(label), *(_rate(entry.get(label), key) for entry in entries)))
+    return rows
+
+
+def _group_rows(both: tuple[Mapping[str, Any], ...]) -> list[Row]:
+    parts = [metrics.get("groups") or {} for metrics in both]
+    by_group = [part.get("by_group") or {} for part in parts]
+    rows = [
+        _row(f"accuracy, {name}", [groups.get(name) or {} for groups in by_group], "accuracy")
+        for name in dict.fromkeys(name for groups in by_group for name in groups)
+    ]
+    if rows:
+        rows.append(_row("gap between groups", parts, "accuracy_gap"))
+        rows.append(_row("standard deviation over groups", parts, "accuracy_std"))
+    return rows
+
+
+def _tar(metrics: Mapping[str, Any], far: str, convention: str) -> Cell:
+    return _rate((metrics.get(convention) or {}).get(far), "tar")
+
+
+def _rate(entry: Any, key: str) -> Cell:
     if isinstance(entry, str):
         return Cell(entry)
     if not isinstance(entry, Mapping):
         return Cell(NOT_MEASURED)
-    return Cell(percent(entry.get("tar")), percent_interval(entry.get("ci")))
+    return Cell(percent(entry.get(key)), percent_interval(entry.get("ci")))
 
 
-def _pairs(metrics: Mapping[str, Any]) -> str:
-    numbers = [metrics.get(key) for key in ("pairs", "genuine", "impostor")]
-    if not all(map(is_number, numbers)):
-        return "number of pairs not recorded"
-    return "{} pairs: {} genuine, {} impostor".format(*map(whole, numbers))
+def _size(metrics: Mapping[str, Any]) -> str:
+    pairs = [metrics.get(key) for key in ("pairs", "genuine", "impostor")]
+    searches = [(metrics.get("identification") or {}).get(key) for key in ("searches", "gallery")]
+    told = []
+    if all(map(is_number, pairs)):
+        told.append("{} pairs: {} genuine, {} impostor".format(*map(whole, pairs)))
+    if all(map(is_number, searches)):
+        told.append("{} searches of {} templates".format(*map(whole, searches)))
+    return "; ".join(told) or "number of pairs not recorded"

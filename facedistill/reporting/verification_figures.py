@@ -17,6 +17,7 @@ from facedistill.reporting.style import LINES, Drawing, Theme
 from facedistill.reporting.table import title_of
 
 _BINS = 64
+_MOST_STEPS = 4000  # of a drawn curve; IJB's have a million
 
 
 def verification_drawings(
@@ -156,7 +157,12 @@ def admitted(curve: Roc, floor: float) -> tuple[np.ndarray, np.ndarray]:
     last = np.append(np.diff(far) > 0, True)  # of the points at one FAR, the one with the highest TAR
     far, tar = far[last], tar[last]
     first = int(np.searchsorted(far, floor * (1 + 1e-9), side="right")) - 1
-    return np.append(floor, far[first + 1 :]), tar[first:]
+    far, tar = np.append(floor, far[first + 1 :]), tar[first:]
+    if len(far) > _MOST_STEPS:  # evenly over the logarithm, finer than a pixel
+        wanted = np.geomspace(floor, 1, _MOST_STEPS)
+        chosen = np.unique(np.searchsorted(far, wanted, side="right") - 1)
+        far, tar = far[chosen], tar[chosen]
+    return far, tar
 
 
 def _far_axis(axes: Axes, theme: Theme, floor: float) -> None:

@@ -44,21 +44,6 @@ def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
 
 
-def test_a_multirun_over_several_devices_is_refused():
-    assert "trainer.devices=2: a multirun over several devices would train" in _message(
-        "trainer.devices=2", multirun=True
-    )
-    validate(compose("train", ["trainer.devices=2"]))
-
-
-@pytest.mark.parametrize(("override", "sentence"), [
-    ("imagse=5", "unknown override 'imagse'; did you mean images?"),
-    ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
-    ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
-    ("backbone=resnet", "backbone=resnet: there is no such backbone; there are mobilefacenet, "
-     "mobilefacenet_insightface, mobilenetv2, tinyfar_a, tinyfar_b, tinyfar_c"),
-    ("images", "cannot read the override 'images'; write key=value or group=choice"),
-])  # fmt: skip
 def test_a_wrong_override_is_one_sentence(override, sentence):
     with pytest.raises(ConfigError) as caught:
         compose("train", [override])

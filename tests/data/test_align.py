@@ -1,4 +1,4 @@
-"""`facedistill align` with an invented detector: folders, names, failures, interruptions."""
+"""`facedistill data align` with an invented detector: folders, names, failures, interruptions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ from PIL import Image
 
 from facedistill.data import align
 from facedistill.data.align import main, plan
+from facedistill.data.choose_face import Rule, choose_face
 from facedistill.errors import DataError
 from facedistill.models.detectors import ARCFACE_TEMPLATE, Faces
 
@@ -69,7 +70,7 @@ def test_failures_are_listed_and_the_rest_is_done(src: Path, tmp_path: Path, cap
     dst = tmp_path / "faces"
     assert main([str(src), str(dst), "--quiet"]) == 1
     said, failed = capsys.readouterr()
-    assert said == f"3 of 6 photographs aligned into {dst}\n"
+    assert said == f"3 of 6 photographs aligned into {dst}; not a readable image: 2; no face found: 1\n"
     assert failed == (
         "  black.png: no face found\n  cut.jpg: not a readable image\n  text.png: not a readable image\n"
     )
@@ -176,3 +177,101 @@ def test_a_destination_that_cannot_be_written(src: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().err == (
         f"align: cannot write {tmp_path}/dst/Ann/Ann_0001.jpg (Not a directory); free or change DST\n"
     )
+
+
+class ThreeFaces:
+    """Sees a large face at the left edge, a middling one in the middle, and a sure small one at the right."""
+
+    boxes = np.array([[0.0, 100, 200, 300], [220, 120, 340, 300], [560, 20, 600, 70]])
+
+    def find(self, image: Image.Image) -> Faces:
+        corners = self.boxes.reshape(3, 2, 2)
+        landmarks = [
+            low + (ARCFACE_TEMPLATE / 112) * (high - low)
+            for low, high in zip(corners[:, 0], corners[:, 1], strict=True)
+        ]
+        return Faces(self.boxes, np.array([0.8, 0.7, 0.9]), np.stack(landmarks))
+
+
+class NoFind:
+    """No detector."""
+
+
+class BadShapes:
+    """A detector without landmarks."""
+
+    def find(self, image: Image.Image) -> Faces:
+        return Faces(np.zeros((2, 4)), np.zeros(2), np.zeros((2, 10)))
+
+
+class OnePoint:
+    """A detector whose landmarks coincide, or are not numbers."""
+
+    value = 5.0
+
+    def find(self, image: Image.Image) -> Faces:
+        return Faces(np.array([[0.0, 0, 9, 9]]), np.ones(1), np.full((1, 5, 2), self.value))
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"), [("largest", 0), ("center", 1), ("surest", 2), ("main", 1), ("only", None)]
+)
+def test_of_several_faces_the_rule_chooses(rule: Rule, wanted: int | None) -> None:
+    image, detector = Image.new("RGB", (600, 400)), ThreeFaces()
+    found = choose_face(detector, image, rule)
+    if wanted is None:
+        assert found == "several faces"
+        return
+    np.testing.assert_array_equal(found, detector.find(image).landmarks[wanted])
+    if rule == "main":
+        assert detector.find(image).main(*image.size) == wanted
+
+
+def test_small_and_strange_faces_are_rejected() -> None:
+    image, point = Image.new("RGB", (600, 400)), OnePoint()
+    assert choose_face(ThreeFaces(), image, "surest", min_face_px=41) == "face narrower than 41 px"
+    assert isinstance(choose_face(ThreeFaces(), image, "surest", min_face_px=40), np.ndarray)
+    point.value = float("nan")
+    assert choose_face(point, image, "main") == "landmarks not finite"
+
+
+def test_landmarks_in_one_place_and_empty_files(src: Path) -> None:
+    assert align.align_photograph(OnePoint(), src / "Ann/Ann_0001.jpg") == "landmarks without extent"
+    (src / "zero.jpg").touch()
+    assert align.align_photograph(OneFace(), src / "zero.jpg") == "zero bytes"
+
+
+def test_sixteen_bits_and_cmyk_become_rgb(tmp_path: Path) -> None:
+    level = np.full((224, 224), 150 * 257, dtype=np.uint16)
+    Image.fromarray(level).save(tmp_path / "deep.png")
+    Image.new("CMYK", (224, 224), (0, 0, 0, 105)).save(tmp_path / "print.jpg")
+    for name in ("deep.png", "print.jpg"):
+        face = align.align_photograph(OneFace(), tmp_path / name)
+        assert isinstance(face, Image.Image)
+        assert np.abs(np.asarray(face).astype(int) - 150).max() <= 2
+
+
+def test_another_detector_by_its_path(src: Path, tmp_path: Path, capsys: Capture) -> None:
+    here = f"{__name__}.ThreeFaces"
+    assert main([str(src), str(tmp_path / "dst"), "--detector", here, "--quiet"]) == 0
+    assert len(faces(tmp_path / "dst")) == 3
+    capsys.readouterr()
+    for name, sentence in {
+        "NoFind": "--detector {}: has no method find(image); see `facedistill data align --help`",
+        "Gone": "--detector {}: there is no such class (module {!r} has no attribute 'Gone'); give a dotted path "
+        "that Python can import",
+        "BadShapes": "detector BadShapes: find() gave boxes, scores, landmarks of shapes (2, 4), (2,), (2, 10) "
+        "instead of (M, 4), (M,), (M, 5, 2); mend the detector",
+    }.items():
+        words = [str(src), str(tmp_path / "other"), "--detector", f"{__name__}.{name}", "--quiet"]
+        assert main(words) == 2
+        assert capsys.readouterr().err.replace(__name__, "M") == sentence.format("M." + name, "M") + "\n"
+
+
+def test_a_picture_of_before_and_after(src: Path, tmp_path: Path) -> None:
+    words = [str(src), str(tmp_path / "dst"), "--quiet", "--picture", str(tmp_path / "look.png")]
+    assert main(words) == 0
+    picture = np.asarray(Image.open(tmp_path / "look.png"))
+    assert picture.shape == (112, 6 * 112, 3)
+    after = np.asarray(Image.open(tmp_path / "dst/Ann/Ann_0002.png"))
+    np.testing.assert_array_equal(picture[:, 3 * 112 : 4 * 112], after)

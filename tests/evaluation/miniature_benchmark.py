@@ -61,6 +61,7 @@ def write_tar(folder: Path, path: Path, mode: str = "w") -> Path:
 
 def write_bin(path: Path, images: Sequence[bytes], same: Sequence[bool], protocol: int = 2) -> Path:
     """As insightface's packers do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps((list(images), list(same)), protocol=protocol))
     return path
 

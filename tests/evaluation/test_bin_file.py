@@ -138,3 +138,14 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_bin(tmp_path / "none.bin")
     assert str(caught.value) == f"{tmp_path / 'none.bin'}: cannot be read (No such file or directory)"
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_images_stay_in_the_file_where_they_can_and_read_the_same(tmp_path: Path, protocol: int) -> None:
+    images = [draw(number % 7, 0) for number in range(20)]
+    loaded = load_bin(write_bin(tmp_path / "x.bin", images, [True] * 10, protocol))
+    archive = loaded.image_set.archive  # type: ignore[attr-defined]
+    assert type(archive).__name__ == ("_FileArchive" if protocol == 4 else "_ListArchive")
+    for number, image in enumerate(images):
+        side = loaded.right if number % 2 else loaded.left
+        assert archive.read(str(int(side[number // 2]))) == image

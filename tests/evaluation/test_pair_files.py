@@ -103,7 +103,8 @@ def test_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         pairs_protocol("lfw", FolderArchive(folder), parse_lfw_pairs(lfw_list(), ""))
     assert str(caught.value) == (
-        f"lfw: 1 of 16 images are missing from {folder}, the first is Person_C/Person_C_0002"
+        f"lfw: 1 of 16 images are missing from {folder}, the first is Person_C/Person_C_0002; "
+        "add them, or take the list that belongs to these images"
     )
 
 

@@ -11,6 +11,7 @@ from facedistill.evaluation.places import (
     Place,
     default_places,
     find_protocol,
+    open_protocols,
     read_places,
     search_dirs,
 )
@@ -121,9 +122,12 @@ def test_shipped_places_are_complete() -> None:
     [
         (
             {"image": ["x"]},
-            "evaluation.places.x: unknown key 'image'; known: images, pairs, layout, num_pairs",
+            "evaluation.places.x: unknown key 'image'; known: images, pairs, layout, num_pairs, groups",
         ),
-        ({"layout": "csv"}, "evaluation.places.x.layout: must be lfw or tsv, got 'csv'"),
+        (
+            {"layout": "csv"},
+            "evaluation.places.x.layout: must be lfw, tsv, ijb, tinyface or rfw, got 'csv'",
+        ),
     ],
 )
 def test_bad_places_are_refused(entry: dict[str, object], message: str) -> None:
@@ -140,3 +144,42 @@ def test_search_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEDISTILL_SHARED", "/team")
     assert search_dirs() == [Path("/faces"), Path("/team/data")]
     assert search_dirs("/mine")[0] == Path("/mine")
+
+
+def test_absent_folders_say_what_to_put_where(tmp_path: Path) -> None:
+    places = default_places()
+    reasons = {
+        name: find_protocol(name, [tmp_path], places) for name in ("ijbc", "tinyface", "rfw", "lfw_groups")
+    }
+    tail = f"into {tmp_path}, or name their folder in FACEDISTILL_DATA"
+    assert {name: absent.reason for name, absent in reasons.items()} == {
+        "ijbc": f"ijbc is not here: put a folder IJBC with loose_crop and meta, insightface's package, {tail}",
+        "tinyface": (
+            "tinyface is not here: put a folder tinyface with Testing_Set and the aligned 112x112 faces in aligned, "
+            + tail
+        ),
+        "rfw": f"rfw is not here: put a folder rfw or RFW with txts and the aligned 112x112 faces in data, {tail}",
+        "lfw_groups": (
+            "lfw_groups is not here: put lfw112.tar or a folder lfw112 of aligned 112x112 faces with lfw_pairs.txt "
+            f"or pairs.txt and lfw_groups.tsv {tail}"
+        ),
+    }
+
+
+def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_lfw(tmp_path)
+    path = write_bin(tmp_path / "other" / "lfw.bin", [b"a"] * 20, [True] * 10)
+    with pytest.raises(ConfigError) as caught:
+        open_protocols(["lfw", str(path)], [tmp_path], PLACES)
+    assert str(caught.value) == (
+        f"evaluation.protocols: two protocols are named lfw: lfw and {path}; rename a file, or ask for one of them"
+    )
+    with pytest.raises(
+        ConfigError, match=r"^evaluation.protocols: two protocols are named lfw: lfw and lfw; "
+    ):
+        open_protocols(["lfw", "lfw"], [tmp_path], PLACES)
+    mine = write_bin(tmp_path / "generated.bin", [b"a"] * 20, [True] * 10)
+    with pytest.raises(ConfigError, match=r"two protocols are named generated: the generated pairs and "):
+        open_protocols([str(mine)], [tmp_path], PLACES)
+    found, absent = open_protocols(["lfw", "calfw"], [tmp_path], PLACES)
+    assert ([p.name for p in found], [a.name for a in absent]) == (["lfw"], ["calfw"])

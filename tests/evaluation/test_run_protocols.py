@@ -12,7 +12,7 @@ from facedistill.errors import DataError
 from facedistill.evaluation.archives import FolderArchive
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
-from facedistill.evaluation.fingerprint import network_fingerprint
+from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.evaluation.images import ArrayImages
 from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs
 from facedistill.evaluation.protocol import PairsProtocol
@@ -40,8 +40,19 @@ def test_flip_adds_the_mirror_image(protocol: PairsProtocol) -> None:
     other = PairsProtocol("m", mirrored, protocol.left, protocol.right, protocol.same, protocol.fold)
     both = embed(network, protocol, quiet=True) + embed(network, other, quiet=True)
     assert torch.allclose(embed(network, protocol, flip="sum", quiet=True), both, atol=1e-6)
-    with pytest.raises(ValueError, match=r"^flip must be none or sum, got 'mean'$"):
+    with pytest.raises(ValueError, match=r"^flip must be none, sum, unit_sum or both, got 'mean'$"):
         embed(network, protocol, flip="mean", quiet=True)  # type: ignore[arg-type]
+
+
+def test_unit_sum_adds_unit_embeddings_and_both_keeps_them_apart(protocol: PairsProtocol) -> None:
+    network = Averages()
+    mirrored = ArrayImages(torch.cat(list(protocol.images(16))).flip(-1))
+    other = PairsProtocol("m", mirrored, protocol.left, protocol.right, protocol.same, protocol.fold)
+    plain, mirror = embed(network, protocol, quiet=True), embed(network, other, quiet=True)
+    units = plain / plain.norm(dim=1, keepdim=True) + mirror / mirror.norm(dim=1, keepdim=True)
+    assert torch.allclose(embed(network, protocol, flip="unit_sum", quiet=True), units, atol=1e-6)
+    both = embed(network, protocol, flip="both", quiet=True)
+    assert torch.allclose(both, torch.cat([plain, mirror], dim=1), atol=1e-6)
 
 
 class Noting(nn.Module):
@@ -83,7 +94,7 @@ def test_figures_and_score_files(protocol: PairsProtocol, tmp_path: Path) -> Non
         assert arrays["same"].dtype == bool
         np.testing.assert_allclose(arrays["score"], wanted, atol=1e-6)
         again = verification_summary(arrays["score"], arrays["same"], arrays["fold"], resamples=20)
-    assert figures == {"lfw": again}
+    assert figures == {"lfw": {**again, "flip": "none"}}
     assert figures["lfw"]["accuracy"] > 0.8  # the drawn people differ plainly
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from facedistill.losses.embedding import cosine_loss, embedding_mse
+from facedistill.losses.embedding import cosine_distances, cosine_loss, embedding_mse, squared_errors
 
 
 def _pair(dtype=torch.float64):
@@ -37,3 +37,19 @@ def test_laws(loss):
     half = loss(student.detach().bfloat16(), teacher.detach().bfloat16())
     assert half.dtype == torch.float32
     assert half.isfinite()
+
+
+def test_image_by_image_is_what_the_means_are_made_of():
+    seeded = torch.Generator().manual_seed(5)
+    student = torch.randn(4, 6, dtype=torch.double, generator=seeded).requires_grad_()
+    teacher = torch.randn(4, 6, dtype=torch.double, generator=seeded).requires_grad_()
+    for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
+        expected = sum((a - b) ** 2 for a, b in zip(s, t, strict=True)) / 6
+        assert torch.allclose(squared_errors(student, teacher)[i], expected)
+        expected = 1 - (s * t).sum() / s.norm() / t.norm()
+        assert torch.allclose(cosine_distances(student, teacher)[i], expected)
+    for loss in (squared_errors, cosine_distances):
+        assert torch.autograd.gradcheck(lambda s, loss=loss: loss(s, teacher.detach()), (student,))
+        loss(student.bfloat16(), teacher.bfloat16()).sum().backward()
+        assert student.grad.isfinite().all()
+        assert teacher.grad is None

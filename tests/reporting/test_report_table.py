@@ -141,3 +141,60 @@ def test_rates_and_ratios() -> None:
     assert times_fewer(6, 3) == "2 times more than the teacher"
     assert times_fewer(3, 3) == "as many as the teacher"
     assert times_fewer(None, 3) == times_fewer(3, 0) == ""
+
+
+def test_identification_and_groups_have_rows_of_their_own() -> None:
+    identification = {
+        "searches": 12,
+        "gallery": 20,
+        "rank": {"1": {"rate": 0.5, "ci": [0.25, 0.75]}},
+        "tpir": {"1e-1": {"tpir": 0.4, "ci": [0.3, 0.5]}, "1e-2": "not measurable"},
+    }
+    ijb = {"pairs": 9, "genuine": 4, "impostor": 5, "auc": 0.9, "eer": 0.1, "identification": identification}
+    groups = {
+        "by_group": {"a": {"accuracy": 0.9, "accuracy_ci": [0.8, 0.95]}, "b": {"accuracy": 0.8}},
+        "accuracy_gap": 0.1,
+        "accuracy_gap_ci": [0.05, 0.2],
+        "accuracy_std": 0.0707,
+    }
+    rfw = {"pairs": 8, "genuine": 4, "impostor": 4, "accuracy": 0.85, "groups": groups}
+    tinyface = {"identification": {**identification, "tpir": {}}}
+    protocols = {"ijbc_n1d1f1": ijb, "rfw": rfw, "tinyface": tinyface}
+    blocks = results_table({"student": {"protocols": protocols}})
+    assert (
+        "\n\n".join(as_text([block]) for block in blocks)
+        == """\
+IJB-C, N1D1F1 (9 pairs: 4 genuine, 5 impostor; 12 searches of 20 templates)
+                     student                 teacher
+  AUC                90.00 %                 not measured
+  EER                10.00 %                 not measured
+  rank-1             50.00 % [25.00, 75.00]  not measured
+  TPIR at FPIR 1e-1  40.00 % [30.00, 50.00]  not measured
+  TPIR at FPIR 1e-2  not measurable          not measured
+
+TinyFace (12 searches of 20 templates)
+          student                 teacher
+  rank-1  50.00 % [25.00, 75.00]  not measured
+
+RFW (8 pairs: 4 genuine, 4 impostor)
+                                  student                 teacher
+  accuracy                        85.00 %                 not measured
+  AUC                             not measured            not measured
+  EER                             not measured            not measured
+  accuracy, a                     90.00 % [80.00, 95.00]  not measured
+  accuracy, b                     80.00 %                 not measured
+  gap between groups              10.00 % [5.00, 20.00]   not measured
+  standard deviation over groups  7.07 %                  not measured"""
+    )
+
+
+def test_the_nearest_convention_stands_only_where_it_differs() -> None:
+    tar = {"1e-2": {"tar": 0.8}, "1e-3": {"tar": 0.5}}
+    nearest = {"1e-2": {"tar": 0.8}, "1e-3": {"tar": 0.6}}
+    (block,) = results_table({"student": {"protocols": {"x": {"tar": tar, "tar_nearest": nearest}}}})
+    rows = {row.label: row.student.value for row in block.rows if row.label.startswith("TAR")}
+    assert rows == {
+        "TAR at FAR 1e-2": "80.00 %",
+        "TAR at FAR 1e-3": "50.00 %",
+        "TAR at FAR 1e-3, nearest": "60.00 %",
+    }

@@ -36,7 +36,7 @@ class MarginHead(nn.Module):
         """(N, D) embeddings of any norm to (N, K) cosines in [-1, 1], float32 or better, outside autocast."""
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings if embeddings.dtype.itemsize >= 4 else embeddings.float()
-            return F.linear(F.normalize(embeddings), F.normalize(self.weight.to(embeddings.dtype)))
+            return F.linear(F.normalize(embeddings, eps=1e-6), F.normalize(self.weight.to(embeddings.dtype)))
 
     def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, K) logits; with `labels` (N,) the margin is in them, without it is not."""

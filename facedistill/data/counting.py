@@ -1,0 +1,92 @@
+"""How far a long pass over a face set is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PATIENCE_S = 2.0
+
+
+class Counting:
+    """Shows title, count, rate and time left of a pass that takes longer than two seconds.
+
+    In a terminal this is a bar; elsewhere a plain line every `line_every_s` seconds, on standard error.
+
+    Args:
+        title: What is being done.
+        total: Number of things.
+        unit: What is counted, in the plural.
+        console: Where to write; standard error when None.
+        clock: Seconds that only rise.
+        line_every_s: Seconds between plain lines.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        unit: str = "images",
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        line_every_s: float = 10.0,
+    ) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.console = console or Console(stderr=True)
+        self.clock = clock
+        self.line_every_s = line_every_s
+        self.done = 0
+        self._bar: Progress | None = None
+        self._start = self._told = clock()
+
+    def __enter__(self) -> Counting:
+        self._start = self._told = self.clock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+        self.done += count
+        now = self.clock()
+        if now - self._start < _PATIENCE_S:
+            return
+        if not self.console.is_interactive:
+            if now - self._told >= self.line_every_s:
+                self._told = now
+                self.console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
+            return
+        if self._bar is None:
+            rate = TextColumn("{task.fields[rate]}")
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate)
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
+            self._bar.add_task(self.title, total=self.total, rate="")
+            self._bar.start()
+        self._bar.update(
+            self._bar.task_ids[0], completed=self.done, rate=f"{self._rate():,.0f} {self.unit}/s"
+        )
+
+    def line(self) -> str:
+        """The state in one line of plain text."""
+        rate = self._rate()
+        left = f", {_duration((self.total - self.done) / rate)} left" if rate else ""
+        return f"{self.title}: {self.done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s{left}"
+
+    def _rate(self) -> float:
+        return self.done / max(self.clock() - self._start, 1e-9)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

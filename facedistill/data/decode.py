@@ -1,0 +1,99 @@
+"""Encoded images to pixels: simplejpeg for what nearly every set holds, Pillow for the rest."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from facedistill.errors import DataError
+
+SIZE_PX = 112
+MAX_PIXELS = 100_000_000  # a larger picture is a decompression bomb, or nothing to learn faces from
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_JPEG = b"\xff\xd8"
+
+
+def decode_face(data: bytes, where: str, size_px: int | None = SIZE_PX) -> np.ndarray:
+    """Decodes one image to eight-bit RGB, whatever it is stored as.
+
+    Grey becomes three equal channels, sixteen bits lose their lower eight, a palette is looked up, CMYK is
+    converted, an alpha channel is dropped (the color below it is kept, as cv2 and Pillow do). EXIF orientation
+    is not applied: an aligned crop has none.
+
+    Args:
+        data: A JPEG, PNG, WebP or BMP file.
+        where: What to call it in a message.
+        size_px: Demanded width and height; None for any.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: If it is empty, cut short, damaged, no image, too large to be one, or of another size.
+    """
+    if not data:
+        raise DataError(f"{where} has zero bytes; replace or remove it")
+    pixels = _decode_jpeg(data, where, size_px) if data[:2] == _JPEG else None
+    return _decode_other(data, where, size_px) if pixels is None else pixels
+
+
+def _decode_jpeg(data: bytes, where: str, size_px: int | None) -> np.ndarray | None:
+    """The pixels; None for the color spaces that libjpeg-turbo does not turn into RGB."""
+    try:
+        high, wide, space, _ = simplejpeg.decode_jpeg_header(data)
+        _demand_size(wide, high, where, size_px)
+        if space in ("CMYK", "YCCK"):
+            return None
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        raise _broken(where, _reason(error)) from error
+    return pixels
+
+
+def _decode_other(data: bytes, where: str, size_px: int | None) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _demand_size(*image.size, where, size_px)
+            if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow would clip instead of scale
+                grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            plain = image.convert("RGBA") if "transparency" in image.info else image
+            return np.array(plain.convert("RGB"))
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{where} is no JPEG, PNG, WebP or BMP image; replace or remove it") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{where} unpacks to more than {MAX_PIXELS // 1_000_000} million pixels; replace or remove it"
+        ) from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, zlib.error) as error:
+        raise _broken(where, _reason(error)) from error
+    except (AttributeError, ArithmeticError, MemoryError, RuntimeError, AssertionError) as error:
+        raise _broken(where, type(error).__name__) from error  # what Pillow's parsers let through
+
+
+def _demand_size(wide: int, high: int, where: str, size_px: int | None) -> None:
+    if wide * high > MAX_PIXELS:
+        raise DataError(
+            f"{where} unpacks to {wide}x{high} pixels, more than {MAX_PIXELS // 1_000_000} million; "
+            "replace or remove it"
+        )
+    if size_px is not None and (wide, high) != (size_px, size_px):
+        raise DataError(
+            f"{where} is {wide}x{high} pixels, and faces are {size_px}x{size_px}; "
+            "run `facedistill align` on the photographs, or on the whole set after "
+            "`facedistill data convert` to a folder"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
+def _broken(where: str, reason: str) -> DataError:
+    return DataError(f"{where} is cut short or damaged ({reason}); replace or remove it")

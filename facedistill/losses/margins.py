@@ -1,0 +1,201 @@
+"""Margins of the softmax heads: cosines (N, K) to margined cosines, tensors to tensors.
+
+Every function touches the column of the image's own identity through `own`, the (N,) cosines of images with their
+own center, and computes in float32 or better. c = cos θ_y throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedistill.losses.precision import at_least_float32
+
+Gradient = Literal["exact", "reference"]
+BeyondPi = Literal["linear", "easy", "wrap"]
+
+
+def own_cosines(cosines: Tensor, labels: Tensor) -> Tensor:
+    """(N,) the cosine in the column that `labels` (N,) names, of cosines (N, K)."""
+    return at_least_float32(cosines).gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def replace_own(cosines: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+    """(N, K) cosines with `own` (N,) in the column of each image's identity."""
+    return at_least_float32(cosines).scatter(1, labels.unsqueeze(1), own.unsqueeze(1))
+
+
+def sine(cosine: Tensor) -> Tensor:
+    """sqrt(1 - c²) in [0, 1] of a cosine of any shape; its slope -c / sin θ is 0 where sin² θ < 1e-6 (float64: 1e-14).
+
+    There the true slope grows without bound while float32 no longer resolves the angle.
+    """
+    squared = (1 - cosine) * (1 + cosine)
+    sloped = squared.clamp(min=1e-14 if cosine.dtype == torch.float64 else 1e-6).sqrt()
+    return sloped + (squared.detach().clamp(min=0).sqrt() - sloped.detach())
+
+
+def arcface_own(
+    own: Tensor, margin_rad: float | Tensor, *, gradient: Gradient = "exact", beyond_pi: BeyondPi = "linear"
+) -> Tensor:
+    """cos(θ + m) of ArcFace (Deng et al., CVPR 2019, equation 3).
+
+    Args:
+        own: (N,) cosines in [-1, 1].
+        margin_rad: m in [0, π), one for all or (N,).
+        gradient: "exact" has the derivative sin(θ + m) / sin θ. "reference" has 1: insightface's arcface_torch edits
+            the cosines under no_grad, so that autograd takes the margined cosine for the plain one.
+        beyond_pi: What stands where θ + m > π, which cos would fold back: "linear" c - m sin m (insightface's and
+            TFace's non-easy margin); "wrap" cos(θ + m) all the same (arcface_torch). "easy" has the margin only where
+            c > 0, and c elsewhere (`easy_margin=True`).
+
+    Returns:
+        (N,) margined cosines.
+    """
+    own = at_least_float32(own)
+    margin = torch.as_tensor(margin_rad, dtype=own.dtype, device=own.device)
+    margined = own * margin.cos() - sine(own) * margin.sin()
+    if beyond_pi == "linear":
+        margined = torch.where(own > -margin.cos(), margined, own - margin * margin.sin())
+    elif beyond_pi == "easy":
+        margined = torch.where(own > 0, margined, own)
+    return margined if gradient == "exact" else own + (margined - own).detach()
+
+
+def adaface_own(
+    own: Tensor,
+    norms: Tensor,
+    *,
+    mean: Tensor,
+    std: Tensor,
+    margin: float = 0.4,
+    concentration: float = 0.333,
+) -> Tensor:
+    """cos(θ - m ẑ) - (m + m ẑ) of AdaFace (Kim et al., CVPR 2022, equations 14 to 17; released head.py).
+
+    ẑ = clip(h (‖f‖ - mean) / (std + 1e-3), -1, 1), without gradient, is a stand-in for image quality: ẑ = -1 is ArcFace,
+    ẑ = 0 CosFace, ẑ = 1 a negative angular margin. θ - m ẑ is clipped to [1e-3, π - 1e-3]. The released code clips
+    every cosine to ±(1 - 1e-3) as well; here the slope at ±1 is bounded instead (`sine`).
+
+    Args:
+        own: (N,) cosines in [-1, 1].
+        norms: (N,) norms of the embeddings, clipped to [1e-3, 100] as released.
+        mean: () running mean of the norms.
+        std: () running standard deviation of the norms.
+        margin: m, used as an angle in radians and as a cosine.
+        concentration: h > 0; at 0.333 about 68 % of images have |ẑ| < 0.333.
+    """
+    own = at_least_float32(own)
+    quality = (at_least_float32(norms).detach().clamp(1e-3, 100) - mean) / (std + 1e-3)
+    quality = (concentration * quality).clamp(-1, 1).to(own.dtype)
+    turn = -margin * quality
+    turned = own * turn.cos() - sine(own) * turn.sin()
+    angle = own.detach().clamp(-1, 1).acos() + turn
+    turned = torch.where(angle < 1e-3, math.cos(1e-3), turned)
+    turned = torch.where(angle > math.pi - 1e-3, -math.cos(1e-3), turned)
+    return turned - (margin + margin * quality)
+
+
+def magface_margin(
+    norms: Tensor,
+    *,
+    norm_range: tuple[float, float] = (10, 110),
+    margin_range_rad: tuple[float, float] = (0.45, 0.8),
+) -> Tensor:
+    """(N,) margins in radians, linear in the norm clipped to `norm_range`: m(a) of MagFace (Meng et al., CVPR 2021).
+
+    The gradient reaches the norms, as in the released code.
+    """
+    (low, high), (least, most) = norm_range, margin_range_rad
+    return least + (most - least) / (high - low) * (at_least_float32(norms).clamp(low, high) - low)
+
+
+def magface_regularizer(norms: Tensor, *, norm_range: tuple[float, float] = (10, 110)) -> Tensor:
+    """(N,) g(a) = a / u_a² + 1 / a of the norm a clipped to [l_a, u_a]: smallest at a = u_a (MagFace, section 3.2)."""
+    clipped = at_least_float32(norms).clamp(*norm_range)
+    return clipped / norm_range[1] ** 2 + 1 / clipped
+
+
+def curricularface_others(cosines: Tensor, own: Tensor, *, margin_rad: float, ease: Tensor) -> Tensor:
+    """Hard columns weigh more as training goes on: CurricularFace (Huang et al., CVPR 2020, equations 5 to 8).
+
+    c_j becomes c_j (t + c_j) where c_j > cos(θ_y + m), a comparison without gradient; t has none either. The image's
+    own column is changed like any other; `replace_own` comes after.
+
+    Args:
+        cosines: (N, K) cosines, or any part of the columns.
+        own: (N,) cosines with the own center, without margin.
+        margin_rad: m.
+        ease: () t, the running mean of the own cosines.
+    """
+    cosines = at_least_float32(cosines)
+    edge = arcface_own(own.detach(), margin_rad, beyond_pi="wrap").unsqueeze(1)
+    return torch.where(cosines > edge, cosines * (ease.to(cosines.dtype) + cosines), cosines)
+
+
+def arcface(
+    cosines: Tensor, labels: Tensor, margin_rad: float | Tensor = 0.5, *, gradient: Gradient = "exact",
+    beyond_pi: BeyondPi = "linear",
+) -> Tensor:  # fmt: skip
+    """`arcface_own` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
+    own = own_cosines(cosines, labels)
+    return replace_own(cosines, labels, arcface_own(own, margin_rad, gradient=gradient, beyond_pi=beyond_pi))
+
+
+def cosface(cosines: Tensor, labels: Tensor, margin_cos: float | Tensor = 0.35) -> Tensor:
+    """c - m in the column of each image's identity: CosFace (Wang et al., CVPR 2018, equation 4)."""
+    return replace_own(cosines, labels, own_cosines(cosines, labels) - margin_cos)
+
+
+def adaface(
+    cosines: Tensor, labels: Tensor, norms: Tensor, *, mean: Tensor, std: Tensor, margin: float = 0.4,
+    concentration: float = 0.333,
+) -> Tensor:  # fmt: skip
+    """`adaface_own` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
+    own = own_cosines(cosines, labels)
+    margined = adaface_own(own, norms, mean=mean, std=std, margin=margin, concentration=concentration)
+    return replace_own(cosines, labels, margined)
+
+
+def magface(
+    cosines: Tensor, labels: Tensor, norms: Tensor, *, norm_range: tuple[float, float] = (10, 110),
+    margin_range_rad: tuple[float, float] = (0.45, 0.8), beyond_pi: BeyondPi = "easy",
+) -> Tensor:  # fmt: skip
+    """`arcface` with the margin that the image's norm gives it (`magface_margin`)."""
+    margins = magface_margin(norms, norm_range=norm_range, margin_range_rad=margin_range_rad)
+    return arcface(cosines, labels, margins, beyond_pi=beyond_pi)
+
+
+def curricularface(cosines: Tensor, labels: Tensor, *, margin_rad: float = 0.5, ease: Tensor) -> Tensor:
+    """`arcface` in the own column, `curricularface_others` in the rest."""
+    own = own_cosines(cosines, labels)
+    others = curricularface_others(cosines, own, margin_rad=margin_rad, ease=ease)
+    return replace_own(others, labels, arcface_own(own, margin_rad))
+
+
+def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: float = 1.0) -> Tensor:
+    """Unified cross entropy of UniFace (Zhou et al., ICCV 2023; released head.py): one threshold for all identities.
+
+    L_i = log(1 + exp(b - z_y)) + λ · sum over j != y of log(1 + exp(z_j - b)), with z_y = s (cos θ_y - m) and
+    z_j = s cos θ_j: b / s is the cosine that divides genuine from impostor. The released code clips the exponents to
+    ±s, which takes the gradient from what lies beyond; softplus needs no clipping.
+
+    Args:
+        logits: (N, K) scaled cosines with the margin in the own column, or any part of the columns.
+        columns: (N,) the own identity's column, -1 where it is not among these.
+        bias: () b.
+        impostor_weight: λ.
+
+    Returns:
+        (N,) losses; those of parts of the columns add up to the whole.
+    """
+    logits = at_least_float32(logits)
+    here, columns = columns >= 0, columns.clamp(min=0)
+    impostor = F.softplus(logits - bias)
+    genuine = F.softplus(bias - own_cosines(logits, columns))
+    unlike = impostor.sum(1) - torch.where(here, own_cosines(impostor, columns), 0)
+    return torch.where(here, genuine, 0) + impostor_weight * unlike

@@ -1,0 +1,173 @@
+"""EKD (Huang, Wu, Xu, Ding; CVPR 2022): a pair should pass as many thresholds in the student as in the teacher."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from facedistill.losses.precision import at_least_float32
+
+EXPONENT_LIMIT = 50.0  # released code
+ROWS_AT_ONCE = 128  # of products, so that half of them are not computed
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """All P = N·(N - 1) / 2 pairs of a batch, as both networks see them.
+
+    Attributes:
+        unit: (N, D) unit embeddings of the student, with gradient.
+        teacher_unit: (N, D') those of the teacher.
+        labels: (N,) identities.
+        positions: (P,) i·N + j of every pair i < j.
+        student: (P,) scores, without gradient.
+        teacher: (P,) scores.
+        genuine: (P,) bool, true where both faces are of one identity.
+    """
+
+    unit: Tensor
+    teacher_unit: Tensor
+    labels: Tensor
+    positions: Tensor
+    student: Tensor
+    teacher: Tensor
+    genuine: Tensor
+
+    def impostor_scores(self, scores: Tensor) -> Tensor:
+        """(P,) scores, -inf where the pair is genuine."""
+        return scores.masked_fill(self.genuine, -torch.inf)
+
+
+def score_pairs(student: Tensor, teacher: Tensor, labels: Tensor) -> ScoredPairs:
+    """Cosines of every pair of a batch.
+
+    Args:
+        student: (N, D) embeddings of any norm.
+        teacher: (N, D') embeddings of any norm; receives no gradient.
+        labels: (N,) identities.
+
+    Returns:
+        The pairs, in float32 or better, outside autocast.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        unit = F.normalize(at_least_float32(student))
+        teacher_unit = F.normalize(at_least_float32(teacher.detach()))
+        positions = _upper_triangle(len(unit), unit.device)
+        with torch.no_grad():
+            matrices = (_products(unit), _products(teacher_unit), labels[:, None] == labels)
+            ours, theirs, genuine = (m.flatten().index_select(0, positions) for m in matrices)
+    return ScoredPairs(unit, teacher_unit, labels, positions, ours, theirs, genuine)
+
+
+def thresholds_at(descending: Tensor, num_impostors: Tensor, fars: Sequence[float]) -> Tensor:
+    """The scores at places floor(Q · far) of Q impostor scores in descending order (released code).
+
+    Args:
+        descending: (k,) the highest impostor scores in descending order, k > floor(Q · far) for every far.
+        num_impostors: () Q, on the device.
+        fars: A false accept rates, fractions.
+
+    Returns:
+        (A,) thresholds. Below 1 / Q a rate is not resolved: its threshold is the highest score.
+    """
+    rates = torch.tensor(fars, dtype=torch.float64, device=descending.device)
+    places = (num_impostors * rates + 1e-6).long()  # 1e-6 against 0.1 · 30 = 2.9999999999999996
+    return descending[places]
+
+
+def soft_rank(scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
+    """How many thresholds a score passes, with soft edges: R = sum over k of sigma((s - t_k) / temperature).
+
+    Args:
+        scores: (P,) in [-1, 1].
+        thresholds: (A,).
+        temperature: Width of an edge, > 0; the exponent is limited to ±50 as in the released code.
+
+    Returns:
+        (P,) ranks in [0, A].
+    """
+    exponents = (scores[:, None] - thresholds) / temperature
+    return exponents.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).sigmoid().sum(1)
+
+
+def rank_losses(
+    pairs: ScoredPairs,
+    hardest: Tensor,
+    student_thresholds: Tensor,
+    teacher_thresholds: Tensor,
+    *,
+    temperature: float = 0.01,
+) -> tuple[Tensor, Tensor]:
+    """Squared difference of soft ranks, over all genuine pairs and over the hardest impostors.
+
+    L_genuine = mean over genuine pairs of (R_S - R_T)², L_impostor the same over `hardest` (methods' section
+    2.2). On an accelerator the genuine pairs are weighted instead of selected, which needs no host sync.
+
+    Args:
+        pairs: From `score_pairs`.
+        hardest: (H,) indices into the P pairs; genuine ones among them (too few impostors) do not count.
+        student_thresholds: (A,).
+        teacher_thresholds: (A,).
+        temperature: That of `soft_rank`.
+
+    Returns:
+        Two () losses >= 0; one without any pair is 0, with a gradient of 0.
+    """
+    selected = pairs.genuine.nonzero().squeeze(1) if pairs.unit.device.type == "cpu" else None
+    own = torch.arange(len(pairs.genuine), device=pairs.unit.device) if selected is None else selected
+    chosen = torch.cat([own, hardest])
+    scores = _scores_at(pairs.unit, pairs.positions[chosen], pairs.student[chosen])
+    errors = (
+        soft_rank(scores, student_thresholds, temperature)
+        - soft_rank(pairs.teacher[chosen], teacher_thresholds, temperature)
+    ).square()
+    counted = torch.cat([pairs.genuine[own], ~pairs.genuine[hardest]]).to(errors.dtype)
+    losses = errors * counted
+    parts = (slice(None, len(own)), slice(len(own), None))
+    genuine, impostor = (losses[part].sum() / counted[part].sum().clamp(min=1) for part in parts)
+    return genuine, impostor
+
+
+def _products(unit: Tensor) -> Tensor:
+    """(N, N) scalar products on and above the diagonal; below it, whatever the memory held."""
+    products = unit.new_empty(len(unit), len(unit))
+    for start in range(0, len(unit), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        products[rows, start:] = unit[rows] @ unit[start:].T
+    return products
+
+
+@functools.lru_cache(maxsize=4)
+def _upper_triangle(size: int, device: torch.device) -> Tensor:
+    first, second = torch.triu_indices(size, size, offset=1, device=device)
+    return first * size + second
+
+
+def _scores_at(unit: Tensor, positions: Tensor, scores: Tensor) -> Tensor:
+    return _SelectedScores.apply(unit, positions, scores)
+
+
+class _SelectedScores(torch.autograd.Function):
+    """Scores (H,) of pairs at `positions`, known already; backward multiplies with a sparse N x N matrix."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, unit: Tensor, positions: Tensor, scores: Tensor) -> Tensor:
+        ctx.save_for_backward(unit, positions)
+        return scores.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        unit, positions = ctx.saved_tensors
+        size = len(unit)
+        first, second = positions // size, positions % size
+        both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
+        matrix = torch.sparse_coo_tensor(both, gradient.repeat(2), (size, size), check_invariants=False)
+        return matrix @ unit, None, None

@@ -1,0 +1,47 @@
+"""Losses on how an image stands to other identities' centers: tensors to one value per image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedistill.losses.precision import at_least_float32
+
+
+def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: int) -> Tensor:
+    """The identities, other than its own, whose centers the teacher finds most like each image.
+
+    Args:
+        teacher: (N, D) embeddings of any norm.
+        labels: (N,) identities in [0, K).
+        centers: (K, D) unit centers.
+        count: How many; at most K - 1 are given.
+
+    Returns:
+        (N, min(count, K - 1)) identities, most alike first.
+    """
+    scores = F.normalize(at_least_float32(teacher)) @ at_least_float32(centers).T
+    scores.scatter_(1, labels[:, None], -torch.inf)
+    return scores.topk(min(count, len(centers) - 1), dim=1).indices
+
+
+def relation_excess(student: Tensor, teacher: Tensor, others: Tensor, tolerance: float = 0.03) -> Tensor:
+    """CoupleFace's relation-aware distillation: the student may not be closer to others than the teacher is.
+
+    L_i = mean_k relu(g_ik · s_i - g_ik · t_i - tolerance), s and t unit embeddings
+
+    One-sided: being further from other identities than the teacher costs nothing.
+
+    Args:
+        student: (N, D) embeddings of any norm > 0.
+        teacher: (N, D) embeddings of any norm > 0; receives no gradient.
+        others: (N, M, D) unit centers of other identities per image, M >= 0; receive no gradient.
+        tolerance: Cosine by which the student may exceed the teacher, q in the paper's terms.
+
+    Returns:
+        (N,) losses in [0, 2]; 0 where M is 0.
+    """
+    unit = F.normalize(at_least_float32(student)) - F.normalize(at_least_float32(teacher.detach()))
+    excess = torch.einsum("nd,nmd->nm", unit, others.detach().to(unit.dtype)) - tolerance
+    return F.relu(excess).sum(1) / max(1, others.shape[1])

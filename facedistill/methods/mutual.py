@@ -1,0 +1,87 @@
+"""Deep mutual learning (Zhang, Xiang, Hospedales, Lu; CVPR 2018): two students, no teacher."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facedistill.collectives import global_mean
+from facedistill.errors import ConfigError
+from facedistill.losses.mutual import peer_divergence
+from facedistill.methods.identity import IdentityMethod
+from facedistill.types import FaceBatch, StepOutput
+
+
+class Mutual(IdentityMethod):
+    """L = identity_weight · (CE + CE_peer) + weight · (KL(p_peer ‖ p) + KL(p ‖ p_peer)), either KL with a fixed target.
+
+    CE is the margin softmax of each student's own head; p are softmaxes of either head's logits without margin.
+    Both students learn from the same batch at once (the paper alternates); the peer and its head have their own
+    parameters, stay in the checkpoint, and are not exported. A teacher, if one is configured, is only
+    used in validation.
+
+    Args:
+        peer: Second student of the same architecture, other initial weights.
+        weight: Weight of both divergences, >= 0.
+        temperature: Divisor of the logits; 1 in the paper, whose logits have no scale of 64.
+        **kwargs: Those of `IdentityMethod`.
+
+    Raises:
+        ConfigError: If `identity_weight` is 0.
+    """
+
+    paper = "Zhang et al., CVPR 2018"
+    uses_teacher = False
+    uses_labels_itself = True
+
+    def __init__(
+        self, *, peer: nn.Module, weight: float = 1.0, temperature: float = 1.0, **kwargs: Any
+    ) -> None:
+        if not kwargs.get("identity_weight", 1.0):
+            raise ConfigError(
+                "method.identity_weight=0: mutual learning compares identity logits, which need a head; "
+                "set it above 0"
+            )
+        super().__init__(**kwargs)
+        self.weight = weight
+        self.temperature = temperature
+        self.peer = peer
+        self.peer_head = copy.deepcopy(self.head)
+        assert self.peer_head is not None
+        centers: nn.Parameter = self.peer_head.weight  # type: ignore[assignment]
+        nn.init.normal_(centers, std=float(centers.detach().std()))
+
+    def distill(self, batch: FaceBatch) -> StepOutput:
+        """See the class; terms are "identity", "peer_identity", "divergence" and "peer_divergence"."""
+        assert batch.labels is not None
+        assert self.head is not None
+        student, peer = self.student(batch.images), self.peer(batch.images)
+        terms = self.identity_loss(student, batch)
+        terms["peer_identity"] = global_mean(self._peer_loss(peer, batch))
+        logits, peer_logits = self.head.logits(student), self.peer_head.logits(peer)  # type: ignore[operator, union-attr]
+        terms["divergence"] = global_mean(peer_divergence(logits, peer_logits, self.temperature))
+        terms["peer_divergence"] = global_mean(peer_divergence(peer_logits, logits, self.temperature))
+        loss = self.total(
+            terms,
+            peer_identity=self.identity_weight,
+            divergence=self.weight,
+            peer_divergence=self.weight,
+        )
+        return StepOutput(loss=loss, terms=terms)
+
+    def _peer_loss(self, embeddings: Tensor, batch: FaceBatch) -> Tensor:
+        assert batch.labels is not None
+        assert self.peer_head is not None
+        labels = batch.labels
+        if batch.balanced is not None:
+            kept = torch.nonzero(~batch.balanced).squeeze(1)
+            embeddings, labels = embeddings[kept], labels[kept]
+        return self.peer_head(embeddings, labels)
+
+    def on_fit_start(self) -> None:
+        """Wakes both students."""
+        super().on_fit_start()
+        self.peer.train()

@@ -1,0 +1,43 @@
+"""What the methods share that hold relations between faces against those of the teacher."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from facedistill.collectives import gather, gather_constant
+from facedistill.methods.agreement import agreement
+from facedistill.methods.identity import IdentityMethod
+from facedistill.types import FaceBatch, StepOutput
+
+
+class RelationMethod(IdentityMethod):
+    """L = identity_weight · L_margin + weight · (relations of the gathered batch); needs no labels of its own.
+
+    Student and teacher may differ in width.
+
+    Args:
+        weight: Weight of the relation terms, >= 0.
+        **kwargs: Those of `IdentityMethod`.
+    """
+
+    reports_agreement = True
+
+    def __init__(self, *, weight: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    @abstractmethod
+    def relations(self, student: Tensor, teacher: Tensor) -> Mapping[str, tuple[float, Tensor]]:
+        """Factor and term (), by name, of gathered embeddings (N, D) and (N, D')."""
+
+    def distill(self, batch: FaceBatch) -> StepOutput:
+        """See the class; terms are `identity` and the subclass's, unweighted."""
+        student, teacher = self.student(batch.images), self.teach(batch)
+        relations = self.relations(gather(student), gather_constant(teacher))
+        terms = self.identity_loss(student, batch) | {name: term for name, (_, term) in relations.items()}
+        weights = {name: self.weight * factor for name, (factor, _) in relations.items()}
+        return StepOutput(self.total(terms, **weights), terms, agreement(student, teacher))

@@ -1,0 +1,154 @@
+"""Reads feature maps from inside a network, a frozen teacher included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError
+from facedistill.models.teachers.frozen import FrozenTeacher, adapt
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place inside a network: the module's dotted name and the C x H x W that it gives for one face."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+
+class FeatureMapTap:
+    """The feature map of one layer, read while the network embeds.
+
+    Holds no parameter and no module of its own: the network stays where it is registered.
+
+    Attributes:
+        layer: What is read.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, key: str, input_px: int = 112, name: str | None = None, size_px: int = 7
+    ) -> None:
+        """Finds the layer by embedding one black face in eval mode.
+
+        Args:
+            network: (N, 3, input_px, input_px) to (N, D).
+            key: The configuration's key of `name`, for the messages: "method.student_layer".
+            input_px: Height and width of the network's input.
+            name: Dotted module name; None takes the last of the outermost layers whose map is `size_px` high and wide:
+                a whole block or stage rather than a convolution inside one.
+            size_px: Height and width that are looked for where `name` is None.
+
+        Raises:
+            ConfigError: If there is no such layer, or it gives no feature map.
+        """
+        self.network = network
+        layers = _layers(network, input_px)
+        self.layer = _by_name(layers, network, key, name) if name else _by_size(layers, network, size_px)
+
+    def read(self, embed: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """Runs `embed`, which must call the network once and eagerly.
+
+        Returns:
+            What `embed` returns, (N, D), and the map (N, C, H, W) as the layer gave it, even where a later layer
+            works in place.
+        """
+        maps: list[Tensor] = []
+        with _hook(self.network.get_submodule(self.layer.name), lambda output: maps.append(output.clone())):
+            embeddings = embed()
+        return embeddings, maps[-1]
+
+
+def teacher_tap(teacher: Any, *, name: str | None, size_px: int) -> FeatureMapTap:
+    """The tap of a `FrozenTeacher`, whose network is outside torch's registry."""
+    return FeatureMapTap(
+        teacher.network,
+        key="method.teacher_layer",
+        input_px=teacher.input_spec.size_px,
+        name=name,
+        size_px=size_px,
+    )
+
+
+@torch.no_grad()
+def read_teacher(teacher: FrozenTeacher, tap: FeatureMapTap, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeds faces with the teacher's own network, never its compiled copy, which runs no hooks.
+
+    Args:
+        teacher: The frozen teacher; its precision is kept.
+        tap: From `teacher_tap`.
+        images: (N, 3, H, W) RGB in [-1, 1].
+
+    Returns:
+        (N, D) raw float32 embeddings and the map (N, C, H, W), both without gradient.
+    """
+    adapted = adapt(images.float(), teacher.input_spec)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=teacher.precision == "bf16"):
+        embeddings, maps = tap.read(lambda: teacher.network(adapted))
+    return embeddings.float(), maps
+
+
+@torch.no_grad()
+def _layers(network: nn.Module, input_px: int) -> list[Layer]:
+    """Every layer that gives a (1, C, H, W) map, in the order in which they finish."""
+    found: list[Layer] = []
+    handles = [
+        module.register_forward_hook(_recorder(name, found)) for name, module in network.named_modules()
+    ]
+    was_training = network.training
+    parameter = next(iter(network.parameters()), torch.empty(0))
+    try:
+        network.eval()(torch.zeros(1, 3, input_px, input_px, device=parameter.device))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _recorder(name: str, found: list[Layer]) -> Callable[..., None]:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4:
+            found.append(Layer(name, *output.shape[1:]))
+
+    return record
+
+
+@contextmanager
+def _hook(module: nn.Module, action: Callable[[Tensor], None]) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda module, inputs, output: action(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _by_name(layers: list[Layer], network: nn.Module, key: str, name: str) -> Layer:
+    for layer in reversed(layers):
+        if layer.name == name:
+            return layer
+    names = [layer.name for layer in layers if layer.name]
+    raise ConfigError(
+        f"{key}={name}: {type(network).__name__} has no such layer with a feature map; its last is {names[-1]}"
+        if names
+        else f"{key}={name}: {type(network).__name__} has no layer with a feature map"
+    )
+
+
+def _by_size(layers: list[Layer], network: nn.Module, size_px: int) -> Layer:
+    there = [layer for layer in layers if (layer.height, layer.width) == (size_px, size_px)]
+    if there:
+        outermost = min(layer.name.count(".") for layer in there)
+        return [layer for layer in there if layer.name.count(".") == outermost][-1]
+    sizes = sorted({layer.height for layer in layers if layer.height == layer.width})
+    raise ConfigError(
+        f"method.size_px={size_px}: {type(network).__name__} has no feature map of that height and width; "
+        f"there are {', '.join(map(str, sizes)) or 'none'}"
+    )

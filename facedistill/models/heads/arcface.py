@@ -1,0 +1,33 @@
+"""ArcFace: an additive angular margin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from facedistill.losses.margins import BeyondPi, Gradient, arcface_own
+from facedistill.models.heads.own_margin import OwnMarginHead
+
+
+class ArcFaceHead(OwnMarginHead):
+    """logit_y = scale · cos(θ_y + m): Deng et al., CVPR 2019, equation 3.
+
+    Args:
+        margin_rad: m, in radians.
+        gradient: "exact", or "reference" as in insightface's arcface_torch (`facedistill.losses.margins.arcface_own`).
+        beyond_pi: What stands where θ + m > π: "linear", "easy" or "wrap" (same place).
+        **kwargs: Those of `OwnMarginHead`.
+    """
+
+    def __init__(
+        self, *, margin_rad: float = 0.5, gradient: Gradient = "exact", beyond_pi: BeyondPi = "linear", **kwargs: Any
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.margin_rad = margin_rad
+        self.gradient: Gradient = gradient
+        self.beyond_pi: BeyondPi = beyond_pi
+
+    def own_margin(self, own: Tensor, embeddings: Tensor) -> Tensor:
+        """(N,) cos(θ + m)."""
+        return arcface_own(own, self.margin_rad, gradient=self.gradient, beyond_pi=self.beyond_pi)

@@ -1,0 +1,212 @@
+"""A margin head whose identities are split across the processes: each holds and updates its own share of centers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from facedistill.collectives import gather, gather_constant, rank, world_size
+from facedistill.errors import ConfigError
+from facedistill.losses.margins import own_cosines, replace_own
+from facedistill.losses.precision import at_least_float32
+from facedistill.models.heads.own_margin import OwnMarginHead, fitting
+
+
+class ShardedHead(nn.Module):
+    """Exactly the loss of `head`, from K / W columns per process; no process holds all logits.
+
+    Embeddings and labels of all processes are gathered; each process computes the (W·N, K / W) logits of its columns;
+    the maximum, the sum of exponentials and the own logit cross processes as (W·N,) numbers. Identities are dealt
+    out in runs of ceil(K / W). With one process it is the plain head.
+
+    Gradients: those of the embeddings, and of the head's other parameters, are W times the sum's share, as
+    `facedistill.collectives` wants before DDP averages. Those of the share of centers are already whole, and each
+    process has another share: DDP must leave `share.weight` alone, so name the module's `unaveraged` parameters in
+    `_ddp_params_and_buffers_to_ignore` of the module that DDP wraps. The state dict is the plain head's: `weight`
+    is gathered on saving (every process must call `state_dict`) and split on loading, whatever W was.
+
+    Args:
+        head: Makes the plain head from `num_identities` and `embedding_dim`. It is made whole and cut down, so that
+            the initial centers do not depend on W.
+        num_identities: K.
+        embedding_dim: D.
+        sample_rate: Fraction of a process's identities that enter a training step: those of the batch, filled up with
+            others drawn at random (Partial FC, An et al., CVPR 2022). 1 is exact. The draw depends on `seed`, the
+            process and the number of steps only, and goes on after a resume. Unlike the authors' optimizer, momentum
+            and weight decay go on for centers that were not drawn.
+        seed: Seed of that draw.
+
+    Attributes:
+        share: The plain head with this process's centers as its weight.
+    """
+
+    unaveraged = ("share.weight",)
+    draws: Tensor
+
+    def __init__(
+        self, *, head: Callable[..., OwnMarginHead], num_identities: int, embedding_dim: int, sample_rate: float = 1.0,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not 0 < sample_rate <= 1:
+            raise ConfigError(f"head.sample_rate: expected a fraction in (0, 1], got {sample_rate}")
+        self.share = head(num_identities=num_identities, embedding_dim=embedding_dim)
+        self.num_identities = num_identities
+        self.embedding_dim = embedding_dim
+        self.scale = self.share.scale
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.first, self.last = _bounds(num_identities, rank())
+        if self.first >= self.last:
+            raise ConfigError(
+                f"head: {num_identities} identities leave process {rank()} of {world_size()} without one; use the plain head"
+            )
+        self.share.weight = nn.Parameter(self.split(self.share.weight.data))
+        self.register_buffer("draws", torch.tensor(0))
+        self.register_state_dict_post_hook(_save_whole)
+        self.register_load_state_dict_pre_hook(_load_split)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss per image of this process, (N,), from its embeddings (N, D) and labels (N,); N is the same everywhere."""
+        logits, columns = self.share_logits(embeddings, labels)
+        losses = _Own.apply(self.share.losses(logits, columns, _Total.apply, _highest))
+        extra = self.share.regularizer(embeddings)
+        return losses if extra is None else losses + extra
+
+    def share_logits(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Margined logits of this process's identities for the images of all processes.
+
+        Args:
+            embeddings: (N, D) this process's.
+            labels: (N,) this process's, in [0, K).
+
+        Returns:
+            (W·N, K') logits, and (W·N,) the own identity's column among them, -1 where another process holds it.
+        """
+        everyone, columns = gather(embeddings), gather_constant(labels) - self.first
+        columns = torch.where((columns >= 0) & (columns < self.last - self.first), columns, -1)
+        weight = _Divided.apply(self.share.weight)
+        if self.training and self.sample_rate < 1:
+            weight, columns = self._sampled(weight, columns)
+        cosines = self.share.cosines_to(everyone, weight)
+        here = columns >= 0
+        safe = columns.clamp(min=0)
+        own = _Total.apply(torch.where(here, own_cosines(cosines, safe), 0))
+        if self.training:
+            norms = torch.linalg.vector_norm(at_least_float32(everyone.detach()), dim=1)
+            self.share.observe(own.detach(), norms)
+        others = self.share.other_margin(cosines, own)
+        margined = torch.where(here, self.share.own_margin(own, everyone), own_cosines(others, safe))
+        return self.scale * replace_own(others, safe, margined), columns
+
+    def _sampled(self, weight: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        count = self.last - self.first
+        seed = (self.seed * 1_000_003 + rank()) * 1_000_000_007 + int(self.draws)
+        draw = torch.Generator().manual_seed(seed % 2**63)
+        order = torch.rand(count, generator=draw).to(columns.device)
+        self.draws += 1
+        present = torch.unique(columns[columns >= 0])
+        order[present] = 2.0  # ahead of every number that was drawn
+        number = max(math.ceil(self.sample_rate * count), len(present))
+        chosen = order.topk(number).indices.sort().values
+        place = torch.full((count + 1,), -1, device=columns.device)  # the last entry answers for column -1
+        place[chosen] = torch.arange(number, device=columns.device)
+        rows = weight.unflatten(0, (count, -1))[chosen].flatten(0, 1)
+        return rows, place[columns]
+
+    def freeze(self, centers: Tensor) -> None:
+        """`OwnMarginHead.freeze` with given centers (K, D), of which this process keeps its share."""
+        self.share.weight = nn.Parameter(self.split(fitting(centers, self.share)), requires_grad=False)
+
+    def split(self, whole: Tensor) -> Tensor:
+        """This process's rows of (K·C, ...), a copy; for the weight and whatever an optimizer keeps beside it."""
+        size = self.share.sub_centers
+        return whole[self.first * size : self.last * size].clone()
+
+    def joined(self, share: Tensor) -> Tensor:
+        """(K·C, ...) from the rows of all processes; the opposite of `split`, called by all processes."""
+        if world_size() == 1:
+            return share
+        size = self.share.sub_centers
+        longest = math.ceil(self.num_identities / world_size()) * size
+        padded = share.new_zeros(longest, *share.shape[1:])
+        padded[: len(share)] = share
+        return gather_constant(padded)[: self.num_identities * size]
+
+
+def _bounds(num_identities: int, number: int) -> tuple[int, int]:
+    run = math.ceil(num_identities / world_size())
+    return min(number * run, num_identities), min((number + 1) * run, num_identities)
+
+
+def _save_whole(module: nn.Module, state: dict[str, Any], prefix: str, _: dict[str, Any]) -> None:
+    assert isinstance(module, ShardedHead)
+    inner = f"{prefix}share."
+    for key in [key for key in state if key.startswith(inner)]:
+        value = state.pop(key)
+        name = key.removeprefix(inner)
+        state[prefix + name] = module.joined(value.detach()) if name == "weight" else value
+
+
+def _load_split(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, ShardedHead)
+    state.setdefault(f"{prefix}draws", module.draws.clone())  # a plain head's state has none
+    for name in module.share.state_dict():
+        if f"{prefix}{name}" in state:
+            value = state.pop(f"{prefix}{name}")
+            state[f"{prefix}share.{name}"] = module.split(value) if name == "weight" else value
+
+
+@torch.no_grad()
+def _highest(values: Tensor) -> Tensor:
+    """Maximum over the processes, elementwise."""
+    if world_size() > 1:
+        values = values.clone()
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
+class _Total(torch.autograd.Function):
+    """Sum over the processes; what follows is the same everywhere, and so is the gradient that comes back."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        values = values.clone()
+        if world_size() > 1:
+            dist.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Any:
+        return gradient
+
+
+class _Own(torch.autograd.Function):
+    """(W·N,) to this process's (N,); back, every process learns what all made of theirs."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        share = len(values) // world_size()
+        return values[rank() * share : (rank() + 1) * share].clone()
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Any:
+        return gather_constant(gradient.contiguous())
+
+
+class _Divided(torch.autograd.Function):
+    """The identity, whose gradient is divided by W: this parameter will not be averaged."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Any:
+        return gradient / world_size()

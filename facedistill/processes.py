@@ -1,0 +1,40 @@
+"""What several processes of one run must agree on."""
+
+from __future__ import annotations
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from facedistill.collectives import gather_constant
+from facedistill.errors import ConfigError
+
+
+def is_lead() -> bool:
+    """Whether this process is the one that writes files: rank 0, or the only one."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+class SameRunEverywhere(Callback):
+    """Refuses to start when processes were given different configurations.
+
+    A launcher that replays a sweep in each process trains rank 0 on one configuration and rank 1 on another, and
+    nothing fails (Lightning's script launcher under Hydra's multirun does).
+
+    Args:
+        identity: Hash of this process's configuration, hexadecimal.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compares the hashes of all processes."""
+        mine = torch.tensor([int(self.identity, 16)], dtype=torch.int64, device=pl_module.device)
+        everybody = [f"{number:08x}" for number in gather_constant(mine).tolist()]
+        if len(set(everybody)) > 1:
+            told = ", ".join(f"rank {rank}: {identity}" for rank, identity in enumerate(everybody))
+            raise ConfigError(
+                f"the processes of this run have different configurations ({told}); start every rank with the "
+                "same overrides"
+            )

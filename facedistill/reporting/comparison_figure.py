@@ -1,0 +1,43 @@
+"""A picture of a comparison: one dot with its interval per row, best on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from facedistill.reporting.comparison import Comparison, column_title, is_rate
+from facedistill.reporting.style import LIGHT
+
+
+def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
+    """Draws one metric of all rows that were measured; says whether there was anything to draw."""
+    column = comparison.metrics.index(metric)
+    factor = 100 if is_rate(metric) else 1
+    rows = [(line.figures[column], line.label) for line in comparison.lines]
+    drawn = sorted(((f.value, f, label) for f, label in rows if f.value is not None), key=lambda row: row[0])
+    if not drawn:
+        return False
+    figure = Figure(figsize=(7.5, 0.9 + 0.28 * len(drawn)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, (value, measured, _) in enumerate(drawn):
+        low, high = measured.interval or (value, value)
+        axes.plot([factor * low, factor * high], [place, place], color=LIGHT.student, linewidth=2, alpha=0.55)
+        axes.plot(factor * value, place, "o", color=LIGHT.student, markersize=5)
+        if measured.published:
+            axes.plot(factor * measured.published.value, place, "D", color=LIGHT.teacher, markersize=4)
+    axes.set_yticks(range(len(drawn)), [label for _, _, label in drawn])
+    axes.set_xlabel(column_title(metric) + (" (%)" if factor == 100 else ""))
+    axes.set_title(
+        f"{comparison.images:,} images a run; 95 % intervals", fontsize=9, color=LIGHT.faint, loc="left"
+    )
+    axes.grid(axis="x", color=LIGHT.grid)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    return True

@@ -1,0 +1,309 @@
+"""KD, DKD and GKD as methods: the written-out objective, the ramp, the teacher's classifier, two processes."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facedistill.errors import ConfigError, DataError
+from facedistill.methods.dkd import DKD
+from facedistill.methods.gkd import GKD
+from facedistill.methods.kd import KD
+from facedistill.models.heads.centers import mean_centers, trained_centers
+from facedistill.models.heads.cosface import CosFaceHead
+from facedistill.models.heads.curricularface import CurricularFaceHead
+from facedistill.models.heads.sharded import ShardedHead
+from facedistill.models.heads.teacher import TeacherHead
+from facedistill.types import FaceBatch
+from tests.distributed.processes import in_processes
+
+K, D, TEACHER_D = 9, 6, 5
+
+
+class Student(nn.Module):
+    """Linear, without batch statistics, so that processes can be compared."""
+
+    embedding_dim = D
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 7 * 7, D)
+
+    def forward(self, images):
+        return self.layer(F.avg_pool2d(images, 16).flatten(1))
+
+
+def _method(kind, *, head=CosFaceHead, centers_dim=TEACHER_D, **arguments):
+    torch.manual_seed(0)
+    made = head(num_identities=K, embedding_dim=D, scale=12.0)
+    centers = F.normalize(torch.randn(K, centers_dim))
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1)
+    method = kind(
+        student=Student(), teacher=None, head=made, centers=centers, optimizer=optimizer, **arguments
+    ).double()
+    method.teacher_head.head.double()  # it follows its parent's device, never its dtype
+    return method
+
+
+def _batch(n=6):
+    seeded = torch.Generator().manual_seed(1)
+    images = torch.rand(n, 3, 112, 112, generator=seeded, dtype=torch.double) * 2 - 1
+    teacher = torch.randn(n, TEACHER_D, generator=seeded)
+    labels = torch.randint(0, K, (n,), generator=seeded)
+    return FaceBatch(images, labels, teacher_embeddings=teacher.double())
+
+
+def _logits(embeddings, centers, labels, margin):
+    rows = []
+    for embedding, label in zip(embeddings, labels.tolist(), strict=True):
+        cosines = [F.cosine_similarity(embedding, center, dim=0) for center in centers]
+        rows.append(torch.stack([12 * (c - margin * (j == label)) for j, c in enumerate(cosines)]))
+    return torch.stack(rows)
+
+
+def _divergence(p, q):
+    return sum((b * (b / a).log() for a, b in zip(p, q, strict=True)), torch.zeros(()).double())
+
+
+def _expected(kind, z, u, label, t, size):
+    p, q = (z / t).softmax(0), (u / t).softmax(0)
+    if kind is KD:
+        return t**2 * _divergence(p, q)
+    others = sorted((j for j in range(K) if j != label), key=lambda j: -z[j].item())
+    inside, outside = [label, *others[: size - 1]], others[size - 1 :]
+    mass, teacher_mass = p[inside].sum(), q[inside].sum()
+    binary = _divergence([mass, 1 - mass], [teacher_mass, 1 - teacher_mass]) if outside else 0
+    if kind is DKD:
+        return t**2 * (binary + 8 * _divergence(p[outside] / p[outside].sum(), q[outside] / q[outside].sum()))
+    return t**2 * (binary + 8 * _divergence(p[inside] / mass, q[inside] / teacher_mass))
+
+
+@pytest.mark.parametrize("margin", [True, False])
+@pytest.mark.parametrize(("kind", "arguments", "size"), [
+    (KD, {}, 0), (DKD, {}, 1), (GKD, {"size": 4}, 4), (GKD, {"size": K}, K), (GKD, {}, 10_000),
+])  # fmt: skip
+def test_the_objective_is_the_formula(kind, arguments, size, margin):
+    method = _method(
+        kind, margin_in_logits=margin, weight=0.5, identity_weight=2.0, temperature=3.0, **arguments
+    )
+    batch = _batch()
+    output = method.distill(batch)
+    embeddings = method.student(batch.images)
+    students = _logits(embeddings, method.head.weight, batch.labels, 0.4 * margin)
+    teachers = _logits(batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4 * margin)
+    identity = F.cross_entropy(_logits(embeddings, method.head.weight, batch.labels, 0.4), batch.labels)
+    distances = [
+        _expected(kind, z, u, label, 3.0, size)
+        for z, u, label in zip(students, teachers, batch.labels.tolist(), strict=True)
+    ]
+    expected = 2 * identity + 0.5 * torch.stack(distances).mean()
+    assert torch.allclose(output.terms["identity"], identity)
+    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-10)
+    parameters = list(method.parameters())
+    found = torch.autograd.grad(output.loss, parameters)
+    for own, other in zip(found, torch.autograd.grad(expected, parameters), strict=True):
+        assert torch.allclose(own, other, rtol=1e-8, atol=1e-10)
+
+
+def test_the_ramp_rises_by_epochs_and_starts_without_distillation():
+    method = _method(GKD, ramp=0.5, ramp_steps=10)
+    data = SimpleNamespace(num_steps=20, batch_size=10)
+    method._trainer = SimpleNamespace(datamodule=data)
+    heights = []
+    for seen in range(0, 201, 5):  # an epoch is ten images
+        method.images_seen = seen
+        heights.append(method.rise)
+    epochs = [min(seen // 10 / 10, 1) for seen in range(0, 201, 5)]
+    assert heights == pytest.approx(epochs)
+    method.images_seen = 9
+    output = method.distill(_batch())
+    assert output.loss.item() == output.terms["identity"].item()
+    assert output.terms["primary"].item() > 0
+    method.ramp_steps = 0
+    method.images_seen = 25
+    assert method.rise == pytest.approx(0.25)
+    method.ramp = 0.0
+    assert method.rise == 1
+
+
+def test_the_teachers_classifier_is_frozen_and_in_no_checkpoint():
+    method = _method(KD, head=CurricularFaceHead)
+    before = method.teacher_head.head.weight.clone()
+    method.train()
+    method.distill(_batch()).loss.backward()
+    assert not any(name.startswith("teacher_head") for name in method.state_dict())
+    assert not any(name.startswith("teacher_head") for name, _ in method.named_parameters())
+    assert not any(name.startswith("teacher_head") for name, _ in method.named_buffers())
+    assert torch.equal(method.teacher_head.head.weight, before)
+    assert method.teacher_head.head.weight.grad is None
+    assert method.teacher_head.head.ease == 0  # the teacher's copy keeps its state
+    assert not method.teacher_head.head.training
+
+
+def test_a_head_with_statistics_moves_them_once_per_step():
+    method, other = (_method(GKD, head=CurricularFaceHead) for _ in range(2))
+    batch = _batch()
+    method.train().distill(batch)
+    other.head.train()(other.student(batch.images), batch.labels)
+    assert method.head.ease != 0
+    assert method.head.ease.item() == pytest.approx(other.head.ease.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [KD, DKD, GKD])
+def test_no_identity_loss_still_trains_the_head(kind):
+    method = _method(kind, identity_weight=0.0)
+    output = method.distill(_batch())
+    output.loss.backward()
+    assert "identity" not in output.terms
+    assert method.head.weight.grad.abs().sum() > 0
+    assert method.needs_with({"identity_weight": 0.0}).labels
+
+
+@pytest.mark.parametrize(("kind", "arguments"), [(KD, {}), (DKD, {}), (GKD, {"size": 4})])
+def test_it_overfits_six_faces(kind, arguments):
+    """Without the identity loss, which pulls elsewhere when the teacher is invented."""
+    method, batch = _method(kind, temperature=2.0, identity_weight=0.0, **arguments), _batch()
+    optimizer = torch.optim.Adam(method.parameters(), lr=0.03)
+    losses = []
+    for _ in range(150):
+        loss = method.distill(batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
+
+
+CASES = [
+    (KD, {}),
+    (DKD, {}),
+    (GKD, {"size": 4, "lambda_": 0.5}),
+    (GKD, {"grouping": "batch_mass", "mass": 0.7, "step": 2}),
+    (GKD, {"grouping": "sample_mass", "mass": 0.5, "ranked_by": "teacher"}),
+]
+
+
+def _steps(rank):
+    whole, found = _batch(), []
+    rows = slice(3 * rank, 3 * rank + 3)
+    batch = FaceBatch(
+        whole.images[rows], whole.labels[rows], teacher_embeddings=whole.teacher_embeddings[rows]
+    )
+    for kind, arguments in CASES:
+        method = _method(kind, **arguments)
+        output = method.distill(batch)
+        output.loss.backward()
+        for parameter in method.parameters():
+            torch.distributed.all_reduce(parameter.grad)
+        found.append((output.loss.item(), [parameter.grad / 2 for parameter in method.parameters()]))
+    return found
+
+
+def test_two_processes_are_one():
+    answers = in_processes(_steps)
+    for index, (kind, arguments) in enumerate(CASES):
+        method = _method(kind, **arguments)
+        output = method.distill(_batch())
+        output.loss.backward()
+        for loss, gradients in (answer[index] for answer in answers):
+            assert loss == pytest.approx(output.loss.item(), rel=1e-10), (kind, arguments)
+            for parameter, gradient in zip(method.parameters(), gradients, strict=True):
+                assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-12), (kind, arguments)
+
+
+def test_bfloat16_embeddings_are_finite():
+    method = _method(GKD, size=3).float()
+    batch = _batch()
+    batch = FaceBatch(
+        batch.images.float(), batch.labels, teacher_embeddings=batch.teacher_embeddings.bfloat16()
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = method.distill(batch)
+    output.loss.backward()
+    assert output.loss.dtype == torch.float32
+    assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
+
+
+def test_teacher_logits_with_and_without_margin():
+    head = CosFaceHead(num_identities=K, embedding_dim=D, scale=12.0)
+    centers, batch = torch.randn(K, TEACHER_D).double(), _batch()
+    teacher = TeacherHead(head, centers)
+    for labels, margin in ((batch.labels, 0.4), (None, 0.0)):
+        expected = _logits(batch.teacher_embeddings, centers, batch.labels, margin)
+        assert torch.allclose(teacher(batch.teacher_embeddings, labels), expected, rtol=1e-10)
+    assert head.weight.shape == (K, D)
+    assert head.weight.requires_grad
+    assert not teacher(batch.teacher_embeddings.requires_grad_()).requires_grad
+
+
+def test_mean_centers_are_the_mean_of_unit_embeddings():
+    seeded = torch.Generator().manual_seed(0)
+    embeddings, labels = torch.randn(20, 4, generator=seeded), torch.arange(20) % 3
+    centers = mean_centers(embeddings, labels, 3)
+    for identity in range(3):
+        total = torch.zeros(4)
+        for embedding, label in zip(embeddings, labels, strict=True):
+            if label == identity:
+                total += embedding / embedding.norm()
+        assert torch.allclose(centers[identity], total / total.norm(), atol=1e-6)
+    order = torch.randperm(20, generator=seeded)
+    assert torch.equal(mean_centers(embeddings[order], labels[order], 3), centers)
+
+
+def test_trained_centers_are_repeatable_and_better_than_means():
+    seeded = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 5
+    embeddings = torch.randn(5, TEACHER_D, generator=seeded)[labels] + 1.0 * torch.randn(
+        60, TEACHER_D, generator=seeded
+    )
+
+    def train(epochs, progress=None):
+        torch.manual_seed(torch.seed())
+        head = CosFaceHead(num_identities=5, embedding_dim=TEACHER_D, scale=12.0)
+        return trained_centers(embeddings, labels, 5, head, epochs=epochs, batch_size=16, progress=progress)
+
+    def loss(centers):
+        return F.cross_entropy(_logits(embeddings, centers, labels, 0.4), labels).item()
+
+    seen = []
+    centers = train(5, lambda done, steps, value: seen.append((done, steps)))
+    assert seen == [(done, 20) for done in range(1, 21)]
+    assert torch.equal(centers, train(5))
+    assert torch.allclose(centers.norm(dim=1), torch.ones(5))
+    assert torch.allclose(train(0), mean_centers(embeddings, labels, 5), atol=1e-6)
+    assert loss(centers) < loss(train(0)) - 0.02
+
+
+def _sharded(**arguments):
+    return ShardedHead(head=CosFaceHead, num_identities=K, embedding_dim=D)
+
+
+@pytest.mark.parametrize(("attempt", "error", "message"), [
+    (lambda: _method(GKD, temperature=0), ConfigError,
+     "method.temperature: expected a number above 0, got 0"),
+    (lambda: _method(KD, ramp=2), ConfigError,
+     "method.ramp: expected a fraction of the budget in [0, 1], got 2"),
+    (lambda: _method(DKD, head=_sharded), ConfigError,
+     "head: DKD needs the logits of all identities in each process, and ShardedHead splits them; choose another "
+     "head, such as head=cosface"),
+    (lambda: TeacherHead(CosFaceHead(num_identities=K, embedding_dim=D), torch.ones(4, D)), ConfigError,
+     "teacher centers: the head has 9 identities, and there are 4 centers; make them from the same training set"),
+    (lambda: mean_centers(torch.ones(3, 2), torch.tensor([0, 0, 2]), 4), DataError,
+     "teacher centers: 2 of 4 identities have no usable teacher embedding, the first is 1; leave them out of the "
+     "training set"),
+])  # fmt: skip
+def test_messages(attempt, error, message):
+    with pytest.raises(error) as caught:
+        attempt()
+    assert str(caught.value) == message
+
+
+def test_a_copy_of_the_method_can_be_made():
+    method = _method(GKD)
+    assert torch.equal(copy.deepcopy(method).teacher_head.head.weight, method.teacher_head.head.weight)

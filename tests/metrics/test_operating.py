@@ -1,0 +1,90 @@
+"""TAR at FARs by one sort, against scikit-learn's curve and against trying every threshold."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_curve
+
+from facedistill.metrics.confidence import binned_bootstrap_intervals, bootstrap_interval
+from facedistill.metrics.operating import between, tar_at_far, tars_at_fars
+from facedistill.metrics.verification import auc, eer, tenfold_accuracy, verification_summary
+
+FARS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+
+
+def drawn(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.5, 0.2, 500).round(digits), rng.normal(0, 0.2, 20_000).round(digits)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_both_conventions_are_those_of_scikit_learns_curve(digits: int, dtype: type) -> None:
+    genuine, impostor = (scores.astype(dtype) for scores in drawn(digits, digits))
+    labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
+    far, tar, _ = roc_curve(labels, np.r_[genuine, impostor], drop_intermediate=False)
+    leq = [tar[far <= wanted + 1e-12].max() for wanted in FARS]
+    from_behind = far[::-1], tar[::-1]  # insightface: flipud, then argmin of the distance
+    nearest = [from_behind[1][np.argmin(np.abs(from_behind[0] - wanted))] for wanted in FARS]
+    for convention, wanted_tars in (("leq", leq), ("nearest", nearest)):
+        points = tars_at_fars(genuine, impostor, FARS, convention)
+        np.testing.assert_allclose([tar for tar, _ in points], wanted_tars, atol=1e-12)
+        for tar_, threshold in points:
+            assert (genuine.astype(float) >= threshold).mean() == pytest.approx(tar_, abs=1e-12)
+
+
+def test_one_rate_alone_gives_the_same_as_several() -> None:
+    genuine, impostor = drawn(5, 2)
+    for far, (tar, threshold) in zip(FARS, tars_at_fars(genuine, impostor, FARS), strict=True):
+        assert tar_at_far(genuine, impostor, far) == (tar, threshold)
+
+
+def test_an_unknown_convention_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^convention must be leq or nearest, got 'exact'$"):
+        tars_at_fars(np.ones(3), np.ones(3), [1.0], "exact")  # type: ignore[arg-type]
+
+
+def test_a_threshold_between_neighboring_floats_is_the_upper() -> None:
+    assert between(1.0, np.nextafter(1.0, 2.0)) == np.nextafter(1.0, 2.0)
+    assert between(0.25, 0.75) == 0.5
+
+
+def test_folds_of_unequal_size_and_odd_names() -> None:
+    """The same as choosing the middle of the best thresholds by hand."""
+    rng = np.random.default_rng(0)
+    score, same = rng.normal(0, 1, 200).round(1), rng.random(200) < 0.4
+    fold = rng.choice([7, -3, 100], 200, p=[0.7, 0.2, 0.1])
+    _, per_fold, thresholds = tenfold_accuracy(score, same, fold)
+    for number, held_out in enumerate(sorted({7, -3, 100})):
+        other = fold != held_out
+        distinct = np.unique(score[other])
+        candidates = [distinct[0], *(distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[-1], 9)]
+        right = np.array([((score[other] >= t) == same[other]).sum() for t in candidates])
+        best = np.flatnonzero(right == right.max())
+        assert thresholds[number] == candidates[best[len(best) // 2]]
+        inside = ((score[~other] >= thresholds[number].item()) == same[~other]).mean()
+        assert per_fold[number].item() == pytest.approx(inside, abs=1e-12)
+
+
+def test_the_binned_bootstrap_agrees_with_the_exact_one() -> None:
+    rng = np.random.default_rng(3)
+    genuine, impostor = torch.from_numpy(rng.normal(1.2, 1, 800)), torch.from_numpy(rng.normal(0, 1, 3000))
+    binned = binned_bootstrap_intervals(genuine, impostor, resamples=400)
+    for name, statistic in (("auc", auc), ("eer", eer)):
+        exact = bootstrap_interval(statistic, genuine, impostor, resamples=400)
+        assert np.allclose(binned[name], exact, atol=0.004)
+        assert binned[name][0] < statistic(genuine, impostor) < binned[name][1]
+
+
+def test_a_protocol_without_folds_has_no_accuracy() -> None:
+    rng = np.random.default_rng(1)
+    same = np.arange(210_000) % 100 == 0
+    score = rng.normal(0, 0.2, len(same)).astype(np.float32) + 0.5 * same.astype(np.float32)
+    fars = {"1e-5": 1e-5, "1e-6": 1e-6}
+    summary = verification_summary(score, same, None, fars=fars, resamples=20)
+    assert "accuracy" not in summary
+    assert "threshold" not in summary
+    assert summary["tar"]["1e-6"] == "not measurable"
+    assert summary["auc_ci"][0] <= summary["auc"] <= summary["auc_ci"][1]
+    threshold = np.sort(score[~same])[-3]  # two of 207,900 impostors may pass
+    assert summary["tar"]["1e-5"]["tar"] == pytest.approx((score[same] > threshold).mean())

@@ -1,0 +1,93 @@
+"""Tables plan every run before one starts, run each in its own process, and keep what ended well."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from facedistill.errors import ConfigError
+from facedistill.launch.job import Job
+from facedistill.launch.local import execute
+from facedistill.tables.plan import plan, read_table
+from facedistill.tables.record import read_records, record_path, write_record
+
+ROWS = """
+title: Two rows
+common: [debug=smoke, runs_dir={runs}]
+images: 64
+seeds: 2
+metrics: [generated/accuracy]
+rows:
+  static: {{label: Static, overrides: [data.source.resampling=static]}}
+  dynamic: {{label: Dynamic, overrides: [], seeds: 1}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "experiments" / "two"
+    folder.mkdir(parents=True)
+    (folder / "rows.yaml").write_text(ROWS.format(runs=tmp_path / "runs"))
+    return folder
+
+
+def test_first_seeds_come_first_and_every_run_has_its_own_identity(folder):
+    runs = plan(read_table(folder))
+    assert [(run.row.name, run.seed) for run in runs] == [("static", 1), ("dynamic", 1), ("static", 2)]
+    assert len({run.job.id for run in runs}) == 3
+    assert runs[0].job.overrides[-2:] == ("images=64", "seed=1")
+    assert [run.job.id for run in plan(read_table(folder))] == [run.job.id for run in runs]
+    assert len(plan(read_table(folder), seeds=3)) == 6
+    assert {run.job.id for run in plan(read_table(folder), images=128)}.isdisjoint(
+        {run.job.id for run in runs}
+    )
+
+
+def test_a_row_that_cannot_run_is_named_before_anything_starts(folder):
+    text = (folder / "rows.yaml").read_text()
+    (folder / "rows.yaml").write_text(text + "  broken: {overrides: [data.source.rho=-1]}\n")
+    with pytest.raises(ConfigError) as error:
+        plan(read_table(folder))
+    assert str(error.value).startswith(f"{folder / 'rows.yaml'}: 1 row(s)\n  broken: 1 problem(s)")
+    (folder / "rows.yaml").write_text(text.replace("title", "titel"))
+    with pytest.raises(ConfigError) as error:
+        read_table(folder)
+    assert str(error.value) == f"{folder / 'rows.yaml'}: unknown key titel; missing key title"
+    with pytest.raises(ConfigError) as error:
+        read_table(folder.parent / "three")
+    assert str(error.value) == "TABLE=three: there is no such table; there are two"
+
+
+def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    runs = plan(read_table(folder))[:2]
+    broken = [Job(run.row.name, (*run.job.overrides, "seed=-1"), run.job.folder) for run in runs]
+    ended = []
+    failed = execute(broken, slots=2, logs=tmp_path / "logs", finished=ended.append)
+    assert ended == []
+    assert len(failed) == 2
+    assert all("seed=-1: must be >= 0" in sentence for sentence in failed)
+
+
+def test_a_record_holds_what_the_table_needs(folder):
+    run = plan(read_table(folder))[0]
+    run.job.folder.path.mkdir(parents=True)
+    (run.job.folder.path / "config.yaml").write_text(
+        "images: 64\nname: x\nmethod: {_target_: facedistill.methods.synthdistill.SynthDistill}\n"
+    )
+    (run.job.folder.path / "run.json").write_text(
+        json.dumps({"id": run.job.id, "images_seen": 64, "licences": []})
+    )
+    (run.job.folder.path / "results.json").write_text(json.dumps({"student": {"protocols": {}}}))
+    (run.job.folder.path / "metrics.csv").write_text("step,val/cosine,val/mse\n1,0.25,\n2,,\n3,0.5,0.1\n")
+    assert write_record(folder, run) == record_path(folder, run)
+    (record,) = read_records(folder)
+    assert record["validation"] == {"cosine": 0.5, "mse": 0.1}
+    assert (record["row"], record["seed"], record["id"], record["config"]["images"]) == (
+        "static",
+        1,
+        run.job.id,
+        64,
+    )
