@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from facedistill.collectives import gather_constant, rank
 from facedistill.evaluation.embedder import embed
-from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.evaluation.protocol import Flip, PairsProtocol, Protocol, Scores
 from facedistill.evaluation.worst import write_worst_errors
+from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.weights import write_whole
 
 Role: TypeAlias = Literal["student", "teacher"]

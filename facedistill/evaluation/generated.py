@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.evaluation.embedder import face_progress
-from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.evaluation.images import SIZE_PX, ArrayImages
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.models.latents import draw_latents
+from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.weights import read_weights, write_weights
 
 Purpose: TypeAlias = Literal["generated", "validation"]

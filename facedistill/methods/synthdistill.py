@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import torch
 
-from facedistill.losses.embedding import cosine_loss, embedding_mse
+from facedistill.collectives import global_mean
+from facedistill.losses.embedding import cosine_distances, squared_errors
 from facedistill.methods.base import DistillationMethod
 from facedistill.types import FaceBatch, StepOutput
 
@@ -29,18 +30,18 @@ class SynthDistill(DistillationMethod):
     """
 
     reports_agreement = True
+    paper = "Otroshi Shahreza et al., IJCB 2023"
 
     def __init__(self, *, objective: Literal["mse", "cosine"] = "mse", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.objective = {"mse": embedding_mse, "cosine": cosine_loss}[objective]
+        self.objective = {"mse": squared_errors, "cosine": cosine_distances}[objective]
 
     def distill(self, batch: FaceBatch) -> StepOutput:
         """See the class; terms are the squared error and the mean cosine, whichever is minimised."""
-        assert self.teacher is not None
-        teacher = self.teacher(batch.images)
+        teacher = self.teach(batch)
         student = self.student(batch.images)
-        loss = self.objective(student, teacher)
+        loss = global_mean(self.objective(student, teacher))
         with torch.no_grad():
             agreement = torch.cosine_similarity(student.float(), teacher.float())
-            terms = {"mse": embedding_mse(student, teacher), "cosine": agreement.mean()}
+            terms = {"mse": global_mean(squared_errors(student, teacher)), "cosine": global_mean(agreement)}
         return StepOutput(loss=loss, terms=terms, agreement=agreement)

@@ -12,11 +12,11 @@ from facedistill.errors import DataError
 from facedistill.evaluation.archives import FolderArchive
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
-from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.evaluation.images import ArrayImages
 from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.metrics.verification import verification_summary
+from facedistill.models.network_fingerprint import network_fingerprint
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from facedistill.errors import AssetError
 
 SMALL = (
     "debug=smoke", "images=64", "data.batch_size=8", "teacher.compile=false", "generator.network.compile=false",
-    "generator.network.exit=64", "evaluation.generated_pairs.identities=20",
+    "generator.network.exit=64", "evaluation.generated_pairs.identities=20", "evaluation.validation_pairs.identities=20",
 )  # fmt: skip
 
 pytestmark = pytest.mark.assets
