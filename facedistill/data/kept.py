@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facedistill.data.counting import Counting
 from facedistill.errors import DataError
 
 _SAVE_EVERY = 32  # blocks between two notes of how far the work is
@@ -58,7 +57,7 @@ class KeptArray:
         Args:
             compute: Makes a block of rows.
             block: Rows per call.
-            title: For the progress bar on stderr.
+            title: What the progress on stderr calls it.
 
         Raises:
             DataError: If the file cannot be written.
@@ -81,12 +80,11 @@ class KeptArray:
             with self.path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once
         array = np.memmap(self.path, dtype=self.dtype, mode="r+", shape=self.shape)
-        with _progress() as progress:
-            task = progress.add_task(title, total=self.shape[0], completed=done)
+        with Counting(title, self.shape[0] - done) as counting:
             for number, start in enumerate(range(done, self.shape[0], block), start=1):
                 stop = min(start + block, self.shape[0])
                 array[start:stop] = compute(start, stop)
-                progress.update(task, completed=stop)
+                counting.advance(stop - start)
                 if number % _SAVE_EVERY == 0 or stop == self.shape[0]:
                     array.flush()
                     self._note(stop)
@@ -123,8 +121,3 @@ class KeptArray:
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 from rich.console import Console
@@ -69,6 +70,7 @@ def execute(
                 f"{job.label}: wants {job.gpus} GPUs and there are {len(gpus)}; lower trainer.devices"
             )
     logs.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)
     waiting, free = list(jobs), list(gpus)
     active: list[_Active] = []
     failed: list[str] = []
@@ -98,6 +100,10 @@ def execute(
             _stop(active)
             raise
     return failed
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def gpu_ids() -> list[str]:
@@ -133,7 +139,7 @@ def _start(job: Job, slots: int, logs: Path, gpus: list[str]) -> _Active:
 def _stop(active: Sequence[_Active]) -> None:
     for one in active:
         if one.process.poll() is None:
-            os.killpg(one.process.pid, signal.SIGINT)  # as Ctrl-C: the run saves and ends
+            os.killpg(one.process.pid, signal.SIGTERM)  # the run finishes its step, saves and ends
     for one in active:
         try:
             one.process.wait(timeout=_PATIENCE_S)
