@@ -153,5 +153,9 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     # The frozen teacher is meant to be in eval mode.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # Validation figures are the same in every process: all score the same gathered embeddings.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # A budget shorter than the logging interval is somebody trying things out.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     # Lightning's own use of a deprecated torch interface, and of a deprecated wandb argument.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
