@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import hydra
 import torch
 import wandb
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -129,8 +130,16 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
         images_seen=parts.method.images_seen,
         peak_memory_mib=_peak_memory_mib(),
         export={"onnx_min_cosine": parity},
+        **_teacher_logits(config),
         **parts.timing.summary(),
     )
+
+
+def _teacher_logits(config: DictConfig) -> dict[str, str]:
+    """What stood in for a classifier of the teacher, where the method wants its logits or centers."""
+    if not get_class(config.method._target_).needs_with(config.method).class_centers:
+        return {}
+    return {"teacher_centers": f"{config.data.centers} of the teacher's embeddings per identity"}
 
 
 def _say(sentence: str) -> None:
