@@ -30,7 +30,7 @@ class SameRunEverywhere(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compares the hashes of all processes."""
-        mine = torch.tensor([int(self.identity, 16)], dtype=torch.int64, device=pl_module.device)
+        mine = torch.tensor([int(self.identity, 16)], dtype=torch.int64, device=trainer.strategy.root_device)
         everybody = [f"{number:08x}" for number in gather_constant(mine).tolist()]
         if len(set(everybody)) > 1:
             told = ", ".join(f"rank {rank}: {identity}" for rank, identity in enumerate(everybody))

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from facedistill.config import compose
-from facedistill.errors import UserError
+from facedistill.errors import ConfigError, UserError
 from facedistill.launch.grid import expand
 from facedistill.launch.job import Job, plan_job
 from facedistill.launch.local import execute, gpu_ids
@@ -29,6 +29,11 @@ def sweep(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If nothing can be run at all.
     """
+    if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ:
+        raise ConfigError(
+            "-m inside torchrun or srun would start the sweep once in each process; start it by itself, and "
+            "every job starts its own processes"
+        )
     gpus = gpu_ids()
     jobs, refused = _plan(expand(arguments), len(gpus))
     waiting = [job for job in jobs if not job.folder.is_finished]

@@ -70,7 +70,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     validate(config)
     folder = run_folder(config)
     if not is_lead():
-        _fit(config, folder)
+        if config.force or not folder.is_finished:  # else the lead has nothing to train either
+            _fit(config, folder)
         return folder
     if config.force:
         shutil.rmtree(folder.path, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +18,7 @@ from facedistill.assets.converted import convert_members, problem
 from facedistill.assets.fetch import fetch_members
 from facedistill.assets.licences import show_licence_once
 from facedistill.errors import AssetError
+from facedistill.locking import one_at_a_time
 
 
 def cache_dir() -> Path:
@@ -66,7 +66,7 @@ def obtain(name_or_card: str | Path | AssetCard, *, source: str | None = None, q
 
 def _make(card: AssetCard, path: Path, source: str | None, quiet: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent / f".{card.name}.lock"):
+    with one_at_a_time(path.parent / f".{card.name}.lock"):
         if (wrong := problem(card, path)) is None:  # another process was faster
             return
         if path.exists() and not quiet:
@@ -84,13 +84,6 @@ def _make(card: AssetCard, path: Path, source: str | None, quiet: bool) -> None:
                 else next(iter(members.values()))
             )
             os.replace(made, path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when closed, also when the process dies
-        yield
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from facedistill.data.counting import Counting
 from facedistill.errors import DataError
+from facedistill.locking import one_at_a_time
 
 _SAVE_EVERY = 32  # blocks between two notes of how far the work is
 
@@ -64,7 +63,7 @@ class KeptArray:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked():
+            with one_at_a_time(self.path.with_suffix(".lock")):
                 self._fill(compute, block, title)
         except OSError as error:
             raise DataError(
@@ -78,7 +77,9 @@ class KeptArray:
             return
         if done == 0:
             with self.path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once
+                if hasattr(os, "posix_fallocate"):  # not on macOS
+                    os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once
+                file.truncate(self._num_bytes)
         array = np.memmap(self.path, dtype=self.dtype, mode="r+", shape=self.shape)
         with Counting(title, self.shape[0] - done) as counting:
             for number, start in enumerate(range(done, self.shape[0], block), start=1):
@@ -115,9 +116,3 @@ class KeptArray:
         part = self._note_path.with_suffix(".part")
         part.write_text(json.dumps({"rows": rows, "depends_on": self.depends_on}, indent=1))
         part.replace(self._note_path)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -21,6 +20,7 @@ from facedistill.data.counting import Counting
 from facedistill.data.separation import Separation, measure_separation
 from facedistill.data.shards_write import NOTE, write_shards
 from facedistill.errors import ConfigError, DataError
+from facedistill.locking import one_at_a_time
 from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.synthetic_identities import (
     ChosenIdentities,
@@ -210,8 +210,8 @@ def _chosen(
     if path.is_file():
         kept = read_weights(path)[0]
         return ChosenIdentities(kept["candidates"], kept["embeddings"])
-    with Counting("choosing identities", settings.identities, "identities") as counting:
-        chosen = choose_identities(generator, teacher, settings, None if quiet else counting.advance)
+    with Counting("choosing identities", settings.identities, "identities", quiet=quiet) as counting:
+        chosen = choose_identities(generator, teacher, settings, counting.advance)
     write_weights(path, {"candidates": chosen.candidates, "embeddings": chosen.embeddings}, {})
     return chosen
 
@@ -230,13 +230,13 @@ def _render_parts(
     batches = torch.arange(settings.identities * images_per_identity).split(_PART)
     paths = [work / f"{number:08d}.safetensors" for number in range(len(batches))]
     missing = [(path, batch) for path, batch in zip(paths, batches, strict=True) if not path.is_file()]
-    with Counting("rendering", sum(len(batch) for _, batch in missing)) as counting:
+    with Counting("rendering", sum(len(batch) for _, batch in missing), quiet=quiet) as counting:
         for path, batch in missing:
             made = []
             for some in batch.split(32):
                 k, j = some // images_per_identity, some % images_per_identity
                 made.append(render_identity_images(generator, teacher, chosen, k, j, settings))
-                counting.advance(0 if quiet else len(some))
+                counting.advance(len(some))
             faces = torch.cat([one.faces for one in made])
             files = [_jpeg(face, quality) for face in faces.permute(0, 2, 3, 1).numpy()]
             state = {
@@ -284,10 +284,9 @@ def _locked(folder: Path) -> Iterator[None]:
     path = folder.with_name(f".{folder.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a")
+        path.touch()
     except OSError as error:
         raise _unwritable(folder, error) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when closed, also when the process dies
+    with one_at_a_time(path):
         yield
         path.unlink(missing_ok=True)

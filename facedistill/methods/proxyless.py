@@ -30,6 +30,7 @@ class Proxyless(IdentityMethod):
 
     paper = "Shi et al., arXiv 2011.00265; ArcDistill in Boutros et al., ECCV 2024"
     needs = Traits(labels=True, class_centers=True)
+    uses_labels_itself = True
 
     def __init__(self, *, head: OwnMarginHead | ShardedHead, centers: Tensor, **kwargs: Any) -> None:
         super().__init__(head=head, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -23,6 +24,17 @@ class StepDecay:
 
     def __call__(self, images_seen: int, total_images: int) -> float:
         return self.gamma ** (images_seen // self.every_images)
+
+
+class MultiStep:
+    """Multiplies by `gamma` at each of the fractions `at` of the budget (EKD: 10, 18 and 22 of 26 epochs, 0.1)."""
+
+    def __init__(self, *, at: Sequence[float], gamma: float) -> None:
+        self.at = tuple(at)
+        self.gamma = gamma
+
+    def __call__(self, images_seen: int, total_images: int) -> float:
+        return self.gamma ** sum(images_seen >= fraction * total_images for fraction in self.at)
 
 
 class WarmupCosine:

@@ -22,7 +22,7 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
         "scores": _scores(files),
         "faces": []
         if files.faces
-        else [f"No faces are shown: {_no_file('faces.npz')}; training writes it at its end."],
+        else [f"No faces are shown: {_no_file('faces.npz')}; training writes it where faces are rendered for each step."],
         "time": _time(files),
         "export": _export(files),
         "use": _use(files),
@@ -100,7 +100,7 @@ def _time(files: RunFiles) -> list[str]:
     share = files.record.get("time_share")
     if isinstance(share, dict) and share and all(map(is_number, share.values())):
         return []
-    return ["Where the time went is not shown: run.json has no time_share; training writes it at its end."]
+    return ["Where the time went is not shown: run.json has no time_share; training writes it where faces are rendered for each step."]
 
 
 def _export(files: RunFiles) -> list[str]:
@@ -115,7 +115,7 @@ def _export(files: RunFiles) -> list[str]:
 def _use(files: RunFiles) -> list[str]:
     names = ("student.safetensors", "student.onnx")
     return [
-        f"{_no_file(name)}: training writes it at its end."
+        f"{_no_file(name)}: training writes it where faces are rendered for each step."
         for name in names
         if not (files.folder / name).is_file()
     ]

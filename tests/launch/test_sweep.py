@@ -95,3 +95,12 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     started.clear()
     assert main(sweep) == 1
     assert [job.overrides[0] for job in started] == ["seed=2"]
+
+
+def test_a_sweep_inside_torchrun_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert main(["train", "-m", "seed=1,2"]) == 2
+    assert (
+        "-m inside torchrun or srun would start the sweep once in each process; start it by itself"
+        in " ".join(capsys.readouterr().err.split())
+    )

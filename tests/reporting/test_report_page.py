@@ -32,7 +32,7 @@ EVERY_ABSENCE = [
     "No accuracy was measured: results.json is not in the run folder; `facedistill evaluate` on this run "
     "writes it.",
     "Score histograms, ROC and DET are not shown: no protocol was evaluated.",
-    "No faces are shown: faces.npz is not in the run folder; training writes it at its end.",
+    "No faces are shown: faces.npz is not in the run folder; training writes it where faces are rendered for each step.",
     "Where the time went is not shown: run.json has no time_share; training writes it at its end.",
     "The ONNX export was not compared with the student: run.json has no export; training writes it at its "
     "end.",

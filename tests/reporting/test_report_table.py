@@ -198,3 +198,18 @@ def test_the_nearest_convention_stands_only_where_it_differs() -> None:
         "TAR at FAR 1e-3": "50.00 %",
         "TAR at FAR 1e-3, nearest": "60.00 %",
     }
+
+
+@pytest.mark.parametrize(
+    ("flip", "told"),
+    [
+        ("none", ""),
+        ("both", ""),  # IJB's modes say it themselves
+        ("sum", "; with the mirror image, embeddings added"),
+        ("unit_sum", "; with the mirror image, unit embeddings added"),
+    ],
+)
+def test_figures_of_the_flip_test_are_named(flip: str, told: str) -> None:
+    entry = {"accuracy": 0.9, "pairs": 8, "genuine": 4, "impostor": 4, "flip": flip}
+    (block,) = results_table({"teacher": {"protocols": {"lfw": entry}}})
+    assert block.pairs == f"8 pairs: 4 genuine, 4 impostor{told}"
