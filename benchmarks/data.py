@@ -22,7 +22,6 @@ import simplejpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from facedistill.data.decode import decode_face
 from facedistill.data.face_set import FaceSet
 from facedistill.data.folder import FolderFaces
 from facedistill.data.parquet import ParquetFaces
@@ -30,6 +29,7 @@ from facedistill.data.parquet_write import write_parquet
 from facedistill.data.recordio import RecordIOFaces, write_recordio
 from facedistill.data.shards import ShardFaces
 from facedistill.data.shards_write import write_shards
+from facedistill.decode import decode_face
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = 0.85

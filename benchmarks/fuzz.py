@@ -31,9 +31,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import fuzz_inputs, fuzz_oracles
-from facedistill.data.decode import decode_face
 from facedistill.data.recordio import RecordIOFaces
 from facedistill.data.shards import ShardFaces
+from facedistill.decode import decode_face
 from facedistill.errors import UserError
 from facedistill.evaluation.archives import TarArchive
 from facedistill.evaluation.bin_file import load_bin

@@ -11,6 +11,7 @@ import torch
 from hydra.utils import get_object
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -109,6 +110,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
     source = build_source(config, generator, teacher)
     if isinstance(source, RenderedFaces) and source.pool is not None:
         source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0))
+    check_offers(get_object(config.method._target_).needs_with(config.method), source)
     data = FaceDataModule(
         source,
         _first_faces(held_out, config.data.validation.faces),
@@ -124,7 +126,6 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
         num_images=len(source.faces) if isinstance(source, StoredFaces) else None,
         centers=lambda: teacher_centers(config, source, teacher),
     )
-    check_offers(type(method).needs_with(config.method), source)
     timing = TimeShare(generator)
     return Assembly(
         method, data, _trainer(config, folder, data, [timing, GeneratedPairsCheck(held_out)]), timing
@@ -220,6 +221,9 @@ def device_of(config: DictConfig) -> torch.device:
 
 def _trainer_arguments(config: DictConfig) -> dict[str, Any]:
     arguments: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    if arguments["strategy"] == "ddp":
+        # Buffers are equal everywhere already; CRD's banks alone can be gigabytes.
+        arguments["strategy"] = DDPStrategy(broadcast_buffers=False)
     return {
         **arguments,
         "enable_progress_bar": False,

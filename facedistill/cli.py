@@ -31,7 +31,7 @@ _COMMANDS = {
         "list, fetch, verify the pretrained weights and show their licences",
     ),
     "completion": ("facedistill.completion", "print a script for tab-completion in bash or zsh"),
-    "align": ("facedistill.data.align", "cut aligned 112 px faces out of photographs"),
+    "align": ("facedistill.data.align", "short for data align"),
 }
 
 

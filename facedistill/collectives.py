@@ -64,7 +64,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Any:
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may share it
         dist.all_reduce(gradient)
         share = len(gradient) // world_size()
         return gradient[rank() * share : (rank() + 1) * share]

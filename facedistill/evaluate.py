@@ -58,7 +58,8 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
 
     Args:
         folder: Of a trained run.
-        overrides: Changes to the `evaluation` part of its configuration.
+        overrides: Changes to the `evaluation` part of its configuration. Figures with another `flip` than the run's
+            are returned and not written, since tables compare runs by what is in results.json.
 
     Returns:
         The contents of results.json.
@@ -72,8 +73,11 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
         )
     config = OmegaConf.load(folder.path / "config.yaml")
     assert isinstance(config, DictConfig)
+    keep = True
     if overrides:
-        config.evaluation = compose("train", overrides).evaluation
+        changed = compose("train", overrides).evaluation
+        keep = changed.flip == config.evaluation.flip
+        config.evaluation = changed
     device = _device()
     teacher, student = load_teacher(config).to(device), load_student(folder.student)
     generated = generated_pairs(config, load_generator(config).to(device), teacher)
@@ -84,9 +88,11 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
         cost = {"params": count_params(plain), "macs": count_macs(plain)}
         results[role] = {
             **cost,
-            "protocols": _run(role, network, [generated, *found], config, folder.path),
+            "protocols": _run(role, network, [generated, *found], config, folder.path if keep else None),
         }
     results["absent"] = {item.name: item.reason for item in absent}
+    if not keep:
+        return results
     write_text(folder.results, json.dumps(results, indent=2) + "\n")
     return read_json(folder.results)
 

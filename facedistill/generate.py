@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from facedistill.assembly import load_generator, load_teacher
 from facedistill.assets import licence_record, read_card
 from facedistill.config import compose
-from facedistill.data.decode import decode_face
 from facedistill.data.face_set import FaceSet
 from facedistill.data.open import open_faces
 from facedistill.data.picture_rows import write_rows
 from facedistill.data.separation import Separation
 from facedistill.data.synthetic_set import MadeSet, make_synthetic_set
+from facedistill.decode import decode_face
 from facedistill.models.synthetic_identities import SyntheticIdentities
 
 _ROWS, _COLUMNS = 10, 8

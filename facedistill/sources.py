@@ -18,6 +18,7 @@ from facedistill.config import signature
 from facedistill.data.face_set import FaceSet
 from facedistill.data.module import Source
 from facedistill.data.open import open_faces
+from facedistill.data.sizes import demand_one_size
 from facedistill.data.stored import StoredFaces
 from facedistill.data.synthetic_set import synthetic_set
 from facedistill.errors import ConfigError, UserError
@@ -54,8 +55,8 @@ def open_set(config: DictConfig) -> FaceSet | None:
     """The set at `data.path`, or None where the configuration names no path.
 
     Raises:
-        DataError: If nothing readable lies there.
-        ConfigError: If it is of another format than `data.format`.
+        DataError: If nothing readable lies there, or its faces have other sizes than 112 x 112.
+        ConfigError: If it is of another format than `data.format`, or lacks the labels that the method needs.
     """
     path = OmegaConf.select(config, "data.path")
     if path is None:
@@ -64,6 +65,12 @@ def open_set(config: DictConfig) -> FaceSet | None:
     found, wanted = FORMATS.get(type(faces).__name__), OmegaConf.select(config, "data.format")
     if wanted not in (None, "auto", found):
         raise ConfigError(f"data.path={path}: holds faces as {found} and not as {wanted}; use data={found}")
+    if faces.labels is None and get_object(config.method._target_).needs_with(config.method).labels:
+        raise ConfigError(
+            f"data.path={path}: these faces bear no labels, or one only, and the method needs identities; give a set "
+            "with labels (a folder of one folder per identity), or choose a method without them"
+        )
+    demand_one_size(faces, path)
     return faces
 
 

@@ -23,7 +23,7 @@ from facedistill.assets import licence_record, read_card
 from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
-from facedistill.evaluate import evaluate_run
+from facedistill.evaluate import evaluate_run, find_protocols
 from facedistill.finish import export_student, keep_faces
 from facedistill.paths import config_dir
 from facedistill.processes import is_lead
@@ -73,6 +73,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         if config.force or not folder.is_finished:  # else the lead has nothing to train either
             _fit(config, folder)
         return folder
+    find_protocols(config)  # a mistake in them is said now and not after the training
     if config.force:
         shutil.rmtree(folder.path, ignore_errors=True)
     if folder.is_finished:

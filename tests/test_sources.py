@@ -93,6 +93,6 @@ def test_an_unlabelled_set_is_refused_before_a_run_folder_is_made(folder, tmp_pa
 def test_faces_of_other_sizes_are_refused_before_a_run_folder_is_made(folder, tmp_path):
     (folder / "person0" / "0.png").write_bytes(DrawnSet(size_px=96).encoded(0))
     runs = tmp_path / "runs"
-    with pytest.raises(DataError, match="^.*: 1 of 12 images looked at are no faces of 112x112 pixels"):
+    with pytest.raises(DataError, match=r"^.*: 1 of 12 images looked at are no faces of 112x112 pixels"):
         train(compose("train", ["data=folder", f"data.path={folder}", "method=cosine", f"runs_dir={runs}"]))
     assert not runs.exists()

@@ -19,6 +19,7 @@ from facedistill.assets import obtain
 from facedistill.data.choose_face import Detector, Rule, choose_face, load_detector, rules
 from facedistill.data.counting import Counting
 from facedistill.data.picture_rows import write_rows
+from facedistill.decode import to_rgb
 from facedistill.errors import DataError, UserError
 from facedistill.models.detectors import Scrfd, align_face
 
@@ -144,7 +145,7 @@ def align_folder(
         ConfigError: If the detector's answer is not what it should be.
     """
     failures = []
-    with Counting("aligning", len(planned), "photographs") as counting:
+    with Counting("aligning", len(planned), "photographs", quiet=quiet) as counting:
         for photograph, face in planned.items():
             if again or not face.exists():
                 aligned = align_photograph(detector, photograph, rule=rule, min_face_px=min_face_px)
@@ -152,7 +153,7 @@ def align_folder(
                     failures.append(Failure(photograph.relative_to(src), aligned))
                 else:
                     _write(aligned, face)
-            counting.advance(0 if quiet else 1)
+            counting.advance()
     return failures
 
 
@@ -181,9 +182,7 @@ def _read(path: Path) -> Image.Image | str:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 upright = ImageOps.exif_transpose(opened)
-                if upright.mode.startswith("I"):  # sixteen bits, which Pillow would clip
-                    upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8))
-                return upright.convert("RGB")
+                return to_rgb(upright)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return "too many pixels"
     except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):

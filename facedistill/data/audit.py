@@ -21,10 +21,10 @@ from facedistill.assets import obtain
 from facedistill.data.audit_page import write_audit_page
 from facedistill.data.bin_faces import BinFaces
 from facedistill.data.counting import Counting
-from facedistill.data.decode import SIZE_PX, decode_face
 from facedistill.data.face_set import FaceSet
 from facedistill.data.open import open_faces
 from facedistill.data.reading import to_faces
+from facedistill.decode import SIZE_PX, decode_face
 from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.models.weights import write_whole
@@ -172,7 +172,7 @@ def _embedded(
     faces: FaceSet, teacher: nn.Module, device: torch.device, title: str, unreadable: list[str], quiet: bool
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Positions (n,) and unit embeddings (n, D) of the readable images, block by block."""
-    with Counting(title, len(faces)) as counting:
+    with Counting(title, len(faces), quiet=quiet) as counting:
         for start in range(0, len(faces), _BATCH):
             numbers = range(start, min(start + _BATCH, len(faces)))
             positions, images = [], []
@@ -186,7 +186,7 @@ def _embedded(
                 with torch.inference_mode():
                     batch = to_faces(torch.from_numpy(np.stack(images)).to(device))
                     yield np.array(positions), F.normalize(teacher(batch).float(), dim=1)
-            counting.advance(0 if quiet else len(numbers))
+            counting.advance(len(numbers))
 
 
 def _pocket_teacher(quiet: bool) -> FrozenTeacher:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facedistill.data.decode import decode_face
 from facedistill.data.face_set import FaceSet
+from facedistill.decode import decode_face
 from facedistill.errors import DataError
 
 _CELL_PX = 112

@@ -24,6 +24,7 @@ class Counting:
         console: Where to write; standard error when None.
         clock: Seconds that only rise.
         line_every_s: Seconds between plain lines.
+        quiet: Shows nothing.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Counting:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
         line_every_s: float = 10.0,
+        quiet: bool = False,
     ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.console = console or Console(stderr=True)
         self.clock = clock
         self.line_every_s = line_every_s
+        self.quiet = quiet
         self.done = 0
         self._bar: Progress | None = None
         self._start = self._told = clock()
@@ -58,7 +61,7 @@ class Counting:
         """`count` more are done."""
         self.done += count
         now = self.clock()
-        if now - self._start < _PATIENCE_S:
+        if self.quiet or now - self._start < _PATIENCE_S:
             return
         if not self.console.is_interactive:
             if now - self._told >= self.line_every_s:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
 from facedistill.data.face_set import FaceSet
+from facedistill.data.parquet import ParquetFaces
+from facedistill.decode import look_at
 from facedistill.errors import DataError
 
 _SAMPLED = 256
 _BARS = "▁▂▃▄▅▆▇█"
+_MOST_AT_ONCE = 32  # images of a row group
 _FEWEST_IMAGES = 4  # what a P x K batch draws of each identity
 
 
@@ -56,12 +57,18 @@ def _warnings(faces: FaceSet, sizes: Counter[str], modes: Counter[str], unreadab
                 "repeat theirs"
             )
     if len(sizes) > 1:
-        yield f"{len(sizes)} different sizes: faces are 112x112; run `facedistill align` on the photographs"
+        yield f"{len(sizes)} different sizes: faces are 112x112; run `facedistill data align` on the photographs"
     elif sizes and "112x112" not in sizes:
-        yield f"faces are 112x112, not {next(iter(sizes))}; run `facedistill align` on the photographs"
+        yield f"faces are 112x112, not {next(iter(sizes))}; run `facedistill data align` on the photographs"
     odd = {mode: number for mode, number in modes.items() if mode != "RGB"}
     if odd:
         yield f"{sum(odd.values())} images are not RGB ({', '.join(sorted(odd))}); they are converted when read"
+    if isinstance(faces, ParquetFaces) and not faces.kept_whole and faces.read_at_once[0] > _MOST_AT_ONCE:
+        rows, size = faces.read_at_once
+        yield (
+            f"row groups of up to {rows:,} images ({size / 2**20:,.0f} MiB) are read whole for one image, which is slow "
+            f"in random order; write smaller ones with `facedistill data convert {faces.path} NEW --to parquet`"
+        )
     if unreadable:
         yield f"{unreadable} of the images looked at cannot be read; run `facedistill data verify`"
 
@@ -73,11 +80,12 @@ def _sample(faces: FaceSet) -> tuple[Counter[str], Counter[str], int]:
     unreadable = 0
     for index in np.unique(np.linspace(0, len(faces) - 1, _SAMPLED).astype(int)):
         try:
-            with Image.open(io.BytesIO(faces.encoded(int(index)))) as image:
-                sizes[f"{image.width}x{image.height}"] += 1
-                modes[image.mode] += 1
-        except (DataError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            wide, high, mode = look_at(faces.encoded(int(index)), faces.where(int(index)))
+        except DataError:
             unreadable += 1
+            continue
+        sizes[f"{wide}x{high}"] += 1
+        modes[mode] += 1
     return sizes, modes, unreadable
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, UserError
 from facedistill.types import FaceBatch, Traits
 
 
@@ -75,13 +76,24 @@ class FaceDataModule(LightningDataModule):
             )
         steps = _Steps(self.source, self.batch_size, rank, world_size, self.num_steps)
         return DataLoader(
-            steps, sampler=_FromStep(self), batch_size=None, num_workers=self.num_workers, collate_fn=None
+            steps,
+            sampler=_FromStep(self),
+            batch_size=None,
+            num_workers=self.num_workers,
+            collate_fn=None,
+            worker_init_fn=_leave_signals_to_the_main_process,
         )
 
     def val_dataloader(self) -> DataLoader:
         """The held-out faces, in batches of (n, 3, H, W) uint8, split over the devices."""
         rank, world_size = self._rank_and_world_size()
         return DataLoader(self.validation_faces[rank::world_size], batch_size=max(1, self.batch_size))  # type: ignore[arg-type]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Raises the mistake that a worker found, as the one sentence that it is."""
+        if isinstance(batch, UserError):
+            raise batch
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
         """Renders or normalises on the device; a method cannot tell which it got."""
@@ -113,6 +125,12 @@ class FaceDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """A Ctrl-C goes to the whole process group; the main process still needs batches to finish its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class _Steps(Dataset):
     def __init__(self, source: Source, batch_size: int, rank: int, world_size: int, num_steps: int) -> None:
         self.source = source
@@ -122,8 +140,12 @@ class _Steps(Dataset):
     def __len__(self) -> int:
         return self.num_steps
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        return self.source.raw(number, **self.share)
+    def __getitem__(self, number: int) -> dict[str, Any] | UserError:
+        """The raw batch of a step; a mistake travels as a value, because a loader adds its traceback to what it raises."""
+        try:
+            return self.source.raw(number, **self.share)
+        except UserError as error:
+            return error
 
 
 class _FromStep(Sampler[int]):

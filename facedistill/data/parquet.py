@@ -40,6 +40,8 @@ class ParquetFaces:
 
     Attributes:
         labels, identities, fingerprint: See `FaceSet`.
+        read_at_once: (images, bytes) of the largest row group that is read for one image.
+        kept_whole: Whether the whole set stays in memory once it is read.
 
     Raises:
         DataError: In one sentence, if there is no such table, or it is not what it should be.
@@ -59,6 +61,9 @@ class ParquetFaces:
         if not self._starts[-1]:
             raise DataError(f"{path}: holds no rows; give the table of a face set")
         self.largest_group = max(rows for rows, _ in groups)
+        copied = [size for table in tables if isinstance(table, ParquetTable) for size in table.group_sizes]
+        self.read_at_once = max(copied, key=lambda group: group[1], default=(1, 0))
+        self.kept_whole = sum(size for _, size in copied) <= _KEPT_BYTES
         self.labels, self.identities = self._read_labels(tables)
         weights = [size for _, size in groups]
         sizes = np.repeat(np.array(weights, np.int64), [rows for rows, _ in groups])

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.data.decode import SIZE_PX, decode_face
 from facedistill.data.face_set import FaceSet
+from facedistill.decode import SIZE_PX, decode_face
 
 
 def read_faces(faces: FaceSet, indices: np.ndarray) -> np.ndarray:

@@ -158,7 +158,7 @@ def _check_property(path: Path, labels: np.ndarray, names: np.ndarray, *, allow_
     if (high, wide) != (112, 112):
         raise DataError(
             f"{place}: says that the faces are {wide}x{high} pixels, and faces are 112x112; "
-            "run `facedistill align` on the photographs, or mend the file if it is wrong"
+            "run `facedistill data align` on the photographs, or mend the file if it is wrong"
         )
     if count not in (len(names), int(names[-1]) + 1) and not (allow_fewer and len(names) < count):
         raise DataError(

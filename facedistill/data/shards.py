@@ -61,10 +61,10 @@ class ShardFaces:
             array("q"),
         )
         found: list[int | str | None] = []
-        with Counting(f"indexing {self.path.name}", len(self._paths), "shards") as counting:
+        with Counting(f"indexing {self.path.name}", len(self._paths), "shards", quiet=quiet) as counting:
             for number, shard in enumerate(self._paths):
                 self._index(number, shard, found, drop=truncated == "drop", quiet=quiet)
-                counting.advance(0 if quiet else 1)
+                counting.advance()
         if not found:
             raise DataError(
                 f"{path}: holds no images ({', '.join(sorted(IMAGES))}); give the shards of a face set"

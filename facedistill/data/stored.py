@@ -11,12 +11,12 @@ from torch import Tensor
 
 from facedistill.assets import cache_dir
 from facedistill.data.augment import Augment
-from facedistill.data.decode import SIZE_PX
 from facedistill.data.face_set import FaceSet
 from facedistill.data.kept import KeptArray
 from facedistill.data.reading import read_faces, to_faces
 from facedistill.data.sampling import Balanced, BatchPlan
 from facedistill.data.teacher_cache import TeacherCache
+from facedistill.decode import SIZE_PX
 from facedistill.errors import ConfigError
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import FaceBatch, Traits
@@ -82,6 +82,11 @@ class StoredFaces:
     def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
         """Decodes this rank's share of step `number`: every `world_size`-th image from `rank` on."""
         indices, balanced = self.plan.batch(number, batch_size)
+        if balanced is not None and int((~balanced).sum()) % world_size:
+            raise ConfigError(
+                f"data.batch_size={batch_size}: leaves {int((~balanced).sum())} images beside the balanced part, which "
+                f"{world_size} processes cannot share equally; change it by {int((~balanced).sum()) % world_size}"
+            )
         share = np.arange(rank, batch_size, world_size)
         mine = indices[share]
         raw: dict[str, Any] = {

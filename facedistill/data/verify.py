@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from facedistill.data.counting import Counting
-from facedistill.data.decode import decode_face
 from facedistill.data.face_set import FaceSet
 from facedistill.data.open import format_of, open_faces
 from facedistill.data.shards_paths import shard_paths
 from facedistill.data.shards_write import NOTE
+from facedistill.decode import decode_face
 from facedistill.errors import DataError
 
 _CHUNK = 64

@@ -49,13 +49,17 @@ class FolderArchive:
         return list(self._paths)
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file."""
-        return self._paths[name].read_bytes()
+        """The bytes of one file.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        return read_bytes(self._paths[name])
 
     def read_text(self, file_name: str) -> str | None:
         """A text file at the root (a pair list), or None."""
         path = self._root / file_name
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return read_list(path) if path.is_file() else None
 
 
 class TarArchive:
@@ -94,7 +98,7 @@ class TarArchive:
         if file_name not in self._texts:
             return None
         offset, size = self._texts[file_name]
-        return os.pread(self._file.fileno(), size, offset).decode("utf-8")
+        return _as_text(os.pread(self._file.fileno(), size, offset), f"{self.where}:{file_name}")
 
     def _index(self, path: Path) -> tuple[Mapping[str, tuple[int, int]], dict[str, tuple[int, int]]]:
         """Places of the images by name, and of the other files by base name."""
@@ -118,6 +122,36 @@ class TarArchive:
         paths = ("/".join(part[below:]) for part in parts)
         texts = {PurePosixPath(m.name).name: _place(m) for m in members if not _is_image(m.name)}
         return _by_name(zip(paths, map(_place, images), strict=True), self.where), texts
+
+
+def read_list(path: Path) -> str:
+    """The text of a pair list or a table of groups.
+
+    Raises:
+        DataError: If it cannot be read, or is no UTF-8 text.
+    """
+    return _as_text(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); copy it again") from error
+
+
+def _as_text(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: is no text at byte {error.start}; give the list of pairs or groups as UTF-8"
+        ) from error
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:

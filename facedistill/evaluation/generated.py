@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facedistill.decode import SIZE_PX
 from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.evaluation.embedder import face_progress
-from facedistill.evaluation.images import SIZE_PX, ArrayImages
+from facedistill.evaluation.images import ArrayImages
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.models.latents import draw_latents
 from facedistill.models.network_fingerprint import network_fingerprint

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import DataError
-from facedistill.evaluation.archives import FolderArchive, without_suffix
+from facedistill.evaluation.archives import FolderArchive, read_list, without_suffix
 from facedistill.evaluation.images import EncodedImages
 from facedistill.evaluation.pairs import PairList, pairs_protocol, parse_lfw_pairs
 from facedistill.evaluation.protocol import Measured, PairsProtocol
@@ -167,7 +167,7 @@ def open_rfw(folder: Path, name: str) -> GroupedPairs:
     archive = FolderArchive(folder / "data")
     joined, group = PairList(), []
     for number, path in enumerate(lists):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in read_list(path).splitlines() if line.strip()]
         per_kind = len(lines) // (2 * NUM_FOLDS)
         pairs = parse_lfw_pairs("\n".join([f"{NUM_FOLDS} {per_kind or 1}", *lines]), str(path))
         for left, right, same, fold in zip(pairs.left, pairs.right, pairs.same, pairs.fold, strict=True):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from facedistill.errors import DataError
+from facedistill.decode import SIZE_PX, decode_face
 from facedistill.evaluation.archives import Archive
 
-SIZE_PX = 112
 _DECODERS = 4
 
 
@@ -75,7 +71,7 @@ class EncodedImages:
 
     def _decode(self, index: int) -> Tensor:
         name = self.names[index]
-        return decode_face(self.archive.read(name), f"{self.archive.where}: image {name}")
+        return decode_tensor(self.archive.read(name), f"{self.archive.where}: image {name}")
 
 
 class ArrayImages:
@@ -120,7 +116,7 @@ def decoded_in_threads(
             yield torch.stack([face.result() for face in waiting.popleft()])
 
 
-def decode_face(data: bytes, where: str) -> Tensor:
+def decode_tensor(data: bytes, where: str) -> Tensor:
     """Decodes one image to uint8 (3, 112, 112) RGB.
 
     Args:
@@ -128,18 +124,6 @@ def decode_face(data: bytes, where: str) -> Tensor:
         where: What to call it in a message.
 
     Raises:
-        DataError: If it is broken or not 112x112.
+        DataError: If it is empty, broken or not 112x112.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.size != (SIZE_PX, SIZE_PX):
-                wide, high = image.size
-                raise DataError(
-                    f"{where} is {wide}x{high} pixels; faces must be aligned to {SIZE_PX}x{SIZE_PX} first"
-                )
-            pixels = np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{where} cannot be decoded ({type(error).__name__}); replace or remove it"
-        ) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(decode_face(data, where)).permute(2, 0, 1).contiguous()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from facedistill.decode import decode_face
 from facedistill.errors import DataError
 from facedistill.evaluation.images import decoded_in_threads
 from facedistill.models.detectors import align_face
@@ -55,20 +55,16 @@ class LooseCrops:
     def _aligned(self, index: int) -> Tensor:
         path = self.folder / self.names[index]
         try:
-            with Image.open(io.BytesIO(path.read_bytes())) as image:
-                face = align_face(image.convert("RGB"), self.landmarks[index])
+            data = path.read_bytes()
         except FileNotFoundError:
             raise DataError(
                 f"{path}: is not there, though the meta files name it; unpack the images again"
             ) from None
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(
-                f"{path} cannot be decoded and aligned ({type(error).__name__}); replace it"
-            ) from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror or error}); replace it") from error
+        photograph = Image.fromarray(decode_face(data, str(path), size_px=None))
+        try:
+            face = align_face(photograph, self.landmarks[index])
+        except ValueError as error:
+            raise DataError(f"{path} cannot be aligned: {error}; mend its landmarks") from error
         return torch.from_numpy(np.array(face)).permute(2, 0, 1).contiguous()

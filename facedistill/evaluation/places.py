@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from facedistill.errors import ConfigError, DataError
-from facedistill.evaluation.archives import FolderArchive, TarArchive
+from facedistill.evaluation.archives import FolderArchive, TarArchive, read_list
 from facedistill.evaluation.bin_file import load_bin
 from facedistill.evaluation.groups import open_rfw, with_groups
 from facedistill.evaluation.ijb import open_ijb
@@ -165,7 +165,8 @@ def find_protocol(
         found = _open_in(folder, name, place)
         if found is not None:
             return found
-        if (folder / f"{name}.bin").is_file() and not place.groups:
+        as_pairs = not place.groups and place.layout not in _FOLDERS  # else a .bin would be another benchmark
+        if as_pairs and (folder / f"{name}.bin").is_file():
             return load_bin(folder / f"{name}.bin", name)
     if name not in places:
         close = difflib.get_close_matches(name, places, n=1)
@@ -200,7 +201,7 @@ def _first_text(
     """Content and whereabouts of the first of some text files, beside the images or inside them."""
     for entry in entries:
         if (folder / entry).is_file():
-            return (folder / entry).read_text(encoding="utf-8"), str(folder / entry)
+            return read_list(folder / entry), str(folder / entry)
         inside = archive.read_text(entry)
         if inside is not None:
             return inside, f"{images}:{entry}"
@@ -223,7 +224,7 @@ def _open_path(path: Path) -> PairsProtocol:
         return load_bin(path)
     for entry, layout in (("pairs.txt", "lfw"), ("pairs.tsv", "tsv")):
         if (path / entry).is_file():
-            text = (path / entry).read_text(encoding="utf-8")
+            text = read_list(path / entry)
             return _join(path.name, FolderArchive(path), Place(layout=layout), text, str(path / entry))
     raise DataError(
         f"{path}: is neither a .bin file nor a folder of faces with pairs.txt or pairs.tsv; correct the path"

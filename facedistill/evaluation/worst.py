@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from facedistill.evaluation.images import SIZE_PX
+from facedistill.decode import SIZE_PX
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.models.weights import write_whole
 

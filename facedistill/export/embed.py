@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from facedistill.decode import decode_face
 from facedistill.errors import AssetError, DataError
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
@@ -79,7 +80,7 @@ def read_face(file: Path, size_px: int) -> Tensor:
     """Decodes one aligned face; a square one of another size is resized.
 
     Args:
-        file: An image that PIL reads.
+        file: A JPEG, PNG, WebP or BMP image.
         size_px: Side of the face returned.
 
     Returns:
@@ -89,17 +90,19 @@ def read_face(file: Path, size_px: int) -> Tensor:
         DataError: If the file is missing, damaged, no image, or not square.
     """
     try:
-        with Image.open(file) as opened:
-            if opened.width != opened.height:
-                raise DataError(
-                    f"{file} is {opened.width}x{opened.height} px and not a square aligned face; "
-                    "align it first with `facedistill align`"
-                )
-            image = opened.convert("RGB")
+        data = file.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; give the path of a jpg or png image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} is damaged or not an image; give a jpg or png file") from error
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be read ({error.strerror or error}); give a jpg or png file"
+        ) from error
+    image = Image.fromarray(decode_face(data, str(file), size_px=None))
+    if image.width != image.height:
+        raise DataError(
+            f"{file} is {image.width}x{image.height} px and not a square aligned face; "
+            "align it first with `facedistill data align`"
+        )
     if image.size != (size_px, size_px):
         image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.losses.precision import at_least_float32
+from facedistill.losses.precision import at_least_float32, outside_autocast
 
 
+@outside_autocast
 def bank_scores(queries: Tensor, own: Tensor, others: Tensor) -> Tensor:
     """Inner products of projections with entries of a memory bank.
 
@@ -43,8 +44,9 @@ def log_normalizer(scores: Tensor, temperature: float, num_images: int) -> Tenso
     return torch.logsumexp(logits.flatten(), 0) + math.log(num_images / logits.numel())
 
 
+@outside_autocast
 def noise_contrastive(scores: Tensor, log_z: Tensor, temperature: float, num_images: int) -> Tensor:
-    """CRD's critic (Tian, Krishnan, Isola; ICLR 2020, equation 18): is a pair of one image, or noise?
+    """CRD's critic (after Tian, Krishnan, Isola; ICLR 2020): is a pair of one image, or noise?
 
     With x_j = exp(score_j / temperature) / Z and c = M / num_images:
 

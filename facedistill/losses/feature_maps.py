@@ -18,7 +18,7 @@ def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hint_errors(student: Tensor, teacher: Tensor) -> Tensor:
-    """FitNets' hint loss, image by image (Romero et al., ICLR 2015, equation 3; mean as in RepDistiller).
+    """FitNets' hint loss, image by image (after Romero et al., ICLR 2015; mean as in RepDistiller).
 
     L_i = 1 / (C·H·W) · sum (student_i - teacher_i)²
 

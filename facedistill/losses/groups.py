@@ -61,10 +61,22 @@ def gkd(
     Returns:
         (N,) losses, float32 or better.
     """
-    ranking = student if grouping.ranked_by == "student" else teacher
-    thresholds = group_thresholds(ranking.detach(), labels, grouping, temperature)
-    terms = group_terms(student, teacher, labels, thresholds, temperature, ranking=grouping.ranked_by)
+    terms = grouped_terms(student, teacher, labels, grouping, temperature)
     return weighted_terms(terms, alpha, beta, lambda_, temperature)
+
+
+def grouped_terms(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    grouping: Grouping,
+    temperature: float,
+    across: Alone | None = None,
+) -> GroupTerms:
+    """`group_terms` of the groups that `grouping` forms."""
+    ranking = student if grouping.ranked_by == "student" else teacher
+    thresholds = group_thresholds(ranking.detach(), labels, grouping, temperature, across)
+    return group_terms(student, teacher, labels, thresholds, temperature, grouping.ranked_by, across)
 
 
 def weighted_terms(

@@ -42,7 +42,7 @@ def sine(cosine: Tensor) -> Tensor:
 def arcface_own(
     own: Tensor, margin_rad: float | Tensor, *, gradient: Gradient = "exact", beyond_pi: BeyondPi = "linear"
 ) -> Tensor:
-    """cos(θ + m) of ArcFace (Deng et al., CVPR 2019, equation 3).
+    """cos(θ + m) of ArcFace (after Deng et al., CVPR 2019).
 
     Args:
         own: (N,) cosines in [-1, 1].
@@ -75,7 +75,7 @@ def adaface_own(
     margin: float = 0.4,
     concentration: float = 0.333,
 ) -> Tensor:
-    """cos(θ - m ẑ) - (m + m ẑ) of AdaFace (Kim et al., CVPR 2022, equations 14 to 17; released head.py).
+    """cos(θ - m ẑ) - (m + m ẑ) of AdaFace (after Kim et al., CVPR 2022; released head.py).
 
     ẑ = clip(h (‖f‖ - mean) / (std + 1e-3), -1, 1), without gradient, is a stand-in for image quality: ẑ = -1 is ArcFace,
     ẑ = 0 CosFace, ẑ = 1 a negative angular margin. θ - m ẑ is clipped to [1e-3, π - 1e-3]. The released code clips
@@ -115,13 +115,13 @@ def magface_margin(
 
 
 def magface_regularizer(norms: Tensor, *, norm_range: tuple[float, float] = (10, 110)) -> Tensor:
-    """(N,) g(a) = a / u_a² + 1 / a of the norm a clipped to [l_a, u_a]: smallest at a = u_a (MagFace, section 3.2)."""
+    """(N,) g(a) = a / u_a² + 1 / a of the norm a clipped to [l_a, u_a]: smallest at a = u_a (MagFace)."""
     clipped = at_least_float32(norms).clamp(*norm_range)
     return clipped / norm_range[1] ** 2 + 1 / clipped
 
 
 def curricularface_others(cosines: Tensor, own: Tensor, *, margin_rad: float, ease: Tensor) -> Tensor:
-    """Hard columns weigh more as training goes on: CurricularFace (Huang et al., CVPR 2020, equations 5 to 8).
+    """Hard columns weigh more as training goes on: CurricularFace (after Huang et al., CVPR 2020).
 
     c_j becomes c_j (t + c_j) where c_j > cos(θ_y + m), a comparison without gradient; t has none either. The image's
     own column is changed like any other; `replace_own` comes after.
@@ -147,7 +147,7 @@ def arcface(
 
 
 def cosface(cosines: Tensor, labels: Tensor, margin_cos: float | Tensor = 0.35) -> Tensor:
-    """c - m in the column of each image's identity: CosFace (Wang et al., CVPR 2018, equation 4)."""
+    """c - m in the column of each image's identity: CosFace (after Wang et al., CVPR 2018)."""
     return replace_own(cosines, labels, own_cosines(cosines, labels) - margin_cos)
 
 

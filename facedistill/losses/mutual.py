@@ -9,7 +9,7 @@ from facedistill.losses.precision import at_least_float32
 
 
 def peer_divergence(logits: Tensor, peer_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Deep mutual learning (Zhang et al., CVPR 2018, equation 5): KL(p_peer ‖ p) per image.
+    """Deep mutual learning (after Zhang et al., CVPR 2018): KL(p_peer ‖ p) per image.
 
     L_i = temperature² · sum_k p_peer,ik · (log p_peer,ik - log p_ik), p = softmax(logits / temperature)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from facedistill.losses.ranks import ScoredPairs, thresholds_at
+from facedistill.losses.ranks import ROUNDING, ScoredPairs, thresholds_at
 
 
 class RankThresholds(nn.Module):
@@ -99,10 +99,10 @@ class RankThresholds(nn.Module):
 
     def unresolved(self, num_impostors: int) -> list[float]:
         """The rates below one impostor pair in `num_impostors`."""
-        return [far for far in self.fars if num_impostors * far + 1e-6 < 1]
+        return [far for far in self.fars if num_impostors * far * ROUNDING < 1]
 
     def _reach(self, num_scores: int) -> int:
-        return int(num_scores * max(self.fars) + 1e-6) + 1
+        return int(num_scores * max(self.fars) * ROUNDING) + 1
 
     def _move(self, name: str, measured: Tensor, count: Tensor) -> None:
         old = getattr(self, name)

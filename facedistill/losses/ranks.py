@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from facedistill.losses.precision import at_least_float32
 
 EXPONENT_LIMIT = 50.0  # released code
+ROUNDING = 1 + 1e-12  # against 100 · 0.29 = 28.999999999999996
 ROWS_AT_ONCE = 128  # of products, so that half of them are not computed
 
 
@@ -78,8 +79,7 @@ def thresholds_at(descending: Tensor, num_impostors: Tensor, fars: Sequence[floa
         (A,) thresholds. Below 1 / Q a rate is not resolved: its threshold is the highest score.
     """
     rates = torch.tensor(fars, dtype=torch.float64, device=descending.device)
-    places = (num_impostors * rates + 1e-6).long()  # 1e-6 against 0.1 · 30 = 2.9999999999999996
-    return descending[places]
+    return descending[(num_impostors * rates * ROUNDING).long()]
 
 
 def soft_rank(scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:

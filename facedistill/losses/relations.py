@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.losses.precision import at_least_float32
+from facedistill.losses.precision import at_least_float32, outside_autocast
 
 PKT_EPSILON = 1e-7  # RepDistiller
 
 
+@outside_autocast
 def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """SP (Tung, Mori; ICCV 2019, equations 1 to 4): similarity-preserving.
+    """SP, similarity-preserving (after Tung, Mori; ICCV 2019).
 
     L = 1 / N² · ‖rows(F_S·F_Sᵀ) - rows(F_T·F_Tᵀ)‖²_F, where rows() gives every row unit length and F are raw
     embeddings. TFace leaves the rows as they are and takes cosines: that is `cckd_loss` with orders 0 and 1, up
@@ -29,6 +30,7 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (ours - theirs).square().mean()
 
 
+@outside_autocast
 def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """PKT (Passalis, Tefas; ECCV 2018): Kullback-Leibler divergence of affinities.
 
@@ -39,10 +41,11 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (theirs * ((theirs + PKT_EPSILON) / (ours + PKT_EPSILON)).log()).mean()
 
 
+@outside_autocast
 def cckd_loss(
     student: Tensor, teacher: Tensor, *, gamma: float = 0.4, orders: Sequence[int] = (0, 1, 2)
 ) -> Tensor:
-    """CCKD (Peng et al.; ICCV 2019, equations 6 to 8): correlation congruence, Gaussian kernel as a series.
+    """CCKD, correlation congruence, Gaussian kernel as a series (after Peng et al.; ICCV 2019).
 
     k(x, y) = sum over p of exp(-2·gamma) · (2·gamma)^p / p! · cos(x, y)^p, and L = 1 / N² · ‖k_S - k_T‖²_F.
 
@@ -62,6 +65,7 @@ def cckd_loss(
     return (ours - theirs).square().mean()
 
 
+@outside_autocast
 def darkrank_loss(
     student: Tensor, teacher: Tensor, *, alpha: float = 3.0, beta: float = 3.0, list_length: int = 4
 ) -> Tensor:

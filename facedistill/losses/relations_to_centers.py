@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.losses.precision import at_least_float32
+from facedistill.losses.precision import at_least_float32, outside_autocast
 
 
+@outside_autocast
 def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: int) -> Tensor:
     """The identities, other than its own, whose centers the teacher finds most like each image.
 
@@ -26,6 +27,7 @@ def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: 
     return scores.topk(min(count, len(centers) - 1), dim=1).indices
 
 
+@outside_autocast
 def relation_excess(student: Tensor, teacher: Tensor, others: Tensor, tolerance: float = 0.03) -> Tensor:
     """CoupleFace's relation-aware distillation: the student may not be closer to others than the teacher is.
 

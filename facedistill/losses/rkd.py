@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from facedistill.losses.precision import at_least_float32
+from facedistill.losses.precision import at_least_float32, outside_autocast
 
 COINCIDENT = 1e-4  # of the mean distance: closer pairs have no direction
 
 
+@outside_autocast
 def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Distances between raw embeddings, in units of their mean (equations 3 to 5).
+    """Distances between raw embeddings, in units of their mean.
 
     L = 1 / N² · sum over i, j of Huber(d_ij / mean d of the student, the same of the teacher), Huber with a knee
     at 1. The mean is over pairs of distance > 0, its gradient included, as in RepDistiller.
@@ -29,8 +30,9 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return F.smooth_l1_loss(ours / _mean(ours), theirs / _mean(theirs))
 
 
+@outside_autocast
 def rkd_angle_loss(student: Tensor, teacher: Tensor, *, vertices_at_once: int = 8) -> Tensor:
-    """Cosines of the angles of all triangles (equations 6 to 8).
+    """Cosines of the angles of all triangles.
 
     L = 1 / N³ · sum over i, j, k of Huber(cos∠ijk of the student, of the teacher), j the vertex; N³ and not the
     number of true triangles, as in RepDistiller. The cosine comes from scalar products, O(N³) operations where the
@@ -77,8 +79,7 @@ def _legs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     apart = distances.detach() > COINCIDENT * _mean(distances.detach())
     inverse = torch.where(apart, 1 / torch.where(apart, distances, 1), 0)
     centered = embeddings - embeddings.mean(0)
-    with torch.autocast(embeddings.device.type, enabled=False):
-        return centered @ centered.T, inverse
+    return centered @ centered.T, inverse
 
 
 def _distances(embeddings: Tensor) -> Tensor:

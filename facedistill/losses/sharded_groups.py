@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from facedistill.errors import ConfigError
-from facedistill.losses.grouping import Alone, Grouping, group_thresholds
-from facedistill.losses.groups import GroupTerms, group_terms, weighted_terms
+from facedistill.losses.grouping import Alone, Grouping
+from facedistill.losses.groups import GroupTerms, grouped_terms, weighted_terms
 
 
 class Shards(Alone):
@@ -78,9 +78,7 @@ def sharded_gkd_terms(
         raise ConfigError(
             f"head.sample_rate: GKD needs the logits of all identities, got {sample_rate}; set head.sample_rate=1"
         )
-    ranking = student if grouping.ranked_by == "student" else teacher
-    thresholds = group_thresholds(ranking.detach(), labels, grouping, temperature, shards)
-    return group_terms(student, teacher, labels, thresholds, temperature, grouping.ranked_by, shards)
+    return grouped_terms(student, teacher, labels, grouping, temperature, shards)
 
 
 def sharded_gkd(

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.losses.precision import at_least_float32
+from facedistill.losses.precision import at_least_float32, outside_autocast
 
 Distance = Literal["squared", "angle"]
 
 
+@outside_autocast
 def distances(embeddings: Tensor, distance: Distance) -> Tensor:
     """(N, D) embeddings of any norm to (N, N): squared distances of unit embeddings, or angles in radians.
 
@@ -46,6 +47,7 @@ def semi_hard_triplets(distances: Tensor, labels: Tensor, reach: float) -> tuple
     return anchors[pair], positives[pair], negatives
 
 
+@outside_autocast
 def triplet_distillation(
     student: Tensor,
     teacher: Tensor,

@@ -26,7 +26,8 @@ class AdaDistill(DistillationMethod):
 
     An identity with several images in the global batch takes the mean of the centers that each image alone would have
     made of the old one, whatever the order of images or the number of processes. (Released code: one image wins, which is
-    undefined, and each process has its own centers.) Centers move in training mode only and are in the checkpoint.
+    undefined, and each process has its own centers.) Centers move in training mode only and are in the checkpoint. Images
+    of a balanced part count like all others.
 
     Args:
         num_identities: K.

@@ -79,4 +79,5 @@ class CoupleFace(IdentityMethod):
     def _overwrite_centers(self, teacher: Tensor, labels: Tensor) -> None:
         unit, labels = gather_constant(F.normalize(teacher.float())), gather_constant(labels)
         same = (labels[:, None] == labels[None, :]).to(unit.dtype)
-        self.centers[labels] = F.normalize(same @ unit).to(self.centers.dtype)
+        with torch.autocast(unit.device.type, enabled=False):
+            self.centers[labels] = F.normalize(same @ unit).to(self.centers.dtype)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant, global_mean, rank
+from facedistill.collectives import gather_constant, global_mean, rank, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.contrastive import bank_scores, log_normalizer, noise_contrastive
 from facedistill.methods.identity import IdentityMethod
@@ -25,9 +25,10 @@ class CRD(IdentityMethod):
     the first batch and then kept.
 
     Differences from the released code: negatives are drawn uniformly from the whole set, by a counter, so
-    that resuming is exact (its face-free loaders leave out images of the same label; among faces they are rare);
+    that resuming is exact (its loader for CIFAR leaves out images of the same label; among faces they are rare);
     with `negatives: shared` one draw serves the whole batch, which needs N·M scores and no N·M·dim vectors; an
-    image that comes twice in a batch moves the bank by its mean; equal on any number of processes.
+    image that comes twice in a batch moves the bank by its mean; equal on any number of processes (with `per_image`,
+    where they get every W-th image of the global batch, as all sources here deal them).
 
     Args:
         num_images: Size of the finite set.
@@ -99,18 +100,18 @@ class CRD(IdentityMethod):
             ):
                 losses = noise_contrastive(side, normalizer, self.temperature, self.num_images)
                 terms[name] = global_mean(losses)
-        if self.training:
-            self.student_bank.update(own, views[0])
-            self.teacher_bank.update(own, views[1])
+            if self.training:
+                self.student_bank.update(own, views[0])
+                self.teacher_bank.update(own, views[1])
         agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
         loss = self.total(terms, student_nce=self.weight, teacher_nce=self.weight)
         return StepOutput(loss=loss, terms=terms, agreement=agreement)
 
     def _draw(self, num_images: int) -> Tensor:
         """Positions of the negatives: (M,) shared by all processes, or (N, M)."""
-        counters = self.images_seen + torch.arange(num_images if self.negatives == "per_image" else 1)
-        if self.negatives == "per_image":
-            counters = counters + rank() * num_images
+        counters = torch.tensor([self.images_seen])
+        if self.negatives == "per_image":  # a process has every W-th image of the global batch
+            counters = counters + rank() + world_size() * torch.arange(num_images)
         drawn = draw_indices(self.seed, "crd", counters, self.num_negatives, self.num_images)
         return drawn if self.negatives == "per_image" else drawn[0]
 

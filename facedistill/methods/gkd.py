@@ -6,9 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from facedistill.losses.grouping import Grouping, GroupingRule, Network, group_thresholds
-from facedistill.losses.groups import group_terms
+from facedistill.collectives import world_size
+from facedistill.losses.grouping import Grouping, GroupingRule, Network
+from facedistill.losses.groups import grouped_terms
+from facedistill.losses.sharded_groups import Shards, sharded_gkd_terms
 from facedistill.methods.logits import LogitMethod
+from facedistill.models.heads.sharded import ShardedHead
 
 
 class GKD(LogitMethod):
@@ -17,6 +20,9 @@ class GKD(LogitMethod):
     The identities fall into a primary group, which the label always belongs to, and the rest: `Grouping` has the
     three rules, `facedistill.losses.groups.gkd` the terms and the differences from the released code. Another
     difference: the teacher's classifier is derived (`LogitMethod`), the released one was trained with it.
+
+    With a sharded head (`head=cosface_sharded`) the group is found, and the terms are, from partial statistics: the same
+    loss and gradient, and no process ever has all K logits.
 
     Args:
         alpha: Weight of binary (Binary-KD).
@@ -34,6 +40,7 @@ class GKD(LogitMethod):
     """
 
     paper = "Zhao et al., AAAI 2023"
+    splits = True
 
     def __init__(
         self,
@@ -58,11 +65,12 @@ class GKD(LogitMethod):
         self, student: Tensor, teacher: Tensor, labels: Tensor
     ) -> dict[str, tuple[Tensor, float]]:
         """The terms "binary" and "primary", and "secondary" where it has a weight."""
-        ranking = student if self.grouping.ranked_by == "student" else teacher
-        thresholds = group_thresholds(ranking.detach(), labels, self.grouping, self.temperature)
-        terms = group_terms(
-            student, teacher, labels, thresholds, self.temperature, ranking=self.grouping.ranked_by
-        )
+        arguments = (student, teacher, labels, self.grouping)
+        if isinstance(self.head, ShardedHead) and world_size() > 1:
+            shards = Shards(self.head.first, self.head.num_identities)
+            terms = sharded_gkd_terms(*arguments, shards, self.temperature)
+        else:
+            terms = grouped_terms(*arguments, self.temperature)
         weights = {"binary": self.alpha, "primary": self.beta, "secondary": self.lambda_}
         square = self.temperature**2
         return {

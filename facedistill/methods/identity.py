@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from facedistill.collectives import global_mean
 from facedistill.methods.base import DistillationMethod
+from facedistill.models.heads.sharded import ShardedHead
 from facedistill.types import FaceBatch, Traits
 
 
@@ -66,3 +67,28 @@ class IdentityMethod(DistillationMethod):
         """Weighted sum of terms by name; `identity` has its own weight, a name without one has 1."""
         weights = {"identity": self.identity_weight, **weights}
         return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Joins what an optimizer keeps beside split centers, since one process writes the checkpoint of all."""
+        super().on_save_checkpoint(checkpoint)
+        if isinstance(self.head, ShardedHead):
+            self._move_momentum(checkpoint, self.head.share.weight, self.head.joined)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes this process's part of what the optimizer kept."""
+        super().on_load_checkpoint(checkpoint)
+        if isinstance(self.head, ShardedHead):
+            self._move_momentum(checkpoint, self.head.share.weight, self.head.split)
+
+    def _move_momentum(
+        self, checkpoint: dict[str, Any], centers: nn.Parameter, move: Callable[[Tensor], Tensor]
+    ) -> None:
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        place = next((place for place, parameter in enumerate(learned) if parameter is centers), None)
+        for kept in checkpoint.get("optimizer_states", ()):
+            if place in kept["state"]:
+                moved = {
+                    name: move(value) if isinstance(value, Tensor) and value.dim() else value
+                    for name, value in kept["state"][place].items()
+                }
+                kept["state"] = {**kept["state"], place: moved}  # the optimizer's own stays as it is

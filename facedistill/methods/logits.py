@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facedistill.collectives import global_mean
+from facedistill.collectives import gather_constant, global_mean
 from facedistill.errors import ConfigError
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.heads.own_margin import OwnMarginHead
-from facedistill.models.heads.teacher import TeacherHead
+from facedistill.models.heads.sharded import ShardedHead
+from facedistill.models.heads.teacher import ShardedTeacherHead, TeacherHead
 from facedistill.types import FaceBatch, StepOutput, Traits
 
 
@@ -22,7 +23,10 @@ class LogitMethod(IdentityMethod):
 
     The student's logits are those of its head. The teacher's come from `centers`, one per identity, under the
     same kind of head, frozen (`TeacherHead`): published teachers have no classifier, so this is not the authors'
-    trained one.
+    trained one. Images of a balanced part are in the divergence and not in the margin softmax.
+
+    A subclass with `splits` also takes a sharded head: its `divergences` then get the columns of one process for the
+    images of all, (W·N, K'), and give (W·N,).
 
     Args:
         head: The student's margin head, needed whatever `identity_weight`.
@@ -42,11 +46,12 @@ class LogitMethod(IdentityMethod):
     needs = Traits(labels=True, class_centers=True)
     reports_agreement = True
     uses_labels_itself = True
+    splits = False
 
     def __init__(
         self,
         *,
-        head: OwnMarginHead,
+        head: OwnMarginHead | ShardedHead,
         centers: Tensor,
         weight: float = 1.0,
         temperature: float = 4.0,
@@ -60,13 +65,21 @@ class LogitMethod(IdentityMethod):
             raise ConfigError(f"method.temperature: expected a number above 0, got {temperature}")
         if not 0 <= ramp <= 1:
             raise ConfigError(f"method.ramp: expected a fraction of the budget in [0, 1], got {ramp}")
-        if not isinstance(head, OwnMarginHead):
+        if not isinstance(head, OwnMarginHead) and not (self.splits and isinstance(head, ShardedHead)):
             raise ConfigError(
                 f"head: {type(self).__name__} needs the logits of all identities in each process, and "
                 f"{type(head).__name__} splits them; choose another head, such as head=cosface"
             )
-        self.head = head
-        self.teacher_head = TeacherHead(head, centers)
+        if isinstance(head, ShardedHead) and head.sample_rate < 1:
+            raise ConfigError(
+                f"head.sample_rate: {type(self).__name__} needs the logits of all identities, got {head.sample_rate}; "
+                "set head.sample_rate=1"
+            )
+        self.head = head  # also where identity_weight is 0
+        self._ddp_params_and_buffers_to_ignore = [f"head.{name}" for name in getattr(head, "unaveraged", ())]
+        self.teacher_head = (
+            ShardedTeacherHead(head, centers) if isinstance(head, ShardedHead) else TeacherHead(head, centers)
+        )
         self.weight = weight
         self.temperature = temperature
         self.margin_in_logits = margin_in_logits
@@ -84,11 +97,15 @@ class LogitMethod(IdentityMethod):
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         logits, identity = self._student_logits(student, batch.labels)
-        terms = {"identity": identity} if self.identity_weight else {}
+        if batch.balanced is not None:
+            identity = identity[~batch.balanced]
+        terms = {"identity": global_mean(identity)} if self.identity_weight else {}
         teacher_logits = self.teacher_head(teacher, batch.labels if self.margin_in_logits else None)
+        split = isinstance(self.head, ShardedHead)
+        labels = gather_constant(batch.labels) if split else batch.labels
         weights = {}
-        for name, (values, weight) in self.divergences(logits, teacher_logits, batch.labels).items():
-            terms[name] = global_mean(values)
+        for name, (values, weight) in self.divergences(logits, teacher_logits, labels).items():
+            terms[name] = global_mean(ShardedHead.own_images(values) if split else values)
             weights[name] = self.weight * self.rise * weight
         agreement = (
             torch.cosine_similarity(student.detach().float(), teacher.float())
@@ -106,13 +123,17 @@ class LogitMethod(IdentityMethod):
         return math.floor(risen * self.ramp_steps + 1e-6) / self.ramp_steps if self.ramp_steps else risen
 
     def _student_logits(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, K) logits that are compared, and () the head's own loss, from one product with the centers."""
+        """(N, K) logits that are compared, and (N,) the head's own losses, from one product with the centers."""
+        if isinstance(self.head, ShardedHead):
+            margined, cosines, columns = self.head.share_logits(embeddings, labels)
+            compared = margined if self.margin_in_logits else self.head.scale * cosines
+            return compared, self.head.losses(embeddings, margined, columns)
         assert isinstance(self.head, OwnMarginHead)
         cosines = self.head.cosines(embeddings)
         margined = self.head.scale * self.head.with_margin(cosines, labels, embeddings)
         losses = self.head.losses(margined, labels, _alone, _alone)
         extra = self.head.regularizer(embeddings)
-        identity = global_mean(losses if extra is None else losses + extra)
+        identity = losses if extra is None else losses + extra
         return margined if self.margin_in_logits else self.head.scale * cosines, identity
 
 

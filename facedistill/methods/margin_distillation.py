@@ -21,7 +21,7 @@ class MarginDistillation(DistillationMethod):
 
     m_i = (m_most - m_least) / D_max · d_i + m_least, d_i = cos(F_T(x_i), w_y), D_max = max d_i over the global batch (the
     released code: the batch of one process). d_i below 0 counts as 0, which keeps m_i in [m_least, m_most]. As released,
-    images that the teacher finds easy get the large margin.
+    images that the teacher finds easy get the large margin. Images of a balanced part count like all others.
 
     Args:
         centers: (K, D) unit teacher centers; not in the checkpoint, since the same data gives them again.

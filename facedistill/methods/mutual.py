@@ -12,6 +12,7 @@ from facedistill.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.mutual import peer_divergence
 from facedistill.methods.identity import IdentityMethod
+from facedistill.models.heads.base import MarginHead
 from facedistill.types import FaceBatch, StepOutput
 
 
@@ -30,7 +31,7 @@ class Mutual(IdentityMethod):
         **kwargs: Those of `IdentityMethod`.
 
     Raises:
-        ConfigError: If `identity_weight` is 0.
+        ConfigError: If `identity_weight` is 0, or the head does not have all logits.
     """
 
     paper = "Zhang et al., CVPR 2018"
@@ -46,12 +47,16 @@ class Mutual(IdentityMethod):
                 "set it above 0"
             )
         super().__init__(**kwargs)
+        if not isinstance(self.head, MarginHead):
+            raise ConfigError(
+                f"head: Mutual needs the logits of all identities in each process, and {type(self.head).__name__} "
+                "splits them; choose another head, such as head=arcface"
+            )
         self.weight = weight
         self.temperature = temperature
         self.peer = peer
         self.peer_head = copy.deepcopy(self.head)
-        assert self.peer_head is not None
-        centers: nn.Parameter = self.peer_head.weight  # type: ignore[assignment]
+        centers: nn.Parameter = self.peer_head.weight
         nn.init.normal_(centers, std=float(centers.detach().std()))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
@@ -61,7 +66,7 @@ class Mutual(IdentityMethod):
         student, peer = self.student(batch.images), self.peer(batch.images)
         terms = self.identity_loss(student, batch)
         terms["peer_identity"] = global_mean(self._peer_loss(peer, batch))
-        logits, peer_logits = self.head.logits(student), self.peer_head.logits(peer)  # type: ignore[operator, union-attr]
+        logits, peer_logits = self.head.logits(student), self.peer_head.logits(peer)  # type: ignore[operator]
         terms["divergence"] = global_mean(peer_divergence(logits, peer_logits, self.temperature))
         terms["peer_divergence"] = global_mean(peer_divergence(peer_logits, logits, self.temperature))
         loss = self.total(

@@ -79,7 +79,8 @@ class ReFO(DistillationMethod):
         if self.training:
             self.student.train(phase != 2)
         student = self.student(batch.images)
-        adapted = self.adapter(teacher)
+        with torch.autocast(teacher.device.type, enabled=False):
+            adapted = self.adapter(teacher)
         if phase == 2:
             terms = {
                 "reverse": global_mean(squared_errors(adapted, student)),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from facedistill.collectives import gather, gather_constant
 from facedistill.errors import ConfigError
+from facedistill.losses.precision import at_least_float32
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, StepOutput
 
@@ -19,8 +20,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class WeightedSum(IdentityMethod):
     """L = sum_i weight_i · loss_i(F_S(x), F_T(x))  [+ identity_weight · margin softmax]
 
-    Every loss sees the raw embeddings of the whole global batch, (N, D) each, and gives a scalar (), or (N,) values,
-    whose mean is taken; so it may compare images with one another, and any number of processes gives the same.
+    Every loss sees the raw embeddings of the whole global batch, (N, D) each in float32 and outside autocast, and gives
+    a scalar (), or (N,) values, whose mean is taken; so it may compare images with one another, and any number of
+    processes gives the same.
 
         losses:
           mse: {weight: 1.0, loss: {_target_: facedistill.losses.embedding.embedding_mse, _partial_: true}}
@@ -56,9 +58,13 @@ class WeightedSum(IdentityMethod):
         """See the class; one term per loss, by its name."""
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
-        all_students, all_teachers = gather(student), gather_constant(teacher)
-        for name, loss in self.losses.items():
-            terms[name] = loss(all_students, all_teachers).mean()
+        all_students, all_teachers = (
+            gather(at_least_float32(student)),
+            gather_constant(at_least_float32(teacher)),
+        )
+        with torch.autocast(student.device.type, enabled=False):
+            for name, loss in self.losses.items():
+                terms[name] = loss(all_students, all_teachers).mean()
         agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
         return StepOutput(loss=self.total(terms, **self.weights), terms=terms, agreement=agreement)
 

@@ -22,7 +22,9 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
         "scores": _scores(files),
         "faces": []
         if files.faces
-        else [f"No faces are shown: {_no_file('faces.npz')}; training writes it where faces are rendered for each step."],
+        else [
+            f"No faces are shown: {_no_file('faces.npz')}; training writes it where faces are rendered for each step."
+        ],
         "time": _time(files),
         "export": _export(files),
         "use": _use(files),
@@ -100,7 +102,9 @@ def _time(files: RunFiles) -> list[str]:
     share = files.record.get("time_share")
     if isinstance(share, dict) and share and all(map(is_number, share.values())):
         return []
-    return ["Where the time went is not shown: run.json has no time_share; training writes it where faces are rendered for each step."]
+    return [
+        "Where the time went is not shown: run.json has no time_share; training writes it where faces are rendered for each step."
+    ]
 
 
 def _export(files: RunFiles) -> list[str]:

@@ -1,4 +1,4 @@
-"""`facedistill report RUN`: writes the report of a run again from the files of its folder."""
+"""`facedistill report RUN`: writes the report and the model card of a run again from the files of its folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facedistill.errors import UserError
+from facedistill.reporting.model_card import write_model_card
 from facedistill.reporting.page import write_report
 from facedistill.reporting.run_files import read_run
 from facedistill.reporting.table import as_text, results_table
 
 
 def main(argv: Sequence[str]) -> int:
-    """Rewrites report.html and figures/ of every named run folder and prints its table.
+    """Rewrites report.html, figures/ and README.md of every named run folder and prints its table.
 
     Returns:
         The exit status, 0.
@@ -28,14 +29,16 @@ def main(argv: Sequence[str]) -> int:
         read_run(run)
     for run in runs:
         table = as_text(results_table(read_run(run).results))
-        print(*filter(None, [table, f"report   {write_report(run)}"]), sep="\n\n")
+        card = write_model_card(run)
+        written = [*([f"card     {card}"] if card else []), f"report   {write_report(run)}"]
+        print(*filter(None, [table, "\n".join(written)]), sep="\n\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facedistill report",
-        description="Write report.html and figures/ of a run again, from the files of its folder alone.",
+        description="Write report.html, figures/ and README.md of a run again, from the files of its folder alone.",
     )
     parser.add_argument("run", nargs="+", metavar="RUN", help="run folder, runs/<name>-<id>")
     return parser

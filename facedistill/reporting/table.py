@@ -26,6 +26,12 @@ _TITLES = {
 }
 
 
+_FLIPS = {
+    "sum": "with the mirror image, embeddings added",
+    "unit_sum": "with the mirror image, unit embeddings added",
+}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One value and its 95 % interval, the latter empty where there is none."""
@@ -170,4 +176,7 @@ def _size(metrics: Mapping[str, Any]) -> str:
         told.append("{} pairs: {} genuine, {} impostor".format(*map(whole, pairs)))
     if all(map(is_number, searches)):
         told.append("{} searches of {} templates".format(*map(whole, searches)))
-    return "; ".join(told) or "number of pairs not recorded"
+    told = told or ["number of pairs not recorded"]
+    if metrics.get("flip") in _FLIPS:
+        told.append(_FLIPS[metrics["flip"]])
+    return "; ".join(told)

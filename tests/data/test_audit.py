@@ -14,7 +14,7 @@ from PIL import Image
 from facedistill.data.audit import audit
 from facedistill.data.audit import main as audit_main
 from facedistill.data.bin_faces import BinFaces
-from facedistill.data.decode import decode_face
+from facedistill.decode import decode_face
 from facedistill.errors import DataError
 from tests.conftest import TinyTeacher
 from tests.data.drawn_set import DrawnSet

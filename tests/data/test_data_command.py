@@ -8,46 +8,18 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from facedistill.data.command import main
-from facedistill.data.counting import Counting
 from facedistill.data.open import open_faces
-from facedistill.data.shards import write_shards
+from tests.data.command_sets import DRAWN, damaged_folder, encoded, folder, run, shards
 from tests.data.drawn_set import DrawnSet
 
-DRAWN = DrawnSet(3, 4)
 FORMATS = ("rec", "folder", "shards", "parquet")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def shards(path, faces=DRAWN, names=("0", "1", "2")):
-    labels = [None] * len(faces) if faces.labels is None else faces.labels.tolist()
-    write_shards(path, ((faces.encoded(i), labels[i]) for i in range(len(faces))), names, per_shard=5)
-    return path
-
-
-def folder(path, images):
-    for name, content in images.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
-
-
-def encoded(mode="RGB", size=(112, 112), form="PNG"):
-    file = io.BytesIO()
-    Image.new(mode, size).save(file, form)
-    return file.getvalue()
-
-
-def run(capsys, *arguments):
-    code = main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 def content(path):
@@ -105,11 +77,6 @@ def test_an_existing_target_is_refused(tmp_path, capsys):
     assert err == f"{tmp_path}/t: is there already; delete it or write to another place\n"
 
 
-def damaged_folder(path):
-    good = {f"{name}/{n}.png": DRAWN.encoded(n) for name in "ab" for n in range(3)}
-    return folder(path, {**good, "a/1.png": DRAWN.encoded(1)[:200], "b/2.png": b"no image"})
-
-
 def test_damaged_images_stop_a_conversion_or_are_left_out(tmp_path, capsys):
     source = damaged_folder(tmp_path / "source")
     code, out, err = run(capsys, "convert", source, tmp_path / "t", "--to", "shards")
@@ -144,73 +111,6 @@ def test_a_conversion_that_reads_back_something_else_is_refused(tmp_path, capsys
     assert code == 2
     assert err == f"{tmp_path}/t: 9 images read back are not the 12 written; check the disk\n"
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
-
-
-def test_verify_clean(tmp_path, capsys):
-    source = shards(tmp_path / "source")
-    assert run(capsys, "verify", source) == (0, f"{source}: 12 images, all readable\n", "")
-
-
-def test_verify_lists_each_damaged_image_in_order(tmp_path, capsys):
-    source = damaged_folder(tmp_path / "source")
-    code, out, _ = run(capsys, "verify", source, "--threads", "2")
-    lines = out.splitlines()
-    assert code == 1
-    assert lines[0].startswith(f"{source}/a/1.png is cut short or damaged (")
-    assert lines[1:] == [
-        f"{source}/b/2.png is no JPEG, PNG, WebP or BMP image; replace or remove it",
-        f"{source}: 2 of 6 images are damaged",
-    ]
-
-
-def test_verify_other_sizes(tmp_path, capsys):
-    source = folder(tmp_path / "source", {"a/1.png": encoded(), "b/2.png": encoded(size=(96, 112))})
-    code, out, _ = run(capsys, "verify", source)
-    assert code == 1
-    assert out.startswith(f"{source}/b/2.png is 96x112 pixels, and faces are 112x112; ")
-    assert run(capsys, "verify", source, "--any-size")[0] == 0
-
-
-def test_verify_a_shard_cut_short_reads_the_rest(tmp_path, capsys):
-    source = shards(tmp_path / "source")
-    shard = source / "000001.tar"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:800])
-    code, out, _ = run(capsys, "verify", source)
-    assert code == 1
-    assert out.splitlines() == [
-        f"{shard}: is cut short: byte 0 begins a member of {len(DRAWN.encoded(5))} bytes, and the file ends at 800; "
-        "copy it again, or see what is readable with `facedistill data verify`",
-        f"{shard}: its sha256 is not the one in faces.json; copy it again",
-        f"{source}: 2 files, shards or samples are not whole",
-    ]
-
-
-def test_verify_finds_a_flipped_bit_by_the_checksum(tmp_path, capsys):
-    source = shards(tmp_path / "source")
-    shard = source / "000000.tar"
-    content = bytearray(shard.read_bytes())
-    content[-1] ^= 0  # an untouched copy first
-    shard.write_bytes(content)
-    assert run(capsys, "verify", source)[0] == 0
-    place = content.index(b"000000001.cls") + 512
-    assert content[place : place + 1] == b"1"
-    content[place] = ord("2")  # a valid label, but not the one written
-    shard.write_bytes(content)
-    code, out, _ = run(capsys, "verify", source)
-    assert code == 1
-    assert f"{shard}: its sha256 is not the one in faces.json; copy it again\n" in out
-
-
-def test_verify_a_cut_rec(tmp_path, capsys):
-    assert run(capsys, "convert", shards(tmp_path / "source"), tmp_path / "r", "--to", "rec")[0] == 0
-    rec = tmp_path / "r/train.rec"
-    rec.write_bytes(rec.read_bytes()[:3000])
-    rec.with_suffix(".idx").unlink()
-    code, out, _ = run(capsys, "verify", tmp_path / "r")
-    assert code == 1
-    assert out.startswith(f"{rec}: ")
-    assert out.endswith("1 files, shards or samples are not whole\n")
 
 
 def test_mistakes(tmp_path, capsys):
@@ -259,7 +159,7 @@ def test_info_warns(tmp_path, capsys):
     assert [line[14:] for line in lines if line.startswith("warning")] == [
         "labels have gaps: 4 between 1 and 7 do not occur",
         "3 of 3 identities have fewer than 4 images: P x K batches repeat theirs",
-        "2 different sizes: faces are 112x112; run `facedistill align` on the photographs",
+        "2 different sizes: faces are 112x112; run `facedistill data align` on the photographs",
         "2 images are not RGB (CMYK, L); they are converted when read",
         "1 of the images looked at cannot be read; run `facedistill data verify`",
     ]
@@ -306,16 +206,3 @@ def test_help_has_examples(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     assert "facedistill data convert ms1mv3/train.rec ms1mv3-shards --to shards" in capsys.readouterr().out
-
-
-def test_progress_is_silent_when_fast_and_plain_lines_when_slow():
-    now = [0.0]
-    written = io.StringIO()
-    console = Console(file=written, width=200)
-    with Counting("verifying", 1000, console=console, clock=lambda: now[0]) as counting:
-        counting.advance(10)
-        assert written.getvalue() == ""
-        for _ in range(3):
-            now[0] += 5.0
-            counting.advance(100)
-    assert written.getvalue() == "verifying: 210 of 1,000 images, 21/s, 38 s left\n"

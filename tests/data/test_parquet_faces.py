@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facedistill.data.describe import describe
 from facedistill.data.parquet import ParquetFaces, table_paths, write_parquet
 from facedistill.errors import DataError
 from tests.data.drawn_set import DrawnSet
@@ -238,3 +239,19 @@ def test_writing_is_all_or_nothing(tmp_path):
         write_parquet(tmp_path / "f", [*zip(IMAGES, LABELS, strict=True), (PNG, 9)], NAMES)
     assert str(caught.value) == "image 12 has label 9, outside the 3 identities; name them all"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_info_warns_of_row_groups_that_make_random_reading_slow(tmp_path, monkeypatch):
+    def warnings(faces):
+        return [line for line in describe(faces) if "row groups" in line]
+
+    slow = save(tmp_path / "slow.parquet", table(IMAGES * 4, label=LABELS * 4), row_group_size=48)
+    assert not warnings(ParquetFaces(slow))  # all of it stays in memory
+    monkeypatch.setattr("facedistill.data.parquet._KEPT_BYTES", 100)
+    assert warnings(ParquetFaces(slow)) == [
+        "warning       row groups of up to 48 images (0 MiB) are read whole for one image, which is slow in random "
+        f"order; write smaller ones with `facedistill data convert {slow} NEW --to parquet`"
+    ]
+    assert not warnings(
+        ParquetFaces(save(tmp_path / "quick.parquet", table(IMAGES * 4, label=LABELS * 4), row_group_size=16))
+    )

@@ -137,3 +137,13 @@ def test_unlabelled_and_badly_sized_faces():
         StoredFaces(DrawnSet(size_px=96), seed=3).raw(0, batch_size=1)
     assert str(error.value).startswith("drawn ")
     assert " is 96x96 pixels, and faces are 112x112; " in str(error.value)
+
+
+def test_an_uneven_general_part_is_refused():
+    source = StoredFaces(DrawnSet(), seed=3, balanced={"identities": 3, "images": 3})
+    with pytest.raises(ConfigError) as error:
+        source.raw(0, batch_size=12, world_size=2)
+    assert str(error.value) == (
+        "data.batch_size=12: leaves 3 images beside the balanced part, which 2 processes cannot share equally; "
+        "change it by 1"
+    )

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from facedistill.data import synthetic_set as module
-from facedistill.data.decode import decode_face
 from facedistill.data.open import open_faces
 from facedistill.data.separation import Separation, measure_separation
 from facedistill.data.synthetic_set import make_synthetic_set as loud_make
 from facedistill.data.synthetic_set import synthetic_set as loud_set
+from facedistill.decode import decode_face
 from facedistill.errors import ConfigError, DataError
 from facedistill.models.synthetic_identities import (
     SyntheticIdentities,

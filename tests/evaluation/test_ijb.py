@@ -13,7 +13,7 @@ from facedistill.errors import DataError
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.ijb import IjbProtocol, open_ijb
-from facedistill.evaluation.images import decode_face
+from facedistill.evaluation.images import decode_tensor
 from facedistill.evaluation.places import Place, find_protocol
 from facedistill.evaluation.templates import (
     N0D0F0,
@@ -91,7 +91,7 @@ def test_pair_scores_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loose_crops_are_aligned_by_their_landmarks(protocol: IjbProtocol, root: Path) -> None:
     first = next(protocol.images(4))[0]
     person = int((1000 - int(protocol.template[0])) % 300 // 17)
-    assert (first.float() - decode_face(draw(person, 1), "").float()).abs().mean() < 2
+    assert (first.float() - decode_tensor(draw(person, 1), "").float()).abs().mean() < 2
 
 
 def test_figures_of_both_modes_are_those_of_the_loop(protocol: IjbProtocol) -> None:

@@ -4,6 +4,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from miniature_benchmark import draw, lfw_list, write_lfw, write_tar
@@ -11,7 +12,7 @@ from PIL import Image
 
 from facedistill.errors import DataError
 from facedistill.evaluation.archives import FolderArchive, TarArchive
-from facedistill.evaluation.images import EncodedImages, decode_face
+from facedistill.evaluation.images import EncodedImages, decode_tensor
 from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
 
 
@@ -115,20 +116,35 @@ def test_wrong_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(protocol.images())
     assert str(caught.value) == (
-        f"{folder}: image Person_A/Person_A_0001 is 250x250 pixels; faces must be aligned to 112x112 first"
+        f"{folder}: image Person_A/Person_A_0001 is 250x250 pixels, and faces are 112x112; run `facedistill data "
+        "align` on the photographs, or on the whole set after `facedistill data convert` to a folder"
     )
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", draw(0, 1)[:400]])
-def test_broken_image_is_named(data: bytes) -> None:
-    with pytest.raises(DataError, match=r"^here cannot be decoded \(\w+\); replace or remove it$"):
-        decode_face(data, "here")
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "has zero bytes"),
+        (b"no image", "is no JPEG, PNG, WebP or BMP image"),
+        (draw(0, 1)[:400], "is cut short or damaged (image file is truncated)"),
+    ],
+)
+def test_broken_image_is_named(data: bytes, what: str) -> None:
+    with pytest.raises(DataError) as caught:
+        decode_tensor(data, "here")
+    assert str(caught.value) == f"here {what}; replace or remove it"
 
 
 def test_gray_image_becomes_three_equal_channels() -> None:
     data = io.BytesIO()
     Image.new("L", (112, 112), 77).save(data, "PNG")
-    assert torch.equal(decode_face(data.getvalue(), ""), torch.full((3, 112, 112), 77, dtype=torch.uint8))
+    assert torch.equal(decode_tensor(data.getvalue(), ""), torch.full((3, 112, 112), 77, dtype=torch.uint8))
+
+
+def test_sixteen_bit_gray_is_scaled_and_not_clipped() -> None:
+    data = io.BytesIO()
+    Image.fromarray(np.full((112, 112), 77 * 256 + 5, dtype=np.uint16)).save(data, "PNG")
+    assert torch.equal(decode_tensor(data.getvalue(), ""), torch.full((3, 112, 112), 77, dtype=torch.uint8))
 
 
 def test_compressed_tar_is_refused(tmp_path: Path) -> None:

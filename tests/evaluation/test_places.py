@@ -183,3 +183,25 @@ def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
         open_protocols([str(mine)], [tmp_path], PLACES)
     found, absent = open_protocols(["lfw", "calfw"], [tmp_path], PLACES)
     assert ([p.name for p in found], [a.name for a in absent]) == (["lfw"], ["calfw"])
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    images = write_lfw(tmp_path)
+    for place, shown in (
+        (tmp_path / "lfw_pairs.txt", tmp_path / "lfw_pairs.txt"),
+        (images / "lfw_pairs.txt", images / "lfw_pairs.txt"),
+    ):
+        (tmp_path / "lfw_pairs.txt").unlink(missing_ok=True)
+        place.write_bytes(b"10\t300\nJos\xe9\t1\t2\n")
+        with pytest.raises(DataError) as caught:
+            find_protocol("lfw", [tmp_path])
+        assert str(caught.value) == (
+            f"{shown}: is no text at byte 10; give the list of pairs or groups as UTF-8"
+        )
+
+
+@pytest.mark.parametrize("name", ["ijbb", "ijbc", "tinyface", "rfw"])
+def test_pairs_in_a_bin_are_not_taken_for_a_benchmark_of_templates_or_groups(tmp_path, name):
+    write_bin(tmp_path / f"{name}.bin", [draw(0, shot) for shot in range(20)], [True, False] * 5)
+    assert isinstance(find_protocol(name, [tmp_path]), Absent)
+    assert isinstance(find_protocol(str(tmp_path / f"{name}.bin"), [tmp_path]), PairsProtocol)

@@ -187,12 +187,16 @@ def test_refuses_what_is_no_aligned_face(weights: Path, files: list[Path], tmp_p
     assert message_of(path) == f"{path} does not exist; give the path of a jpg or png image"
     Image.new("RGB", (112, 96)).save(path)
     assert message_of(path) == (
-        f"{path} is 112x96 px and not a square aligned face; align it first with `facedistill align`"
+        f"{path} is 112x96 px and not a square aligned face; align it first with `facedistill data align`"
     )
-    for content in (files[0].read_bytes()[:2000], b"GIF89a", b""):
+    for content, what in (
+        (files[0].read_bytes()[:2000], "is cut short or damaged (image file is truncated)"),
+        (b"GIF89a", "is no JPEG, PNG, WebP or BMP image"),
+        (b"", "has zero bytes"),
+    ):
         path.write_bytes(content)
-        assert message_of(path) == f"{path} is damaged or not an image; give a jpg or png file"
-    assert message_of(tmp_path) == f"{tmp_path} is damaged or not an image; give a jpg or png file"
+        assert message_of(path) == f"{path} {what}; replace or remove it"
+    assert message_of(tmp_path) == f"{tmp_path} cannot be read (Is a directory); give a jpg or png file"
 
 
 def test_refuses_files_that_are_no_student(path: Path, tmp_path: Path) -> None:

@@ -206,3 +206,12 @@ def test_rates_below_one_pair_are_unresolved():
     assert tracker.unresolved(1_968) == [1e-4, 1e-5, 1e-6]
     assert tracker.unresolved(10**6) == []
     assert math.isclose(tracker.unresolved(9)[0], 0.1)
+
+
+@pytest.mark.parametrize(("count", "far", "place"), [
+    (999_999, 1e-6, 0), (1_000_000, 1e-6, 1), (2_999_999, 1e-6, 2), (100, 0.29, 29), (30, 0.1, 3), (29, 0.1, 2),
+])  # fmt: skip
+def test_a_threshold_is_at_the_floor_of_the_rate_times_the_pairs(count, far, place):
+    descending = torch.arange(40, 0, -1) / 40
+    assert thresholds_at(descending, torch.tensor(count), [far]).item() == descending[place].item()
+    assert RankThresholds([far]).unresolved(count) == ([far] if place == 0 else [])

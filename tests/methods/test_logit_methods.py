@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -280,6 +281,31 @@ def test_trained_centers_are_repeatable_and_better_than_means():
     assert loss(centers) < loss(train(0)) - 0.02
 
 
+@pytest.mark.parametrize("kind", [KD, DKD, GKD])
+def test_images_of_a_balanced_part_are_in_the_divergence_only(kind):
+    method, batch = _method(kind), _batch()
+    balanced = torch.tensor([False, True, False, False, True, True])
+    terms = method.distill(replace(batch, balanced=balanced)).terms
+    embeddings = method.student(batch.images)
+    general = _logits(embeddings, method.head.weight, batch.labels, 0.4)[~balanced]
+    assert torch.allclose(terms["identity"], F.cross_entropy(general, batch.labels[~balanced]))
+    for name, whole in method.distill(batch).terms.items():
+        assert (terms[name].item() == whole.item()) == (name != "identity")
+    alone = method.distill(replace(batch, balanced=torch.ones(6, dtype=torch.bool)))
+    assert alone.terms["identity"].item() == 0
+    assert alone.loss.isfinite()
+
+
+def test_a_teacher_has_one_center_per_identity_whatever_the_student_has():
+    method = _method(KD, head=functools.partial(CosFaceHead, sub_centers=3))
+    batch = _batch()
+    assert method.head.weight.shape == (3 * K, D)
+    teachers = method.teacher_head(batch.teacher_embeddings, batch.labels)
+    expected = _logits(batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4)
+    assert torch.allclose(teachers, expected, rtol=1e-10)
+    assert method.distill(batch).loss.isfinite()
+
+
 def _sharded(**arguments):
     return ShardedHead(head=CosFaceHead, num_identities=K, embedding_dim=D)
 
@@ -292,6 +318,8 @@ def _sharded(**arguments):
     (lambda: _method(DKD, head=_sharded), ConfigError,
      "head: DKD needs the logits of all identities in each process, and ShardedHead splits them; choose another "
      "head, such as head=cosface"),
+    (lambda: trained_centers(torch.ones(3, D), torch.arange(3), K, _sharded()), ConfigError,
+     "data.centers=trained: needs a plain head with 1 center per identity, got ShardedHead; set data.centers=mean"),
     (lambda: TeacherHead(CosFaceHead(num_identities=K, embedding_dim=D), torch.ones(4, D)), ConfigError,
      "teacher centers: the head has 9 identities, and there are 4 centers; make them from the same training set"),
     (lambda: mean_centers(torch.ones(3, 2), torch.tensor([0, 0, 2]), 4), DataError,

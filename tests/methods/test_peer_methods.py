@@ -8,6 +8,7 @@ import torch
 from facedistill.errors import ConfigError
 from facedistill.methods.mutual import Mutual
 from facedistill.methods.refo import ReFO
+from facedistill.models.heads import CosFaceHead, ShardedHead
 from facedistill.types import FaceBatch
 from tests.methods.small_methods import SmallStudent, at_progress, faces, overfit, small
 
@@ -131,4 +132,14 @@ def test_phases_out_of_order_are_refused(meet_at, return_at):
     assert str(error.value) == (
         f"method.meet_at={meet_at}, method.return_at={return_at}: phases must end in this order, "
         "both between 0 and 1"
+    )
+
+
+def test_a_sharded_head_has_no_logits_to_compare():
+    head = ShardedHead(head=CosFaceHead, num_identities=5, embedding_dim=6)
+    with pytest.raises(ConfigError) as caught:
+        small(Mutual, head=head, peer=SmallStudent(seed=5))
+    assert str(caught.value) == (
+        "head: Mutual needs the logits of all identities in each process, and ShardedHead splits them; choose another "
+        "head, such as head=arcface"
     )

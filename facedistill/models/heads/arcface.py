@@ -11,7 +11,7 @@ from facedistill.models.heads.own_margin import OwnMarginHead
 
 
 class ArcFaceHead(OwnMarginHead):
-    """logit_y = scale · cos(θ_y + m): Deng et al., CVPR 2019, equation 3.
+    """logit_y = scale · cos(θ_y + m): after Deng et al., CVPR 2019.
 
     Args:
         margin_rad: m, in radians.

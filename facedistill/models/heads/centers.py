@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.errors import DataError
+from facedistill.errors import ConfigError, DataError
 from facedistill.models.heads.base import MarginHead
 
 
@@ -74,8 +74,14 @@ def trained_centers(
         (K, D) unit centers on the device of `embeddings`.
 
     Raises:
+        ConfigError: If the head has not just one center per identity in this process.
         DataError: As `mean_centers`.
     """
+    if getattr(head, "weight", torch.empty(0)).shape != (num_identities, embeddings.shape[1]):
+        raise ConfigError(
+            f"data.centers=trained: needs a plain head with 1 center per identity, got {type(head).__name__}; "
+            "set data.centers=mean"
+        )
     head.to(embeddings.device)
     with torch.no_grad():
         head.weight.copy_(mean_centers(embeddings, labels, num_identities))

@@ -10,7 +10,7 @@ from facedistill.models.heads.own_margin import OwnMarginHead
 
 
 class CosFaceHead(OwnMarginHead):
-    """logit_y = scale · (cos θ_y - m): Wang et al., CVPR 2018, equation 4.
+    """logit_y = scale · (cos θ_y - m): after Wang et al., CVPR 2018.
 
     Args:
         margin_cos: m.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,20 @@ from facedistill.errors import ConfigError
 from facedistill.losses.margins import own_cosines, replace_own
 from facedistill.losses.precision import at_least_float32
 from facedistill.models.heads.own_margin import OwnMarginHead, fitting
+
+
+class ShareLogits(NamedTuple):
+    """Logits of one process's identities for the images of all processes.
+
+    Attributes:
+        margined: (W·N, K') with the margin in the own identity's column.
+        cosines: (W·N, K') without scale and margin.
+        columns: (W·N,) the own identity's column among these, -1 where another process holds it.
+    """
+
+    margined: Tensor
+    cosines: Tensor
+    columns: Tensor
 
 
 class ShardedHead(nn.Module):
@@ -74,36 +88,36 @@ class ShardedHead(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss per image of this process, (N,), from its embeddings (N, D) and labels (N,); N is the same everywhere."""
-        logits, columns = self.share_logits(embeddings, labels)
-        losses = _Own.apply(self.share.losses(logits, columns, _Total.apply, _highest))
+        margined, cosines, columns = self.share_logits(embeddings, labels)
+        del cosines  # memory
+        return self.losses(embeddings, margined, columns)
+
+    def losses(self, embeddings: Tensor, margined: Tensor, columns: Tensor) -> Tensor:
+        """`forward`, given the `share_logits` of the same embeddings (N, D)."""
+        losses = self.own_images(self.share.losses(margined, columns, _Total.apply, _highest))
         extra = self.share.regularizer(embeddings)
         return losses if extra is None else losses + extra
 
-    def share_logits(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Margined logits of this process's identities for the images of all processes.
+    @staticmethod
+    def own_images(values: Tensor) -> Tensor:
+        """(W·N,) values that every process has, to the (N,) of this one's images, with gradient."""
+        return _Own.apply(values)
+
+    def share_logits(self, embeddings: Tensor, labels: Tensor) -> ShareLogits:
+        """Logits of this process's identities for the images of all processes.
 
         Args:
             embeddings: (N, D) this process's.
             labels: (N,) this process's, in [0, K).
-
-        Returns:
-            (W·N, K') logits, and (W·N,) the own identity's column among them, -1 where another process holds it.
         """
-        everyone, columns = gather(embeddings), gather_constant(labels) - self.first
-        columns = torch.where((columns >= 0) & (columns < self.last - self.first), columns, -1)
+        everyone = gather(at_least_float32(embeddings))
+        columns = share_columns(gather_constant(labels), self.first, self.last)
         weight = _Divided.apply(self.share.weight)
         if self.training and self.sample_rate < 1:
             weight, columns = self._sampled(weight, columns)
         cosines = self.share.cosines_to(everyone, weight)
-        here = columns >= 0
-        safe = columns.clamp(min=0)
-        own = _Total.apply(torch.where(here, own_cosines(cosines, safe), 0))
-        if self.training:
-            norms = torch.linalg.vector_norm(at_least_float32(everyone.detach()), dim=1)
-            self.share.observe(own.detach(), norms)
-        others = self.share.other_margin(cosines, own)
-        margined = torch.where(here, self.share.own_margin(own, everyone), own_cosines(others, safe))
-        return self.scale * replace_own(others, safe, margined), columns
+        margined = share_margin(self.share, cosines, columns, everyone)
+        return ShareLogits(self.scale * margined, cosines, columns)
 
     def _sampled(self, weight: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         count = self.last - self.first
@@ -138,6 +152,31 @@ class ShardedHead(nn.Module):
         padded = share.new_zeros(longest, *share.shape[1:])
         padded[: len(share)] = share
         return gather_constant(padded)[: self.num_identities * size]
+
+
+def share_columns(labels: Tensor, first: int, last: int) -> Tensor:
+    """(N,) labels in [0, K) as columns of the identities [first, last), -1 for others."""
+    return torch.where((labels >= first) & (labels < last), labels - first, -1)
+
+
+def share_margin(head: OwnMarginHead, cosines: Tensor, columns: Tensor, embeddings: Tensor) -> Tensor:
+    """`OwnMarginHead.with_margin` where each process has some columns of the same rows.
+
+    Args:
+        head: The head whose margin it is; in training its statistics move.
+        cosines: (W·N, K') with this process's centers.
+        columns: (W·N,) the own identity's column among these, -1 where another process holds it.
+        embeddings: (W·N, D).
+    """
+    here, safe = columns >= 0, columns.clamp(min=0)
+    own = _Total.apply(torch.where(here, own_cosines(cosines, safe), 0))
+    if head.training:
+        norms = torch.linalg.vector_norm(at_least_float32(embeddings.detach()), dim=1)
+        head.observe(own.detach(), norms)
+    others = head.other_margin(cosines, own)
+    return replace_own(
+        others, safe, torch.where(here, head.own_margin(own, embeddings), own_cosines(others, safe))
+    )
 
 
 def _bounds(num_identities: int, number: int) -> tuple[int, int]:

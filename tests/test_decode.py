@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from facedistill.data.decode import decode_face
+from facedistill.decode import decode_face
 from facedistill.errors import DataError
 
 RAMP = np.linspace(0, 255, 112).round().astype(np.uint8)
@@ -147,7 +147,7 @@ def test_another_size_names_the_mend() -> None:
             encode(Image.new("RGB", (wide, high)), "PNG"),
         ):
             assert message_of(data) == (
-                f"train.rec, byte 8 is {wide}x{high} pixels, and faces are 112x112; run `facedistill align` on "
+                f"train.rec, byte 8 is {wide}x{high} pixels, and faces are 112x112; run `facedistill data align` on "
                 "the photographs, or on the whole set after `facedistill data convert` to a folder"
             )
             assert decode_face(data, "x", size_px=None).shape == (high, wide, 3)

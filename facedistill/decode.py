@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
@@ -41,6 +43,27 @@ def decode_face(data: bytes, where: str, size_px: int | None = SIZE_PX) -> np.nd
     return _decode_other(data, where, size_px) if pixels is None else pixels
 
 
+def look_at(data: bytes, where: str) -> tuple[int, int, str]:
+    """Width, height and Pillow's color mode of one image, from its header alone.
+
+    Raises:
+        DataError: If it is empty, no image, or its header is damaged.
+    """
+    if not data:
+        raise DataError(f"{where} has zero bytes; replace or remove it")
+    with _refusing(where), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return image.width, image.height, image.mode
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image in eight-bit RGB; sixteen-bit grey, which Pillow would clip, loses its lower eight bits."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    plain = image.convert("RGBA") if "transparency" in image.info else image
+    return plain.convert("RGB")
+
+
 def _decode_jpeg(data: bytes, where: str, size_px: int | None) -> np.ndarray | None:
     """The pixels; None for the color spaces that libjpeg-turbo does not turn into RGB."""
     try:
@@ -55,14 +78,16 @@ def _decode_jpeg(data: bytes, where: str, size_px: int | None) -> np.ndarray | N
 
 
 def _decode_other(data: bytes, where: str, size_px: int | None) -> np.ndarray:
+    with _refusing(where), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        _demand_size(*image.size, where, size_px)
+        return np.array(to_rgb(image))
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """Whatever Pillow's parsers let through becomes one sentence."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _demand_size(*image.size, where, size_px)
-            if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow would clip instead of scale
-                grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            plain = image.convert("RGBA") if "transparency" in image.info else image
-            return np.array(plain.convert("RGB"))
+        yield
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -74,7 +99,7 @@ def _decode_other(data: bytes, where: str, size_px: int | None) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, zlib.error) as error:
         raise _broken(where, _reason(error)) from error
     except (AttributeError, ArithmeticError, MemoryError, RuntimeError, AssertionError) as error:
-        raise _broken(where, type(error).__name__) from error  # what Pillow's parsers let through
+        raise _broken(where, type(error).__name__) from error
 
 
 def _demand_size(wide: int, high: int, where: str, size_px: int | None) -> None:
@@ -86,7 +111,7 @@ def _demand_size(wide: int, high: int, where: str, size_px: int | None) -> None:
     if size_px is not None and (wide, high) != (size_px, size_px):
         raise DataError(
             f"{where} is {wide}x{high} pixels, and faces are {size_px}x{size_px}; "
-            "run `facedistill align` on the photographs, or on the whole set after "
+            "run `facedistill data align` on the photographs, or on the whole set after "
             "`facedistill data convert` to a folder"
         )
 
