@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from facedistill.assets import cache_dir, obtain, read_card
+from facedistill.assets import AssetCard, cache_dir, obtain, read_card
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import identity
 from facedistill.data.module import FaceDataModule, Source
@@ -27,7 +27,7 @@ from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FaceGenerator
-from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers import FrozenTeacher, teacher_card
 from facedistill.processes import SameRunEverywhere
 from facedistill.progress import ImagesProgress
 from facedistill.run_folder import RunFolder
@@ -53,18 +53,16 @@ class Assembly:
     timing: TimeShare
 
 
-def asset_names(config: DictConfig) -> list[str]:
-    """Names of the weights that the configuration needs, in the order they are first used."""
-    names = (OmegaConf.select(config, f"{group}.asset") for group in ("teacher", "generator", "backbone"))
-    return [name for name in names if name]
+def asset_cards(config: DictConfig) -> list[AssetCard]:
+    """The weights that the configuration needs, in the order they are first used."""
+    names = (OmegaConf.select(config, f"{group}.asset") for group in ("generator", "backbone"))
+    return [teacher_card(config.teacher), *(read_card(name) for name in names if name)]
 
 
 def run_folder(config: DictConfig) -> RunFolder:
     """The folder that the configuration's identity gives its run."""
     hashes = {
-        f"{name}/{member.name}": member.sha256
-        for name in asset_names(config)
-        for member in read_card(name).members
+        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
     }
     faces = open_set(config)
     if faces is not None:
@@ -77,7 +75,7 @@ def load_teacher(config: DictConfig) -> FrozenTeacher:
     node = config.teacher
     return FrozenTeacher(
         instantiate(node.network),
-        weights=obtain(node.asset),
+        weights=obtain(teacher_card(node)),
         input_spec=InputSpec(**node.input_spec),
         **{key: node[key] for key in ("precision", "compile") if key in node},
     )

@@ -18,7 +18,11 @@ _COMMANDS = {
         "measure a run, a student file or a teacher on the benchmarks at hand",
     ),
     "embed": ("facedistill.embed", "embed aligned face images with a student file"),
-    "report": ("facedistill.reporting.command", "write the report of a run again"),
+    "report": ("facedistill.reporting.command", "write the report and the model card of a run again"),
+    "dashboard": (
+        "facedistill.reporting.dashboard_command",
+        "one page on all runs of a folder: filter, sort, compare",
+    ),
     "reproduce": ("facedistill.reproduce", "run what a table of experiments/ lacks and render it"),
     "methods": (
         "facedistill.methods_table",
@@ -26,6 +30,10 @@ _COMMANDS = {
     ),
     "data": ("facedistill.data.command", "info, verify, convert, align, audit of face sets"),
     "generate": ("facedistill.generate", "render labelled synthetic identities to shards"),
+    "teacher": (
+        "facedistill.teacher_command",
+        "add FILE: recognize a teacher of your own and prove how it is fed",
+    ),
     "assets": (
         "facedistill.assets.command",
         "list, fetch, verify the pretrained weights and show their licences",

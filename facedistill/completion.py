@@ -28,7 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="facedistill completion", description=main.__doc__)
     parser.add_argument("shell", choices=["bash", "zsh"])
     parser.parse_args(arguments)
-    commands = "train evaluate embed report assets align completion --help --version"
+    commands = (
+        "train evaluate embed report dashboard reproduce methods data generate teacher assets align completion "
+        "--help --version"
+    )
     print(_SCRIPT.format(commands=commands, words=" ".join([*_choices(), *_keys(compose("train", []))])))
     return 0
 

@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from facedistill.assets import read_card
 from facedistill.config import result_relevant
 from facedistill.data.rendered import RenderedFaces
 from facedistill.evaluation.generated import to_bytes
@@ -19,6 +18,7 @@ from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.generators import resample
 from facedistill.models.latents import draw_latents
+from facedistill.models.teachers import teacher_card
 from facedistill.models.weights import write_whole
 from facedistill.run_folder import RunFolder
 
@@ -40,7 +40,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     Raises:
         UserError: If the two disagree or a file cannot be written.
     """
-    teacher = read_card(config.teacher.asset)
+    teacher = teacher_card(config.teacher)
     metadata = {
         "run": folder.path.name,
         "images": config.images,

@@ -22,6 +22,7 @@ from facedistill.data.separation import Separation
 from facedistill.data.synthetic_set import MadeSet, make_synthetic_set
 from facedistill.decode import decode_face
 from facedistill.models.synthetic_identities import SyntheticIdentities
+from facedistill.models.teachers import teacher_card
 
 _ROWS, _COLUMNS = 10, 8
 
@@ -63,8 +64,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _make(config: DictConfig, settings: SyntheticIdentities, out: Path, quiet: bool) -> MadeSet:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    assets = {"generator_asset": config.generator.asset, "teacher_asset": config.teacher.asset}
-    licences = [licence_record(read_card(name)) for name in dict.fromkeys(assets.values())]
+    cards = [read_card(config.generator.asset), teacher_card(config.teacher)]
+    assets = {"generator_asset": cards[0].name, "teacher_asset": cards[1].name}
+    licences = [licence_record(card) for card in cards]
     return make_synthetic_set(
         load_generator(config).to(device),
         load_teacher(config).to(device),

@@ -18,8 +18,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facedistill.assembly import Assembly, assemble, asset_names, run_folder
-from facedistill.assets import licence_record, read_card
+from facedistill.assembly import Assembly, assemble, asset_cards, run_folder
+from facedistill.assets import licence_record
 from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
@@ -28,6 +28,7 @@ from facedistill.finish import export_student, keep_faces
 from facedistill.paths import config_dir
 from facedistill.processes import is_lead
 from facedistill.reporting import write_report
+from facedistill.reporting.model_card import write_model_card
 from facedistill.run_folder import RunFolder, provenance, write_text
 from facedistill.sweep import sweep
 
@@ -87,12 +88,14 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         folder.update_record(
             id=folder.path.name, name=config.name, seed=config.seed, status="running",
             **provenance(shlex.join(["facedistill", "train", *overrides])),
-            licences=[licence_record(read_card(name)) for name in asset_names(config)],
+            licences=[licence_record(card) for card in asset_cards(config)],
         )  # fmt: skip
         _fit(config, folder)
     evaluate_run(folder)
     folder.update_record(status="finished")
-    _say(f"student  {folder.student}\nreport   {write_report(folder.path)}")
+    _say(
+        f"student  {folder.student}\ncard     {write_model_card(folder.path)}\nreport   {write_report(folder.path)}"
+    )
     return folder
 
 

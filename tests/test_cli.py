@@ -26,7 +26,7 @@ def test_help_names_every_command(capsys):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["trian"], "there is no command 'trian'; there are train, evaluate, embed, report, reproduce, methods, data, generate, assets, completion, align"),
+    (["trian"], "there is no command 'trian'; there are train, evaluate, embed, report, dashboard, reproduce, methods, data, generate, teacher, assets, completion, align"),
     (["train", "imagse=5"], "unknown override 'imagse'; did you mean images?"),
     (["train", "images=0"], "1 problem(s) in the configuration\n  images=0: must be > 0"),
     (["train", "images=-3"], "1 problem(s) in the configuration\n  images=-3: must be > 0"),
@@ -35,7 +35,7 @@ def test_help_names_every_command(capsys):
      "and the student must match them; leave the key out"),
     (["evaluate", "no/such/run"],
      "no/such/run: there is no such run folder or student file; see `facedistill evaluate --help`"),
-    (["evaluate", "resnet"], "teacher=resnet: there is no such teacher; there are w600k_mbf"),
+    (["evaluate", "resnet"], "teacher=resnet: there is no such teacher; there are edgeface_s, edgeface_xs, iresnet100, iresnet100_magface, iresnet100_mxnet, iresnet18, iresnet200, iresnet34, iresnet50, onnx, sface, w600k_mbf"),
 ])  # fmt: skip
 def test_one_sentence(capsys, arguments, sentence):
     assert _refused(capsys, *arguments) == f"error  {sentence}"

@@ -36,6 +36,8 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
     assert isinstance(resolved, dict)
     if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
         del resolved["head"]
+    if isinstance(resolved.get("teacher"), dict):  # known by the file's hash, wherever it lies
+        resolved["teacher"] = {k: v for k, v in resolved["teacher"].items() if k not in ("file", "sha256")}
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
     return {str(key): value for key, value in resolved.items()}

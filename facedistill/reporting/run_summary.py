@@ -190,7 +190,7 @@ def _strategy(trainer: Any, gpu: Any) -> str:
     if not accelerator:
         return NOT_RECORDED
     device = ("gpu" if gpu else "cpu") if accelerator == "auto" else str(accelerator)
-    several = f" × {devices}" if devices not in (None, 1, "1", "auto") else ""
+    several = f" x {devices}" if devices not in (None, 1, "1", "auto") else ""
     return f"{device}{several}" if strategy in (None, "auto") else f"{strategy}, {device}{several}"
 
 

@@ -1,0 +1,179 @@
+"""`facedistill teacher add`: names the file, proves the input spec on faces, writes yaml, and never guesses a tie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from facedistill import teacher_command
+from facedistill.assets import read_card
+from facedistill.config import compose
+from facedistill.errors import AssetError, ConfigError
+from facedistill.evaluation.separation import Separation, separation
+from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
+from facedistill.models.teachers.iresnet import convert
+from facedistill.models.teachers.recognize import Family, recognize
+from facedistill.teacher_command import choose, main
+from facedistill.types import InputSpec
+
+sys.path.append(str(Path(__file__).parent / "models"))
+from arcface_layout import arcface_state
+
+
+@pytest.fixture(autouse=True)
+def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colored squares for people: 20 of them, two pictures each, without a generator."""
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 256, (20, 3, 4, 4), generator=generator)
+    base = torch.nn.functional.interpolate(coarse.float(), size=112).to(torch.uint8)
+    variation = (
+        (base.float() + 40 * torch.randn(base.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+    )
+    monkeypatch.setattr(teacher_command, "probe_faces", lambda identities, quiet: (base, variation))
+
+
+def color_graph(path: Path) -> Path:
+    """D = 16 means of the red channel above 0, after (x - 127.5) / 127.5; knows nobody when fed 0..255 or 0..1."""
+    kernel = np.zeros((1, 3, 28, 28), np.float32)
+    kernel[0, 0] = 1 / 784
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["c"], strides=[28, 28]),
+        helper.make_node("Tanh", ["c"], ["t"]),
+        helper.make_node("Flatten", ["t"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16])],
+        [numpy_helper.from_array(kernel, "k")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_a_tie_is_no_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = color_graph(tmp_path / "m.onnx")
+    with pytest.raises(ConfigError) as caught:
+        main(["add", str(path), "--out", str(tmp_path / "out")])
+    said = str(caught.value)
+    assert said.startswith("the probe faces cannot tell ")
+    assert "(x - 127.5) / 127.5" in said
+    assert "(x - 127.5) / 128" in said
+    assert "say which, for example --color" in said
+    assert "\n" not in said
+    assert not (tmp_path / "out").exists()
+    assert "best" in capsys.readouterr().out
+
+
+def test_the_users_word_decides_and_the_yaml_composes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = color_graph(tmp_path / "My Net.onnx"), tmp_path / "out"
+    words = [
+        "add",
+        str(path),
+        "--out",
+        str(out),
+        "--color",
+        "BGR",
+        "--mean",
+        "127.5",
+        "--std",
+        "128",
+        "--licence",
+        "ours",
+    ]
+    assert main(words) == 0
+    card = read_card(out / "asset" / "my_net.yaml")
+    assert (card.source, card.file, card.licence) == ("file", str(path), "ours")
+    config = compose("train", [f"hydra.searchpath=[file://{out}]", "teacher=my_net"])
+    assert config.teacher.asset == str(out / "asset" / "my_net.yaml")
+    assert dict(config.teacher.input_spec) == {"size_px": 112, "color": "BGR", "mean": 127.5, "std": 128.0}
+    assert dict(config.teacher.network) == {
+        "_target_": "facedistill.models.teachers.OnnxNetwork",
+        "embedding_dim": 16,
+    }
+    assert "teacher=my_net" in capsys.readouterr().out
+
+
+def measured(**d_primes: float) -> dict[InputSpec, Separation]:
+    """Separations of embeddings with less noise for a larger figure; best first."""
+    specs = {"rgb": InputSpec(), "rgb128": InputSpec(std=128.0), "bgr": InputSpec(color="BGR")}
+    generator = torch.Generator().manual_seed(0)
+    base, noise = torch.randn(20, 16, generator=generator), torch.randn(20, 16, generator=generator)
+    found = {specs[name]: separation(base, base + noise / figure) for name, figure in d_primes.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1].d_prime))
+
+
+def family(spec: InputSpec | None) -> Family:
+    return Family("a family", IResNet, convert, 512, {"layers": 18}, input_spec=spec)
+
+
+def test_the_familys_own_spec_wins_a_tie_only() -> None:
+    clear, tie = measured(rgb=10, bgr=0.5), measured(rgb=10, rgb128=10, bgr=0.5)
+    assert choose(clear, family(None)) == InputSpec()
+    assert choose(tie, family(InputSpec(std=128.0))) == InputSpec(std=128.0)
+    assert choose(clear, family(None), InputSpec(color="BGR")) == InputSpec(color="BGR")
+    with pytest.raises(ConfigError) as caught:
+        choose(clear, family(InputSpec(color="BGR")))
+    assert str(caught.value) == (
+        "RGB (x - 127.5) / 127.5 tells people apart better than BGR (x - 127.5) / 127.5, which a family is made for; "
+        "say which with --color RGB --mean 127.5 --std 127.5 or --color BGR --mean 127.5 --std 127.5"
+    )
+    with pytest.raises(ConfigError, match="the probe faces cannot tell"):
+        choose(tie, family(None))
+
+
+def test_recognizes_checkpoints_by_their_keys(tmp_path: Path) -> None:
+    def saved(content: dict[str, Tensor]) -> Family:
+        torch.save(content, tmp_path / "w.pth")
+        return recognize(tmp_path / "w.pth")
+
+    state = arcface_state()
+    plain = saved(state)
+    assert (plain.title, plain.embedding_dim) == ("arcface_torch IResNet-18", 8)
+    assert (plain.arguments, plain.input_spec) == ({"layers": 18, "embedding_dim": 8}, InputSpec())
+    magface = saved({f"features.module.{key}": value for key, value in state.items()})
+    assert magface.title == "MagFace IResNet-18"
+    assert magface.arguments["epsilon"] == 2e-5
+    assert magface.input_spec == InputSpec(color="BGR", mean=0.0, std=255.0)
+    with pytest.raises(AssetError) as caught:
+        saved({"model.input_layer.0.weight": torch.zeros(1)})
+    assert str(caught.value) == (
+        "w.pth is of no known family: its first keys are model.input_layer.0.weight; export it to ONNX and add that file"
+    )
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(
+        AssetError, match=r"^/no/such\.onnx does not exist; give the path of a teacher's file$"
+    ):
+        main(["add", "/no/such.onnx", "--out", str(tmp_path)])
+    path = color_graph(tmp_path / "m.onnx")
+    with pytest.raises(ConfigError, match=r"^--color, --mean and --std: give all three, and std above 0$"):
+        main(["add", str(path), "--out", str(tmp_path), "--color", "RGB"])
+
+
+@pytest.mark.assets
+def test_recognizes_the_pocket_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from facedistill.assets import obtain
+
+    monkeypatch.delenv("FACEDISTILL_CACHE")
+    try:
+        path = obtain(replace(read_card("w600k_mbf"), name="w600k_mbf_onnx", convert=""), quiet=True)
+    except AssetError as error:
+        pytest.skip(f"published graph: {error}")
+    found = recognize(path)
+    assert found.network is ArcFaceMobileFaceNet
+    assert found.input_spec == InputSpec()
