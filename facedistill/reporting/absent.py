@@ -102,9 +102,7 @@ def _time(files: RunFiles) -> list[str]:
     share = files.record.get("time_share")
     if isinstance(share, dict) and share and all(map(is_number, share.values())):
         return []
-    return [
-        "Where the time went is not shown: run.json has no time_share; training writes it where faces are rendered for each step."
-    ]
+    return ["Where the time went is not shown: run.json has no time_share; training writes it at its end."]
 
 
 def _export(files: RunFiles) -> list[str]:
@@ -119,7 +117,7 @@ def _export(files: RunFiles) -> list[str]:
 def _use(files: RunFiles) -> list[str]:
     names = ("student.safetensors", "student.onnx")
     return [
-        f"{_no_file(name)}: training writes it where faces are rendered for each step."
+        f"{_no_file(name)}: training writes it at its end."
         for name in names
         if not (files.folder / name).is_file()
     ]

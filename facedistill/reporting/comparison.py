@@ -138,7 +138,8 @@ def _measured(records: Sequence[Mapping[str, Any]], metric: str, published: Publ
     if len(values) == 1:
         interval = next(interval for value, interval in found if is_number(value))
     else:
-        interval = mean_interval(torch.tensor(values))
+        low, high = mean_interval(torch.tensor(values))
+        interval = (max(0.0, low), min(1.0, high)) if is_rate(metric) else (low, high)
     return Measured(sum(values) / len(values), interval, len(values), published)
 
 
