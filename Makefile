@@ -50,7 +50,7 @@ bench: $(READY) ## what the performance claims rest on, written to benchmarks/re
 
 lock: $(READY) ## pin the newest versions again, with hashes and without addresses
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
-		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+		--python-version 3.11 --extra sweep --group dev pyproject.toml -o requirements.lock
 
 clean: ## delete the virtual environment and caches; runs and the weights stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
