@@ -46,7 +46,7 @@ format: $(READY) ## rewrite the code in the house format
 
 bench: $(READY) ## what the performance claims rest on, written to benchmarks/results
 	@for name in generator_exit data evaluation ekd_loss gkd_loss fuzz; do $(BIN)/python benchmarks/$$name.py || exit 1; done
-	@$(BIN)/facedistill methods --measure
+	@$(BIN)/facedistill methods --measure --json | $(BIN)/python benchmarks/method_cost.py
 
 lock: $(READY) ## pin the newest versions again, with hashes and without addresses
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \

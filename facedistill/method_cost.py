@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -107,6 +108,7 @@ def measure(config: DictConfig, sizes: Sizes) -> Cost:
         begin = time.perf_counter()
         _step(method, batch)
         times.append(1000 * (time.perf_counter() - begin))
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler else writes of GPUs that are not there
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         _step(method, batch)
     return Cost(step_ms=statistics.median(times), peak_mib=_peak_bytes(record) / 2**20)
