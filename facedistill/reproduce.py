@@ -13,6 +13,7 @@ from facedistill.errors import UserError
 from facedistill.launch.job import Job
 from facedistill.launch.local import execute, gpu_ids
 from facedistill.reporting.comparison_files import render
+from facedistill.tables.merge import merge_records
 from facedistill.tables.plan import PlannedRun, Table, plan, read_table
 from facedistill.tables.record import read_records, record_path, write_record
 
@@ -22,7 +23,10 @@ def main(arguments: Sequence[str]) -> int:
     parsed = _parser().parse_args(arguments)
     table = read_table(Path(parsed.experiments) / parsed.table)
     failed: list[str] = []
-    if not parsed.render:
+    read_records(table.folder)  # records that do not belong together are told before anything runs
+    if parsed.merge:
+        failed = _merge(table, Path(parsed.merge))
+    elif not parsed.render:
         runs = plan(table, images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids()))
         missing = [run for run in runs if not record_path(table.folder, run).exists()]
         _say(_summary(table, runs, missing))
@@ -34,6 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     written = render(table.folder, read_records(table.folder), parsed.images)
     _say("\n".join(str(path) for path in written))
     return 1 if failed else 0
+
+
+def _merge(table: Table, other: Path) -> list[str]:
+    merged = merge_records(table.folder, other, {row.name for row in table.rows})
+    counts = f"{merged.known} here already, {len(merged.conflicts)} in conflict"
+    _say("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
+    return list(merged.conflicts)
 
 
 def _run(table: Table, missing: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
@@ -71,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry", action="store_true", help="say what would run, and stop")
     parser.add_argument("--render", action="store_true", help="render from the records there are, and stop")
+    parser.add_argument(
+        "--merge",
+        metavar="FOLDER",
+        help="take the records that another machine made of this table, and render",
+    )
     parser.add_argument("--experiments", default="experiments", help=argparse.SUPPRESS)
     return parser
 

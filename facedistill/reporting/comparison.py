@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,11 @@ import yaml
 from facedistill.errors import ConfigError
 from facedistill.metrics.confidence import mean_interval
 from facedistill.reporting.numbers import is_number
+from facedistill.reporting.published import Published, Source, read_published
 from facedistill.reporting.table import title_of
 
-NOT_MEASURED, NOT_MEASURABLE = "not measured", "not measurable"
+NOT_MEASURED = "not measured"
 _AGREES = 0.003  # published and measured, as fractions, or within the measured interval
-
-
-@dataclass(frozen=True)
-class Published:
-    """A figure from a paper: its value as a fraction, where it stands, and whether anybody here read it there."""
-
-    value: float
-    source: str
-    verified: bool
 
 
 @dataclass(frozen=True)
@@ -48,11 +41,13 @@ class Measured:
 
     @property
     def verdict(self) -> str:
-        """ "reproduced", "off by +0.41", or why there is nothing to compare; empty where nothing is published."""
+        """ "reproduced", "off by +0.41", or why nothing is compared; empty where nothing is published."""
         if self.published is None:
             return ""
         if self.value is None:
             return self.reason
+        if self.published.source.differs:
+            return "not compared"
         difference = self.value - self.published.value
         low, high = self.interval or (self.value, self.value)
         agrees = abs(difference) <= _AGREES or low <= self.published.value <= high
@@ -71,14 +66,33 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole table: columns are `metrics`, `<protocol>/<figure>`."""
+    """A whole table.
+
+    Attributes:
+        title: From rows.yaml.
+        note: From rows.yaml.
+        metrics: The columns, `<protocol>/<figure>`.
+        lines: The rows.
+        images: Budget of every run.
+        seeds: All seeds that any row was run with.
+        machines: All machines that any run was made on.
+        sources: Where the published figures stand; their numbers count from 1.
+    """
 
     title: str
     note: str
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
     images: int
+    seeds: tuple[int, ...]
     machines: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def hash(self) -> str:
+        """Eight digits that change with any run behind the table; empty where there is none."""
+        runs = sorted(run for line in self.lines for run in line.runs)
+        return hashlib.sha256("\n".join(runs).encode()).hexdigest()[:8] if runs else ""
 
 
 def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> Comparison:
@@ -90,11 +104,11 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         images: Image budget; that of rows.yaml where None.
 
     Raises:
-        ConfigError: If a metric is not of the form `<protocol>/<figure>`.
+        ConfigError: If a metric is not of the form `<protocol>/<figure>`, or published.yaml is refused.
     """
     content = yaml.safe_load((folder / "rows.yaml").read_text())
     wanted = images or content["images"]
-    published = _published(folder / "published.yaml")
+    published = read_published(folder / "published.yaml", content["rows"], content["metrics"])
     for metric in content["metrics"]:
         if metric.count("/") != 1:
             raise ConfigError(f"{folder / 'rows.yaml'}: metrics: {metric!r} is not <protocol>/<figure>")
@@ -105,10 +119,16 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         used += own
         figures = tuple(_measured(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
         lines.append(Line(name, row.get("label", name), figures, tuple(r["id"] for r in own)))
-    machines = sorted({_machine(record) for record in used})
     return Comparison(
-        content["title"], content.get("note", ""), tuple(content["metrics"]), tuple(lines), wanted, tuple(machines)
-    )  # fmt: skip
+        title=content["title"],
+        note=content.get("note", ""),
+        metrics=tuple(content["metrics"]),
+        lines=tuple(lines),
+        images=wanted,
+        seeds=tuple(sorted({record["seed"] for record in used})),
+        machines=tuple(sorted({_machine(record) for record in used})),
+        sources=_in_order(published),
+    )
 
 
 def column_title(metric: str) -> str:
@@ -157,15 +177,9 @@ def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, fl
     return figures.get(figure), tuple(interval) if interval else None
 
 
-def _published(path: Path) -> dict[str, dict[str, Published]]:
-    content = yaml.safe_load(path.read_text()) if path.is_file() else None
-    return {
-        row: {
-            metric: Published(float(entry["value"]), entry["source"], bool(entry["verified"]))
-            for metric, entry in metrics.items()
-        }
-        for row, metrics in (content or {}).items()
-    }
+def _in_order(published: Mapping[str, Mapping[str, Published]]) -> tuple[Source, ...]:
+    told = {figure.number: figure.source for row in published.values() for figure in row.values()}
+    return tuple(told[number] for number in sorted(told))
 
 
 def _machine(record: Mapping[str, Any]) -> str:

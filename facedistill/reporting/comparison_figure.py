@@ -27,12 +27,17 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
         axes.plot([factor * low, factor * high], [place, place], color=LIGHT.student, linewidth=2, alpha=0.55)
         axes.plot(factor * value, place, "o", color=LIGHT.student, markersize=5)
         if measured.published:
-            axes.plot(factor * measured.published.value, place, "D", color=LIGHT.teacher, markersize=4)
+            inside = "none" if measured.published.source.differs else LIGHT.teacher
+            axes.plot(
+                factor * measured.published.value, place, "D", color=LIGHT.teacher,
+                markerfacecolor=inside, markersize=4,
+            )  # fmt: skip
     axes.set_yticks(range(len(drawn)), [label for _, _, label in drawn])
     axes.set_xlabel(column_title(metric) + (" (%)" if factor == 100 else ""))
-    axes.set_title(
-        f"{comparison.images:,} images a run; 95 % intervals", fontsize=9, color=LIGHT.faint, loc="left"
-    )
+    title = f"{comparison.images:,} images a run; 95 % intervals"
+    if any(measured.published for _, measured, _ in drawn):
+        title += "; diamonds: published (hollow: not comparable)"
+    axes.set_title(title, fontsize=9, color=LIGHT.faint, loc="left")
     axes.grid(axis="x", color=LIGHT.grid)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -19,6 +19,7 @@ from facedistill.reporting.comparison import (
     is_rate,
 )
 from facedistill.reporting.comparison_figure import draw_comparison
+from facedistill.reporting.published import Published
 
 
 def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> list[Path]:
@@ -69,20 +70,28 @@ def as_markdown(comparison: Comparison) -> str:
             ", ".join(map(_short, line.runs)) or NOT_MEASURED,
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    if comparison.sources:
+        lines += ["", "Published figures:", ""]
+        lines += [f"{number}. {source}" for number, source in enumerate(comparison.sources, start=1)]
     return "\n".join(lines) + "\n"
 
 
 def as_latex(comparison: Comparison) -> str:
-    """The table for a paper (booktabs)."""
-    head = " & ".join(["method", *(_escape(column_title(m)) for m in comparison.metrics)])
+    """The table for a paper (booktabs), its caption and the sources of published figures included."""
+    head = " & ".join(["method", *(_escape(column_title(m)) for m in comparison.metrics), "runs"])
     rows = [
-        " & ".join([_escape(line.label), *(_escape(text) for text in _texts(comparison, line))]) + r" \\"
+        " & ".join(map(_escape, [line.label, *_texts(comparison, line), " ".join(map(_short, line.runs))]))
+        + r" \\"
         for line in comparison.lines
     ]
-    columns = "l" + "r" * len(comparison.metrics)
+    sources = [
+        rf"\par {number}. {_escape(str(source))}" for number, source in enumerate(comparison.sources, start=1)
+    ]
+    columns = "l" + "r" * len(comparison.metrics) + "l"
     return "\n".join(
-        [f"% {_caption(comparison)}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule",
-         *rows, r"\bottomrule", r"\end{tabular}", ""]
+        [r"\begin{table}", r"\centering", rf"\caption{{{_escape(_caption(comparison))}}}",
+         rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule", *rows, r"\bottomrule",
+         r"\end{tabular}", *([r"\footnotesize", *sources] if sources else []), r"\end{table}", ""]
     )  # fmt: skip
 
 
@@ -100,8 +109,15 @@ def as_html(comparison: Comparison) -> str:
         "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(comparison.title)}</title><style>{_STYLE}</style><h1>{html.escape(comparison.title)}</h1>"
         f"<p>{html.escape(_caption(comparison))}</p><table><thead><tr>{head}</tr></thead><tbody>"
-        + "\n".join(body) + "</tbody></table>\n"
+        + "\n".join(body) + f"</tbody></table>{_html_sources(comparison)}\n"
     )  # fmt: skip
+
+
+def _html_sources(comparison: Comparison) -> str:
+    if not comparison.sources:
+        return ""
+    items = "".join(f"<li>{html.escape(str(source))}" for source in comparison.sources)
+    return f"<p>Published figures:<ol>{items}</ol>"
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -109,18 +125,37 @@ def as_csv(comparison: Comparison) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
-        ["row", "metric", "value", "low", "high", "seeds", "images", "published", "source", "verdict", "runs"]
+        [
+            "row",
+            "metric",
+            "value",
+            "low",
+            "high",
+            "seeds",
+            "images",
+            "published",
+            "source",
+            "verified",
+            "verdict",
+            "runs",
+        ]
     )
     for line in comparison.lines:
         for metric, figure in zip(comparison.metrics, line.figures, strict=True):
             low, high = figure.interval or ("", "")
-            told = (figure.published.value, figure.published.source) if figure.published else ("", "")
+            told = _told(figure.published)
             value = figure.reason if figure.value is None else figure.value
             writer.writerow(
                 [line.name, metric, value, low, high, figure.seeds, comparison.images, *told, figure.verdict,
                  " ".join(line.runs)]
             )  # fmt: skip
     return file.getvalue()
+
+
+def _told(published: Published | None) -> tuple[float | str, str, str]:
+    if published is None:
+        return "", "", ""
+    return published.value, str(published.source), "verified" if published.source.verified else "second-hand"
 
 
 def _texts(comparison: Comparison, line: Line) -> list[str]:
@@ -140,16 +175,25 @@ def _text(figure: Measured, rate: bool) -> str:
             low, high = (factor * end for end in figure.interval)
             text += f" [{low:.{digits}f}, {high:.{digits}f}]"
     if figure.published:
-        told = f"{100 * figure.published.value:.2f}" + ("" if figure.published.verified else " second-hand")
-        text += f" (published {told}: {figure.verdict})"
+        told = f"{100 * figure.published.value:.2f}" + (
+            "" if figure.published.source.verified else " second-hand"
+        )
+        verdict = "" if figure.value is None else f": {figure.verdict}"
+        text += f" (published {told}, source {figure.published.number}{verdict})"
     return text
 
 
 def _caption(comparison: Comparison) -> str:
-    machines = "; ".join(comparison.machines) or "no machine yet"
+    made = "Measured on: no machine yet."
+    if comparison.machines:
+        made = (
+            f"Measured on: {'; '.join(comparison.machines)}. Each run is named by the hash of its configuration; "
+            f"hash of all of them: {comparison.hash}."
+        )
+    seeds = f"seeds {', '.join(map(str, comparison.seeds))}; " if comparison.seeds else ""
     return (
-        f"{comparison.note} {comparison.images:,} images a run; mean and 95 % interval over seeds (Student's t), "
-        f"or over pairs where there is one seed; rates in percent. Measured on: {machines}."
+        f"{comparison.note} {comparison.images:,} images a run; {seeds}mean and 95 % interval over seeds "
+        f"(Student's t), or over pairs where there is one seed; rates in percent. {made}"
     ).strip()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import result_relevant
+from facedistill.errors import UserError
 from facedistill.run_folder import read_json, write_text
 from facedistill.tables.plan import PlannedRun
 
@@ -24,6 +26,8 @@ _KEPT = (
     "images_per_s",
     "peak_memory_mib",
 )
+
+_DEMANDED = ("id", "row", "seed", "config", "results")
 
 
 def record_path(folder: Path, run: PlannedRun) -> Path:
@@ -61,6 +65,65 @@ def _validation(path: Path) -> dict[str, float]:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of the table in `folder`, of this and of other machines, by row and seed."""
-    records = [json.loads(path.read_text()) for path in sorted((folder / "records").glob("*.json"))]
-    return sorted(records, key=lambda record: (record["row"], record["seed"]))
+    """All records of the table in `folder`, of this and of other machines, by row, seed and budget.
+
+    Raises:
+        UserError: If a file is no record, is not named by its run, or the records of one row and budget are of
+            different configurations: their mean would mean nothing.
+    """
+    records = []
+    for path in sorted((folder / "records").glob("*.json")):
+        record = read_record(path)
+        if path.stem != record["id"]:
+            raise UserError(
+                f"{path}: holds run {record['id']}; name the file {record['id']}.json, or delete it"
+            )
+        records.append(record)
+    records.sort(key=lambda record: (record["row"], record["seed"], record["config"]["images"]))
+    _demand_one_configuration(folder / "records", records)
+    return records
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record.
+
+    Raises:
+        UserError: If the file is none.
+    """
+    try:
+        record = json.loads(path.read_text())
+        wrong = next((key for key in _DEMANDED if key not in record), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a record ({error}); copy it again, or delete it"
+        ) from error
+    if not isinstance(record, dict) or wrong is not None:
+        raise UserError(f"{path}: is no record of a run, it lacks {wrong or 'everything'}; delete it")
+    return record
+
+
+def _demand_one_configuration(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    first: dict[tuple[str, int], Mapping[str, Any]] = {}
+    seeds: dict[tuple[str, int, int], str] = {}
+    for record in records:
+        row, seed, config = record["row"], record["seed"], record["config"]
+        other = first.setdefault((row, config["images"]), record)
+        mend = "a table averages equal runs only; delete those that rows.yaml no longer means"
+        for key, *values in differences(other["config"], config):
+            if values != [other["seed"], seed]:  # the run's seed, wherever it is handed to
+                raise UserError(f"{folder}: {row}: {other['id']} and {record['id']} differ in {key}; {mend}")
+        twin = seeds.setdefault((row, seed, config["images"]), record["id"])
+        if twin != record["id"]:
+            raise UserError(
+                f"{folder}: {row}: {twin} and {record['id']} are seed {seed} with different weights or faces; {mend}"
+            )
+
+
+def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every dotted key under which two nested mappings hold different values, with both; None where one lacks it."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        if one != other:
+            yield key, one, other
+        return
+    for name in sorted({*one, *other}):
+        yield from differences(one.get(name), other.get(name), f"{key}.{name}".lstrip("."))
