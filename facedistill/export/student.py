@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.backbones import Backbone, MobileFaceNet, MobileNetV2, TinyFaR
+from facedistill.models import backbones
+from facedistill.models.backbones import Backbone
 from facedistill.models.weights import load_state, read_weights, write_weights
 
 KEY = "facedistill"  # the metadata entry, in safetensors and ONNX files alike, that holds the description
 FORMAT = 1
 BACKBONES: Mapping[str, type[Backbone]] = {
-    kind.__name__: kind for kind in (TinyFaR, MobileFaceNet, MobileNetV2)
+    name: getattr(backbones, name) for name in backbones.__all__ if name != "Backbone"
 }
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from facedistill.errors import AssetError, ConfigError, UserError
 from facedistill.export import load_student, read_metadata, save_student
+from facedistill.export.student import BACKBONES
 from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
 
 FACTS = {
@@ -78,7 +79,7 @@ def test_builds_only_known_backbones(path: Path, backbone: object) -> None:
     with pytest.raises(AssetError) as caught:
         load_student(path)
     assert str(caught.value) == (
-        f"{path} describes no backbone of this version ({backbone!r}); known are TinyFaR, MobileFaceNet, MobileNetV2"
+        f"{path} describes no backbone of this version ({backbone!r}); known are {', '.join(BACKBONES)}"
     )
 
 
@@ -113,8 +114,7 @@ def test_saves_no_network_that_nobody_could_build_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         save_student(Own(), tmp_path / "s.safetensors", {})
     assert (
-        str(caught.value)
-        == "backbone: Own cannot be saved as a student; use one of TinyFaR, MobileFaceNet, MobileNetV2"
+        str(caught.value) == f"backbone: Own cannot be saved as a student; use one of {', '.join(BACKBONES)}"
     )
     assert list(tmp_path.iterdir()) == []
 

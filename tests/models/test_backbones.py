@@ -1,119 +1,26 @@
-"""Every student: published size, declared width, a gradient everywhere, low precision, batch of one."""
+"""What single networks promise; what all of them do is in tests/contracts/test_every_backbone.py."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-import yaml
 from drawn_faces import draw_faces
-from torch import nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.metrics.cost import count_macs, count_params
-from facedistill.models.backbones import Backbone, MobileFaceNet, MobileNetV2, TinyFaR
+from facedistill.models.backbones import (
+    Backbone,
+    GhostFaceNet,
+    MixFaceNet,
+    MobileFaceNet,
+    MobileNetV2,
+    Timm,
+    TinyFaR,
+)
+from facedistill.models.backbones.embedding import embedding_layers
 from facedistill.models.backbones.mobilenetv2 import convert
-from facedistill.paths import config_dir
-from facedistill.types import InputSpec
-
-CARDS = sorted((config_dir() / "backbone").glob("*.yaml"))
-
-
-def build(path: Path, **overrides: object) -> Backbone:
-    settings = {**yaml.safe_load(path.read_text()), **overrides}
-    if "asset" in settings:
-        settings["asset"] = None
-    module, _, name = settings.pop("_target_").rpartition(".")
-    return getattr(importlib.import_module(module), name)(**settings)
-
-
-@pytest.fixture(params=CARDS, ids=lambda path: path.stem)
-def card(request: pytest.FixtureRequest) -> Path:
-    torch.manual_seed(1)
-    return request.param
-
-
-# Millions of params, and MMACs at 112 px, of the released networks at 512-D.
-PUBLISHED = {
-    "tinyfar_a": (5.563, 126.8),
-    "tinyfar_b": (3.105, 75.5),
-    "tinyfar_c": (1.832, 38.2),
-    "mobilefacenet": (1.199, 221),
-    "mobilefacenet_insightface": (2.060, 438),
-    "mobilenetv2": (
-        2.880,
-        81.6,
-    ),  # torchvision: 3,504,872 params less its classifier's 1,281,000, and our linear layer's
-}
-
-
-def test_every_published_network_has_a_configuration() -> None:
-    assert {path.stem for path in CARDS} >= PUBLISHED.keys()
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_costs_what_was_published(name: str) -> None:
-    backbone = build(config_dir() / "backbone" / f"{name}.yaml", embedding_dim=512)
-    params, mmacs = PUBLISHED[name]
-    assert round(count_params(backbone) / 1e6, 3) == params
-    measured = count_macs(backbone) / 1e6
-    assert round(measured, 1) == mmacs if isinstance(mmacs, float) else round(measured) == mmacs
-
-
-def test_declares_its_width_and_input(card: Path) -> None:
-    backbone = build(card, embedding_dim=48).eval()
-    assert backbone.embedding_dim == 48
-    assert backbone.input_spec == InputSpec(size_px=112, color="RGB", mean=127.5, std=127.5)
-    assert backbone(draw_faces(2)).shape == (2, 48)
-
-
-def test_its_arguments_build_it_again(card: Path) -> None:
-    backbone = build(card, embedding_dim=32)
-    again = type(backbone)(**backbone.arguments)
-    again.load_state_dict(backbone.state_dict())
-    faces = draw_faces(2)
-    assert torch.equal(again.eval()(faces), backbone.eval()(faces))
-
-
-def test_every_parameter_gets_a_gradient(card: Path) -> None:
-    # Batch norms first learn this batch's statistics, then hold still: while they follow the batch, a bias
-    # that only shifts what the next batch norm centers gets no gradient at all.
-    backbone = build(card, embedding_dim=32).train()
-    faces = draw_faces(4)
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        backbone(faces)
-    (backbone.eval()(faces) * torch.randn(4, 32)).sum().backward()
-    idle = [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-3]
-    assert idle == []
-
-
-def test_batch_of_one_equals_its_row_of_a_batch(card: Path) -> None:
-    backbone = build(card, embedding_dim=32).eval()
-    faces = draw_faces(3)
-    with torch.no_grad():
-        rows = torch.cat([backbone(face[None]) for face in faces])
-        torch.testing.assert_close(rows, backbone(faces), rtol=1e-4, atol=1e-5)
-
-
-def test_is_finite_in_bf16(card: Path) -> None:
-    backbone = build(card, embedding_dim=32).train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        embeddings = backbone(draw_faces(4))
-    embeddings.float().square().mean().backward()
-    assert embeddings.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in backbone.parameters() if p.grad is not None)
-
-
-def test_embedding_is_not_normalized(card: Path) -> None:
-    with torch.no_grad():
-        norms = build(card, embedding_dim=32).train()(draw_faces(4)).norm(dim=1)
-    assert not torch.allclose(norms, torch.ones_like(norms), atol=0.05)
 
 
 def test_tinyfar_is_timm_and_one_linear_layer() -> None:
@@ -137,6 +44,94 @@ def test_refuses_an_unknown_variant(kind: type[Backbone], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         kind(variant="z")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (MixFaceNet, {"size": "l"}, "backbone.size: MixFaceNet has no size 'l'; choose xs, s or m"),
+        (GhostFaceNet, {"width": 0.0}, "backbone.width=0.0: must be > 0; 1.3 is the published one"),
+        (GhostFaceNet, {"first_stride": 4}, "backbone.first_stride=4: GhostFaceNet has stride 1 or 2"),
+        (
+            GhostFaceNet,
+            {"head": "gap"},
+            "backbone.head: there is no head 'gap'; choose one of gdc, fc_bn, linear, gap_linear",
+        ),
+        (
+            Timm,
+            {"name": "resnet_18"},
+            f"backbone.name=resnet_18: timm {timm.__version__} has no such network; did you mean resnet18, ",
+        ),
+        (
+            Timm,
+            {"name": "test_vit", "head": "gdc"},
+            "backbone.head=gdc: test_vit ends in (50, 64) and not in a feature map; use backbone.head=own",
+        ),
+        (
+            Timm,
+            {"name": "vit_tiny_patch16_224", "first_stride": 8},
+            "backbone.first_stride=8: vit_tiny_patch16_224 cannot have this stride and 14 x 14 places after it; set it to null",
+        ),
+    ],
+)
+def test_refuses_what_a_network_cannot_have(
+    kind: type[Backbone], arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_heads_are_what_they_are_called() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 4, 4)
+    places = maps.flatten(2)
+
+    gdc = embedding_layers("gdc", 3, 4, 5).eval()
+    weighted = (places * gdc[0].weight.reshape(3, 16)).sum(-1)
+    rest = (1 + 1e-5) ** -0.5  # of each fresh batch norm
+    torch.testing.assert_close(gdc(maps), weighted * rest @ gdc[3].weight.T * rest)
+
+    fc = embedding_layers("fc_bn", 3, 4, 5).eval()
+    torch.testing.assert_close(fc(maps), (maps.flatten(1) * rest @ fc[2].weight.T + fc[2].bias) * rest)
+
+    linear = embedding_layers("linear", 3, 4, 5)
+    torch.testing.assert_close(linear(maps), maps.flatten(1) @ linear[1].weight.T + linear[1].bias)
+
+    pooled = embedding_layers("gap_linear", 3, 4, 5)
+    torch.testing.assert_close(pooled(maps), places.mean(-1) @ pooled[2].weight.T + pooled[2].bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "side"),
+    [
+        ("test_resnet", None, 4),
+        ("test_resnet", 1, 7),  # 112 px: the stem no longer halves
+        ("test_convnext", None, 3),  # 4 x 4 patches, then three halvings that drop what is left over
+        ("test_convnext", 2, 7),
+        ("fastvit_t8", 1, 7),  # three parallel convolutions read the image
+        ("test_byobnet", 1, 7),
+    ],
+)
+def test_first_stride_of_a_timm_network(name: str, stride: int | None, side: int) -> None:
+    backbone = Timm(name, 8, head="gdc", first_stride=stride).eval()
+    assert backbone.head[0].kernel_size == (side, side)
+    assert backbone(torch.zeros(1, 3, 112, 112)).shape == (1, 8)
+
+
+def test_the_own_head_of_a_timm_network_is_timms() -> None:
+    backbone = Timm("test_efficientnet", 8).eval()
+    reference = timm.create_model("test_efficientnet", num_classes=8).eval()
+    reference.load_state_dict(
+        {key.removeprefix("trunk."): value for key, value in backbone.state_dict().items()}
+    )
+    faces = draw_faces(2)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(faces), reference(faces))
+
+
+def test_a_network_of_fixed_input_size_is_built_for_112_px() -> None:
+    assert Timm("test_vit", 8).eval()(torch.zeros(1, 3, 112, 112)).shape == (1, 8)
 
 
 def test_says_when_imagenet_weights_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,10 @@ def test_every_linear_layer_is_a_low_rank_pair() -> None:
 
 
 def test_unknown_size() -> None:
-    with pytest.raises(ConfigError, match=r"^teacher\.network\.size: expected xs or s, got 'base'$"):
-        EdgeFace("base")  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"^EdgeFace of size 'xl': there is none; choose one of xxs, xs, s, base$"
+    ):
+        EdgeFace("xl")  # type: ignore[arg-type]
 
 
 def published(size: str) -> tuple[FrozenTeacher, onnxruntime.InferenceSession]:

@@ -275,6 +275,7 @@ def test_a_named_asset_keeps_its_card() -> None:
 
 def test_unknown_depth() -> None:
     with pytest.raises(
-        ConfigError, match=re.escape("teacher.network.layers: expected one of 18, 34, 50, 100, 200, got 101")
+        ConfigError,
+        match=re.escape("IResNet of 101 layers: there is none; choose one of 18, 34, 50, 100, 200"),
     ):
         IResNet(101)

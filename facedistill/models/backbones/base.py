@@ -22,7 +22,7 @@ class Backbone(nn.Module):
 
     embedding_dim: int
     input_spec: InputSpec
-    arguments: Mapping[str, int | str]
+    arguments: Mapping[str, int | float | str | bool | None]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, H, W) faces in [-1, 1] as (N, D) un-normalized embeddings."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import timm
 from torch import Tensor, nn
 
-from facedistill.errors import AssetError, ConfigError
+from facedistill.errors import ConfigError
+from facedistill.models.backbones.any_timm import timm_network
 from facedistill.models.backbones.base import Backbone
 from facedistill.types import InputSpec
 
@@ -39,22 +39,9 @@ class TinyFaR(Backbone):
         self.embedding_dim = embedding_dim
         self.input_spec = InputSpec()
         self.arguments = {"variant": variant, "embedding_dim": embedding_dim}
-        self.trunk = _tinynet(f"tinynet_{variant}", pretrained)
+        self.trunk = timm_network(f"tinynet_{variant}", pretrained, num_classes=0)
         self.linear = nn.Linear(1280, embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) faces in [-1, 1] as (N, D) un-normalized embeddings."""
         return self.linear(self.trunk(images))
-
-
-def _tinynet(name: str, pretrained: bool) -> nn.Module:
-    if not pretrained:
-        return timm.create_model(name, num_classes=0)
-    try:
-        return timm.create_model(name, num_classes=0, pretrained=True)
-    except Exception as error:  # whatever the downloader of the day raises: each means the same to the user
-        raise AssetError(
-            f"backbone.pretrained: timm cannot fetch the ImageNet weights of {name} "
-            f"({type(error).__name__}); connect to the Hugging Face hub once, "
-            "or set backbone.pretrained=false to start from scratch"
-        ) from error

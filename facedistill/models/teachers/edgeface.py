@@ -1,72 +1,42 @@
-"""EdgeFace (George et al., 2023): timm's EdgeNeXt with low-rank linear layers, from its published ONNX graphs."""
+"""Reads EdgeFace (George et al., 2023) from its published ONNX graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import onnx
-import timm
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from facedistill.errors import AssetError, ConfigError
+from facedistill.errors import AssetError
+from facedistill.models import backbones
+from facedistill.models.backbones.edgeface import LowRank, Size
 from facedistill.models.weights import load_state
 
-Size = Literal["xs", "s"]
-SIZES: dict[str, tuple[str, float]] = {"xs": ("edgenext_x_small", 0.6), "s": ("edgenext_small", 0.5)}
-"""timm's name, and the rank as a share (gamma) of the narrower side."""
 # The exporter folded the positional encoding of -S into this constant (1, 14·14, 96).
 _POSITIONS = "/model/stages/stages.1/blocks/blocks.2/Transpose_1_output_0"
 
 
-class EdgeFace(nn.Module):
-    """EdgeFace-XS (γ = 0.6) or EdgeFace-S (γ = 0.5), 512-D.
+class EdgeFace(backbones.EdgeFace):
+    """The network of a published graph: in -S the positional encoding is a constant.
 
-    Every linear layer is a pair: W ≈ W₂ W₁ with rank max(2, ⌊γ · min(in, out)⌋), the bias on the second.
-
-    Attributes:
-        embedding_dim: 512.
+    See `facedistill.models.backbones.EdgeFace`, which it is otherwise.
     """
-
-    embedding_dim = 512
 
     def __init__(self, size: Size) -> None:
         """Builds the network; its weights come from `convert`.
 
         Args:
-            size: "xs" or "s".
+            size: "xs" or "s" are published as graphs.
 
         Raises:
-            ConfigError: If it is neither.
+            ConfigError: If there is no such size.
         """
-        super().__init__()
-        if size not in SIZES:
-            raise ConfigError(f"teacher.network.size: expected xs or s, got {size!r}")
-        name, share = SIZES[size]
-        self.model = timm.create_model(name, num_classes=self.embedding_dim)
-        for key, layer in list(self.model.named_modules()):
-            if isinstance(layer, nn.Linear):
-                self.model.set_submodule(key, _LowRank(layer.in_features, layer.out_features, share))
+        super().__init__(size)
         if size == "s":
             self.model.stages[1].blocks[2].pos_embd = _FixedPositions(96, 14)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Embeds (N, 3, 112, 112) RGB faces in [-1, 1] as (N, 512) un-normalized embeddings."""
-        return self.model(images)
-
-
-class _LowRank(nn.Module):
-    def __init__(self, in_features: int, out_features: int, share: float) -> None:
-        super().__init__()
-        rank = max(2, int(min(in_features, out_features) * share))
-        self.linear1 = nn.Linear(in_features, rank, bias=False)
-        self.linear2 = nn.Linear(rank, out_features)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.linear2(self.linear1(features))
 
 
 class _FixedPositions(nn.Module):
@@ -113,7 +83,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         state["model.stages.1.blocks.2.pos_embd.positions"] = values[_POSITIONS].mT.reshape(1, 96, 14, 14)
     pairs = _products(graph, values)
     for key, layer in network.named_modules():
-        if isinstance(layer, _LowRank):
+        if isinstance(layer, LowRank):
             for part in ("linear1", "linear2"):
                 if f"{key}.{part}.weight" not in state:
                     state[f"{key}.{part}.weight"] = next(pairs, torch.empty(0))
