@@ -28,6 +28,10 @@ _COMMANDS = {
         "facedistill.methods_table",
         "the methods: papers, needs, defaults; --measure for their cost",
     ),
+    "backbones": (
+        "facedistill.backbones_table",
+        "the student networks: params, macs, weights; --measure for their time on this CPU",
+    ),
     "data": ("facedistill.data.command", "info, verify, convert, align, audit of face sets"),
     "generate": ("facedistill.generate", "render labelled synthetic identities to shards"),
     "teacher": (
