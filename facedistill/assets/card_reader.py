@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,7 @@ _NEEDS = {
     "file": ("file",),
 }
 _ANY_SOURCE_KEYS = frozenset(key for keys in _NEEDS.values() for key in keys) - {"archive_sha256"}
+_parsed = lru_cache(maxsize=64)(yaml.safe_load)  # by the text: planning many runs reads the same cards
 _FORMS = {
     "name": (r"[a-z0-9][a-z0-9_.-]*", "lower-case letters, digits, '_', '-' and '.'"),
     "source": (r"package|hub|url|file", "one of package, hub, url, file"),
@@ -60,7 +62,7 @@ def read_card(name_or_path: str | Path) -> AssetCard:
         path = cards[text]
     where = f"asset card {path}"
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AssetError(f"{where}: cannot be read ({error.strerror or error})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

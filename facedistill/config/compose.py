@@ -6,16 +6,12 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from facedistill.config.files import choices, compose_files, parsed
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
 
 
 def compose(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -25,15 +21,9 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
         ConfigError: If an override cannot be read or names nothing that exists.
     """
     try:
-        return _compose(root, list(overrides))
+        return compose_files(root, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_sentence(error, root, overrides)) from error
-
-
-def _compose(root: str, overrides: list[str]) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra_compose(root, overrides)
 
 
 def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
@@ -43,7 +33,7 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
     found = re.search(r"Could not find '(\S+?)/(\S+)'", text)
     if found:
         group, choice = found.groups()
-        return f"{group}={choice}: there is no such {group}; there are {', '.join(_choices(group))}"
+        return f"{group}={choice}: there is no such {group}; there are {', '.join(choices(group))}"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
@@ -53,21 +43,15 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
     return text.splitlines()[0]
 
 
-def _choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
 def _did_you_mean(key: str, root: str, overrides: Sequence[str]) -> str:
-    config = _compose(root, [text for text in overrides if _is_group_choice(text)])
+    config = compose_files(root, [text for text in overrides if _is_group_choice(text)])
     near = difflib.get_close_matches(key, _keys(config), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else "; see `facedistill train --help` for the keys"
 
 
 def _is_group_choice(text: str) -> bool:
-    override = OverridesParser.create().parse_override(text)
-    return (config_dir() / str(override.key_or_group)).is_dir() and override.value() in _choices(
-        str(override.key_or_group)
-    )
+    override = parsed(text)
+    return override.value() in choices(str(override.key_or_group))
 
 
 def _keys(config: DictConfig, prefix: str = "") -> list[str]:

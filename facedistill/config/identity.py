@@ -29,11 +29,9 @@ _WITHOUT_EFFECT_IN_DATA = ("path", "num_workers")
 
 def result_relevant(config: DictConfig) -> dict[str, Any]:
     """Returns the resolved configuration without the keys that cannot change the trained student."""
-    plain = OmegaConf.to_container(config, resolve=False)
+    plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = OmegaConf.create({key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT})
-    resolved = OmegaConf.to_container(kept, resolve=True)
-    assert isinstance(resolved, dict)
+    resolved = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
     if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
         del resolved["head"]
     if isinstance(resolved.get("teacher"), dict):  # known by the file's hash, wherever it lies

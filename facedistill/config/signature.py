@@ -7,6 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 from hydra.utils import get_object
@@ -75,6 +76,7 @@ def accepted(target: Callable[..., Any]) -> set[str]:
     return set(_parameters(target)[0])
 
 
+@lru_cache(maxsize=1024)
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]], bool]:
     """Arguments by name with (annotation, required); follows **kwargs up the base classes."""
     levels = (
