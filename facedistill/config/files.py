@@ -43,11 +43,35 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
         _check(one)
     folders = (str(config_dir()), *_folders(search))
     repository = _repository(root, tuple(str(one.input_line) for one in search), _state(folders))
-    chosen = create_defaults_list(repository, root, own, prepend_hydra=False, skip_missing=False)
-    config = OmegaConf.create(_merged(chosen.defaults, repository))
+    groups = [one for one in own if repository.group_exists(one.key_or_group)]
+    config = OmegaConf.create(repository.composed(tuple(str(one.input_line) for one in groups)))
     OmegaConf.set_struct(config, True)
-    ConfigLoaderImpl._apply_overrides_to_config(chosen.config_overrides, config)
+    ConfigLoaderImpl._apply_overrides_to_config([one for one in own if one not in groups], config)
     return config
+
+
+class _Repository:
+    """The files of one root, each read once; choices that were composed once are kept."""
+
+    def __init__(self, root: str, search: Sequence[str]) -> None:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            assert isinstance(loader, ConfigLoaderImpl)
+            _, self.files = loader._parse_overrides_and_create_caching_repo(root, list(search))
+        self.root = root
+        self.group_exists = lru_cache(self.files.group_exists)
+        self.composed = lru_cache(maxsize=256)(self._compose)
+
+    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
+        overrides = [parsed(text) for text in groups]
+        chosen = create_defaults_list(
+            self.files, self.root, overrides, prepend_hydra=False, skip_missing=False
+        )
+        return _merged(chosen.defaults, self.files)
+
+
+_repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root, search))
 
 
 @lru_cache(maxsize=4096)
@@ -92,18 +116,6 @@ def _state(folders: Sequence[str]) -> tuple[tuple[str, int], ...]:
                 path = os.path.join(place, name)
                 found.append((path, os.stat(path).st_mtime_ns))
     return tuple(sorted(found))
-
-
-@lru_cache(maxsize=8)
-def _repository(
-    root: str, search: tuple[str, ...], state: tuple[tuple[str, int], ...]
-) -> CachingConfigRepository:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        _, repository = loader._parse_overrides_and_create_caching_repo(root, list(search))
-    return repository
 
 
 def _merged(defaults: Sequence[ResultDefault], repository: CachingConfigRepository) -> dict[str, Any]:

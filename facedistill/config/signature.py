@@ -6,12 +6,11 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
 
 # Arguments that assembly hands over itself; a configuration neither needs nor may set them.
 HANDED_OVER = {
@@ -34,20 +33,17 @@ HANDED_OVER = {
 }
 
 
-def targets(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+def targets(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yields every node below `config` that has a `_target_`, with its dotted key."""
     if "_target_" in config:
         yield prefix, config
-    for key in map(str, config):
-        if OmegaConf.is_missing(config, key):
-            continue
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none():
-            yield from targets(node, f"{prefix}.{key}" if prefix else key)
+    for key, node in config.items():
+        if isinstance(node, Mapping):
+            yield from targets(node, f"{prefix}.{key}" if prefix else str(key))
 
 
-def problems(key: str, node: DictConfig) -> list[str]:
-    """Lists what is wrong with the arguments of one node, a sentence each."""
+def problems(key: str, node: Mapping[str, Any]) -> list[str]:
+    """Lists what is wrong with the arguments of one resolved node, a sentence each."""
     path = node["_target_"]
     try:
         target = get_object(path)
@@ -63,7 +59,7 @@ def problems(key: str, node: DictConfig) -> list[str]:
                 found.append(
                     f"{key}.{name}: {target.__name__} has no such argument{_did_you_mean(name, known)}"
                 )
-        elif not OmegaConf.is_missing(node, name):
+        else:
             found += _type_problem(f"{key}.{name}", known[name], node[name])
     for name, (_, required) in known.items() if not node.get("_partial_") else ():
         if required and name not in node and name not in HANDED_OVER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -42,24 +43,23 @@ def validate(config: DictConfig) -> None:
     Raises:
         ConfigError: If there is any problem.
     """
-    found = _unresolved(config)
+    plain, found = _resolved(config)
     if not found:
-        found = [*_numbers(config), *_arguments(config), *_combinations(config)]
+        found = [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
         )
 
 
-def _unresolved(config: DictConfig) -> list[str]:
-    missing = _missing(OmegaConf.to_container(config, resolve=False))
-    if missing:
-        return [f"{key}: needs a value" for key in missing]
+def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """The configuration as plain containers, or what keeps it from being one."""
     try:
-        OmegaConf.to_container(config, resolve=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        return [str(error).splitlines()[0]]
-    return []
+        missing = _missing(OmegaConf.to_container(config, resolve=False))
+        return {}, [f"{key}: needs a value" for key in missing] or [str(error).splitlines()[0]]
+    return plain, [f"{key}: needs a value" for key in _missing(plain)]
 
 
 def _missing(node: Any, prefix: str = "") -> list[str]:
@@ -70,10 +70,10 @@ def _missing(node: Any, prefix: str = "") -> list[str]:
     return [prefix] if node == "???" else []
 
 
-def _numbers(config: DictConfig) -> list[str]:
+def _numbers(config: Mapping[str, Any]) -> list[str]:
     found = []
     for key in (*_POSITIVE, *_NOT_NEGATIVE):
-        value = OmegaConf.select(config, key)
+        value = _select(config, key)
         wanted = "> 0" if key in _POSITIVE else ">= 0"
         if value is None:
             continue
@@ -81,20 +81,20 @@ def _numbers(config: DictConfig) -> list[str]:
             found.append(f"{key}: expected a number {wanted}, got {value!r}")
         elif value < 0 or (value == 0 and key in _POSITIVE):
             found.append(f"{key}={value}: must be {wanted}")
-    if not found and config.images < config.data.batch_size:
+    if not found and config["images"] < config["data"]["batch_size"]:
         found.append(
-            f"images={config.images}: less than one batch of data.batch_size={config.data.batch_size}"
+            f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
     return found
 
 
-def _arguments(config: DictConfig) -> list[str]:
+def _arguments(config: Mapping[str, Any]) -> list[str]:
     return [problem for key, node in signature.targets(config) for problem in signature.problems(key, node)]
 
 
-def _combinations(config: DictConfig) -> list[str]:
+def _combinations(config: Mapping[str, Any]) -> list[str]:
     found = []
-    student, teacher = (OmegaConf.select(config, f"{k}.embedding_dim") for k in ("backbone", "teacher"))
+    student, teacher = (_select(config, f"{k}.embedding_dim") for k in ("backbone", "teacher"))
     if teacher is not None and student != teacher:
         found.append(
             f"backbone.embedding_dim={student}: the teacher's embeddings have {teacher} dimensions and the student "
@@ -103,13 +103,13 @@ def _combinations(config: DictConfig) -> list[str]:
     method, source = (_get(config, key) for key in ("method._target_", "data.source._target_"))
     if method is None or source is None:
         return found
-    needs = method.needs_with(config.method)
+    needs = method.needs_with(config["method"])
     for trait in (field.name for field in fields(needs)):
         if getattr(needs, trait) and not getattr(source.offers, trait):
             found.append(
                 f"data: {method.__name__} needs {trait}, and {source.__name__} offers none{_mend(method, trait)}"
             )
-    if OmegaConf.select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
+    if _select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
         found.append(
             f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; use static"
         )
@@ -126,9 +126,16 @@ def _mend(method: Any, trait: str) -> str:
     return "; use data=synthetic_identities, or labelled faces of your own"
 
 
-def _get(config: DictConfig, key: str) -> Any:
-    path = OmegaConf.select(config, key)
+def _get(config: Mapping[str, Any], key: str) -> Any:
+    path = _select(config, key)
     try:
         return get_object(path) if path else None
     except Exception:  # already reported among the arguments
         return None
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
