@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from facedistill.assets import AssetCard, cache_dir, obtain, read_card
+from facedistill.assets.own_file import card_of
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import identity
 from facedistill.data.module import FaceDataModule, Source
@@ -55,8 +56,9 @@ class Assembly:
 
 def asset_cards(config: DictConfig) -> list[AssetCard]:
     """The weights that the configuration needs, in the order they are first used."""
-    names = (OmegaConf.select(config, f"{group}.asset") for group in ("generator", "backbone"))
-    return [teacher_card(config.teacher), *(read_card(name) for name in names if name)]
+    backbone = OmegaConf.select(config, "backbone.asset")
+    cards = [teacher_card(config.teacher), card_of(config.generator, "generator")]
+    return [*cards, read_card(backbone)] if backbone else cards
 
 
 def run_folder(config: DictConfig) -> RunFolder:
@@ -83,7 +85,7 @@ def load_teacher(config: DictConfig) -> FrozenTeacher:
 
 def load_generator(config: DictConfig) -> FaceGenerator:
     """Obtains and loads the frozen generator of `config.generator`."""
-    return instantiate(config.generator.network, weights=obtain(config.generator.asset))
+    return instantiate(config.generator.network, weights=obtain(card_of(config.generator, "generator")))
 
 
 def generated_pairs(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> PairsProtocol:

@@ -13,7 +13,8 @@ import torch
 from omegaconf import DictConfig
 
 from facedistill.assembly import load_generator, load_teacher
-from facedistill.assets import licence_record, read_card
+from facedistill.assets import licence_record
+from facedistill.assets.own_file import card_of
 from facedistill.config import compose
 from facedistill.data.face_set import FaceSet
 from facedistill.data.open import open_faces
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _make(config: DictConfig, settings: SyntheticIdentities, out: Path, quiet: bool) -> MadeSet:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cards = [read_card(config.generator.asset), teacher_card(config.teacher)]
+    cards = [card_of(config.generator, "generator"), teacher_card(config.teacher)]
     assets = {"generator_asset": cards[0].name, "teacher_asset": cards[1].name}
     licences = [licence_record(card) for card in cards]
     return make_synthetic_set(

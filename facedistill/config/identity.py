@@ -34,8 +34,9 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
     resolved = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
     if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
         del resolved["head"]
-    if isinstance(resolved.get("teacher"), dict):  # known by the file's hash, wherever it lies
-        resolved["teacher"] = {k: v for k, v in resolved["teacher"].items() if k not in ("file", "sha256")}
+    for group in ("teacher", "generator"):  # known by the file's hash, wherever it lies
+        if isinstance(resolved.get(group), dict):
+            resolved[group] = {k: v for k, v in resolved[group].items() if k not in ("file", "sha256")}
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
     return {str(key): value for key, value in resolved.items()}

@@ -57,9 +57,20 @@ def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        missing = _missing(OmegaConf.to_container(config, resolve=False))
-        return {}, [f"{key}: needs a value" for key in missing] or [str(error).splitlines()[0]]
-    return plain, [f"{key}: needs a value" for key in _missing(plain)]
+        unresolved: Any = OmegaConf.to_container(config, resolve=False)
+        return {}, _wanting(unresolved) or [str(error).splitlines()[0]]
+    return plain, _wanting(plain)
+
+
+def _wanting(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each key without a value; a file of the user's own is named by what it should be."""
+    found = []
+    for key in _missing(config):
+        group, _, last = key.rpartition(".")
+        name = _select(config, f"{group}.name") if last == "file" else None
+        wanted = f"{name} needs the path of your own weights; give {key}=/path/to/file" if name else "needs a value"
+        found.append(f"{key}: {wanted}")
+    return found
 
 
 def _missing(node: Any, prefix: str = "") -> list[str]:

@@ -1,42 +1,34 @@
-"""The frozen face generator: latents in, aligned 112x112 faces out."""
+"""The pocket generator, MobileStyleGAN: latents in, aligned 112x112 faces out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from facedistill.errors import AssetError, ConfigError
-from facedistill.models.compilation import compiled
 from facedistill.models.generators.coarse import describe, shrink
 from facedistill.models.generators.crop import CropName, crop_matrices, crop_window
+from facedistill.models.generators.frozen import (
+    FrozenGenerator,
+    Precision,
+    check_options,
+    check_precision,
+    load_converted,
+)
 from facedistill.models.generators.mobilestylegan import MappingNetwork, SynthesisNetwork
 from facedistill.models.generators.region import Window, plan_windows
 
 ExitName = Literal["full", 512, 256, 128, 64]
-Precision = Literal["fp32", "bf16"]
 
 
-class FaceGenerator(nn.Module):
+class FaceGenerator(FrozenGenerator):
     """MobileStyleGAN up to an exit, on the part of its frame that the crop shows.
 
-    It never learns and never leaves eval mode. Its mapping runs in float32 whatever the precision.
-
-    Attributes:
-        latent_dim: L, the width of z and of w.
-        mean_w: (L,) mean of w over z ~ N(0, I).
-        cholesky_w: (L, L) lower triangular with L Lᵀ = Cov(w).
+    `native` gives the whole image at the exit's resolution; `frame` the part that the crop reads.
     """
-
-    mean_w: Tensor
-    cholesky_w: Tensor
-    rows: Tensor
-    columns: Tensor
 
     def __init__(
         self,
@@ -66,16 +58,17 @@ class FaceGenerator(nn.Module):
             AssetError: If the file is not a converted MobileStyleGAN.
         """
         super().__init__()
-        _check(exit=(exit, get_args(ExitName)), precision=(precision, get_args(Precision)))
-        _check(compile=(compile, (True, False, "auto")))
-        if micro_batch is not None and micro_batch < 1:
-            raise ConfigError(f"generator.network.micro_batch: needs at least 1 image, got {micro_batch}")
-        state = _load(Path(weights))
+        check_options(exit=(exit, get_args(ExitName)))
+        dtype = check_precision(precision)
+        state = load_converted(
+            Path(weights),
+            "MobileStyleGAN",
+            {"mean_w", "cholesky_w", "mapping.layers.0.weight", "synthesis.head_weight"},
+        )
         synthesis = {
             key.removeprefix("synthesis."): t for key, t in state.items() if key.startswith("synthesis.")
         }
         mapping = {key.removeprefix("mapping."): t for key, t in state.items() if key.startswith("mapping.")}
-        self.micro_batch = micro_batch
         self.register_buffer("mean_w", state["mean_w"])
         self.register_buffer("cholesky_w", state["cholesky_w"])
         self.latent_dim = len(self.mean_w)
@@ -83,8 +76,8 @@ class FaceGenerator(nn.Module):
         self.mapping.load_state_dict(mapping)
 
         specs = describe(synthesis, None if exit == "full" else int(exit))
-        image_size = specs[-1].size * (2 if exit == "full" else 1)
-        rows, columns = crop_matrices(crop, image_size)
+        self.native_size = specs[-1].size * (2 if exit == "full" else 1)
+        rows, columns = crop_matrices(crop, self.native_size)
         window = crop_window(rows, columns)
         wanted = window.even().halved() if exit == "full" else window
         windows = plan_windows(wanted, [spec.size for spec in specs], [spec.shrunk for spec in specs])
@@ -97,53 +90,18 @@ class FaceGenerator(nn.Module):
         bands = 12 if exit == "full" else 3
         self.synthesis = SynthesisNetwork(self.latent_dim, specs, bands, windows)
         self.synthesis.load_state_dict(shrink(synthesis, specs, whole_image=exit == "full"))
-        self.synthesis.to_precision(torch.bfloat16 if precision == "bf16" else torch.float32)
-        self.requires_grad_(False)
-        self.eval()
-        # fullgraph: too many recompilations raise instead of falling back to the slow path without a word.
-        self._render = compiled(
-            self._render_micro_batch,
-            compile,
-            what="generator",
-            key="generator.network.compile",
-            otherwise="about half as fast",
-            dynamic=False,
-            fullgraph=True,
-        )
+        self.synthesis.to_precision(dtype)
+        self._freeze(micro_batch, compile, batches=(4, 64))
 
-    def train(self, mode: bool = True) -> FaceGenerator:
-        """Stays in eval mode, whatever `mode` asks."""
-        return super().train(False)
+    def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """The window that the crop reads; `noise` comes from `redraw_noise`."""
+        return self.synthesis(w, noise)
 
     @torch.no_grad()
-    def map(self, z: Tensor) -> Tensor:
-        """Maps (N, L) latents z ~ N(0, I) to (N, L) styles w, in float32."""
-        return self.mapping(z)
-
-    def render(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Renders aligned faces.
-
-        Args:
-            w: (N, L) styles.
-            noise: From `redraw_noise`; None renders with the published constants, so that w alone decides.
-
-        Returns:
-            (N, 3, 112, 112) RGB float32 in [-1, 1].
-        """
-        if len(w) == 0:
-            return w.new_zeros(0, 3, *self.rows.shape[:1] * 2, dtype=torch.float32)
-        size = self.micro_batch or (4 if w.device.type == "cpu" else 64)
-        faces = []
-        # Outside inference mode, so that training and validation share one compiled graph.
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(w.device.type, enabled=False):
-            for part in w.float().split(size):
-                padding = part[-1:].expand(size - len(part), -1)
-                faces.append(self._render(torch.cat([part, padding]), noise)[: len(part)])
-            return torch.cat(faces)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Renders (N, 3, 112, 112) faces of (N, L) latents z."""
-        return self.render(self.map(z))
+    def native(self, w: Tensor) -> Tensor:
+        """The whole images of (N, L) styles at the exit's resolution, float32 in [-1, 1]."""
+        whole = [Window.frame(spec.size) for spec in self.synthesis.specs]
+        return self.synthesis(w.float(), windows=whole).float().clamp(-1, 1)
 
     def redraw_noise(self, generator: torch.Generator) -> list[Tensor]:
         """Draws other noise images, N(0, std of each published constant): an augmentation of fine detail.
@@ -161,29 +119,3 @@ class FaceGenerator(nn.Module):
             (torch.randn(noise.shape, generator=generator) * noise.float().std().cpu()).to(noise)
             for noise in constants
         ]
-
-    def _render_micro_batch(self, w: Tensor, noise: Sequence[Tensor] | None) -> Tensor:
-        frame = self.synthesis(w, noise).float().clamp(-1, 1)
-        return self.rows @ frame @ self.columns.T
-
-
-def _load(weights: Path) -> dict[str, Tensor]:
-    """Reads the converted file and checks that it is one."""
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise AssetError(
-            f"{weights}: cannot be read as generator weights ({error}); obtain them again"
-        ) from None
-    missing = {"mean_w", "cholesky_w", "mapping.layers.0.weight", "synthesis.head_weight"} - set(state)
-    if missing:
-        raise AssetError(f"{weights}: not a converted MobileStyleGAN, {', '.join(sorted(missing))} missing")
-    return state
-
-
-def _check(**options: tuple[Any, tuple[Any, ...]]) -> None:
-    """Refuses an option outside what is offered."""
-    for name, (value, offered) in options.items():
-        if value not in offered:
-            choices = ", ".join(str(choice) for choice in offered)
-            raise ConfigError(f"generator.network.{name}: unknown value {value!r}; try one of {choices}")

@@ -151,12 +151,15 @@ class SynthesisNetwork(nn.Module):
             if id(tensor) not in styles:
                 tensor.data = tensor.data.to(dtype, memory_format=torch.channels_last)
 
-    def forward(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(
+        self, w: Tensor, noise: Sequence[Tensor] | None = None, windows: Sequence[Window] | None = None
+    ) -> Tensor:
         """Renders the window.
 
         Args:
             w: (N, L) float32.
             noise: One (1 or N, 1, size, size) per convolution as in `published_noise`; None for those.
+            windows: What each level computes instead of the planned windows.
 
         Returns:
             (N, 3, H, W) of the last window, not clamped (about [-1.4, 1.4]), in the type of the weights.
@@ -165,7 +168,7 @@ class SynthesisNetwork(nn.Module):
         x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.first(x, _style(self.first.style, w, x), noise[0])
         before = Window.frame(self.constant.shape[-1])
-        for index, (level, window) in enumerate(zip(self.levels, self.windows, strict=True)):
+        for index, (level, window) in enumerate(zip(self.levels, windows or self.windows, strict=True)):
             x = (window if level.shrunk else window.halved()).cut(x, before)
             pair = noise[2 * index + 1], noise[2 * index + 2]
             frame = Window.frame(self.specs[index].size)

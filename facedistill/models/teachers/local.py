@@ -1,63 +1,14 @@
-"""The asset card of a teacher whose file the user brings: `teacher.file=/path/backbone.pth`."""
+"""The asset card of the configured teacher, whether it has one or the user brings the file."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from facedistill.assets.archive import sha256_of
-from facedistill.assets.card import MEBI, AssetCard, Member
-from facedistill.assets.card_reader import read_card
-from facedistill.errors import ConfigError
-
-_OWN_KEYS = ("file", "sha256", "convert", "licence")
+from facedistill.assets.card import AssetCard
+from facedistill.assets.own_file import card_of
 
 
 def teacher_card(node: Mapping[str, Any]) -> AssetCard:
-    """The card of `teacher.asset`, or one made of `teacher.{name, file, sha256, convert, licence}`.
-
-    Args:
-        node: The configuration's `teacher`.
-
-    Raises:
-        ConfigError: If neither is given, both are, the file is not there, or sha256 is not a hash.
-        AssetError: If the named card cannot be read.
-    """
-    if node.get("asset"):
-        if given := next((key for key in _OWN_KEYS if node.get(key)), None):
-            raise ConfigError(
-                f"teacher.{given}: has no meaning beside teacher.asset={node['asset']}; give one"
-            )
-        return read_card(node["asset"])
-    name = node.get("name") or "teacher"
-    if not node.get("file"):
-        raise ConfigError(
-            f"teacher.file: {name} needs the path of your own weights; give teacher.file=/path/to/file"
-        )
-    path = Path(node["file"]).expanduser().absolute()
-    if not path.is_file():
-        raise ConfigError(f"teacher.file={node['file']}: there is no such file")
-    sha256 = node.get("sha256") or _said_hash(path, path.stat().st_mtime_ns)
-    if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
-        raise ConfigError(f"teacher.sha256: expected 64 lower-case hexadecimal digits, got {sha256!r}")
-    return AssetCard(
-        name=name,
-        source="file",
-        members=(Member(path.name, str(sha256)),),
-        licence=node.get("licence") or "not stated by its owner",
-        origin=f"the user's own file {path.name}",
-        size_mb=max(1.0, path.stat().st_size / MEBI),
-        convert=node["convert"],
-        file=str(path),
-    )
-
-
-@lru_cache
-def _said_hash(path: Path, modified_ns: int) -> str:
-    sha256 = sha256_of(path)
-    print(f"teacher: {path.name} has sha256 {sha256}; pin it with teacher.sha256={sha256}", file=sys.stderr)
-    return sha256
+    """The card of the configuration's `teacher`; see `facedistill.assets.own_file.card_of`."""
+    return card_of(node, "teacher")

@@ -1,0 +1,154 @@
+"""The shell around every face generator: latents in, aligned 112x112 faces out; it never learns, never wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from facedistill.errors import AssetError, ConfigError
+from facedistill.models.compilation import compiled
+
+Precision = Literal["fp32", "bf16"]
+
+
+class FrozenGenerator(nn.Module):
+    """A generator of which only faces are wanted. Its mapping runs in float32 whatever the precision.
+
+    A subclass registers the buffers and `mapping` in its constructor, writes `frame`, and ends with `_freeze`.
+
+    Attributes:
+        latent_dim: L, the width of z and of w.
+        mean_w: (L,) mean of w = map(z) over z ~ N(0, I).
+        cholesky_w: (L, L) lower triangular with L Lᵀ = Cov(w).
+        rows: (112, H) and
+        columns: (112, W), the matrices of the crop: face = rows @ frame @ columnsᵀ.
+        native_size: Height and width in pixels of the whole image.
+    """
+
+    latent_dim: int
+    native_size: int
+    micro_batch: int | None
+    mean_w: Tensor
+    cholesky_w: Tensor
+    rows: Tensor
+    columns: Tensor
+    mapping: nn.Module
+    _render: Callable[..., Tensor]
+
+    def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """What the crop reads, (N, 3, H, W) in any floating dtype, of (N, L) styles; not clamped."""
+        raise NotImplementedError
+
+    def native(self, w: Tensor) -> Tensor:
+        """The whole images of (N, L) styles, before any crop: (N, 3, native_size, native_size) float32 in [-1, 1]."""
+        raise NotImplementedError
+
+    def _freeze(
+        self, micro_batch: int | None, compile: bool | Literal["auto"], batches: tuple[int, int]
+    ) -> None:
+        """Ends a constructor: no gradients, eval mode, and how `render` splits and compiles its work.
+
+        Args:
+            micro_batch: Images rendered at once; None takes one of `batches`.
+            compile: As `compiled` takes it.
+            batches: Images rendered at once on a CPU, and elsewhere.
+
+        Raises:
+            ConfigError: If an option is unknown.
+        """
+        check_options(compile=(compile, (True, False, "auto")))
+        if micro_batch is not None and micro_batch < 1:
+            raise ConfigError(f"generator.network.micro_batch: needs at least 1 image, got {micro_batch}")
+        self.micro_batch, self._batches = micro_batch, batches
+        self.requires_grad_(False)
+        self.eval()
+        # fullgraph: too many recompilations raise instead of falling back to the slow path without a word.
+        self._render = compiled(
+            self._render_micro_batch,
+            compile,
+            what="generator",
+            key="generator.network.compile",
+            otherwise="about half as fast",
+            dynamic=False,
+            fullgraph=True,
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode, whatever `mode` asks."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def map(self, z: Tensor) -> Tensor:
+        """Maps (N, L) latents z ~ N(0, I) to (N, L) styles w, in float32."""
+        return self.mapping(z)
+
+    def render(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Renders aligned faces.
+
+        Args:
+            w: (N, L) styles.
+            noise: One image per noise input, where the generator lets them be given; None takes its own, so that
+                w alone decides.
+
+        Returns:
+            (N, 3, 112, 112) RGB float32 in [-1, 1].
+        """
+        if len(w) == 0:
+            return w.new_zeros(0, 3, *self.rows.shape[:1] * 2, dtype=torch.float32)
+        size = self.micro_batch or self._batches[w.device.type != "cpu"]
+        faces = []
+        # Outside inference mode, so that training and validation share one compiled graph.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(w.device.type, enabled=False):
+            for part in w.float().split(size):
+                padding = part[-1:].expand(size - len(part), -1)
+                faces.append(self._render(torch.cat([part, padding]), noise)[: len(part)])
+            return torch.cat(faces)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Renders (N, 3, 112, 112) faces of (N, L) latents z."""
+        return self.render(self.map(z))
+
+    def _render_micro_batch(self, w: Tensor, noise: Sequence[Tensor] | None) -> Tensor:
+        return self.rows @ self.frame(w, noise).float().clamp(-1, 1) @ self.columns.T
+
+
+def load_converted(weights: Path, kind: str, needed: set[str]) -> dict[str, Tensor]:
+    """Reads a converted file and checks that it is one of this kind.
+
+    Raises:
+        AssetError: If it cannot be read, or lacks what tells the kind.
+    """
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise AssetError(
+            f"{weights}: cannot be read as generator weights ({error}); obtain them again"
+        ) from None
+    missing = needed - set(state)
+    if missing:
+        raise AssetError(f"{weights}: not a converted {kind}, {', '.join(sorted(missing))} missing")
+    return state
+
+
+def check_options(**options: tuple[Any, tuple[Any, ...]]) -> None:
+    """Refuses an option outside what is offered."""
+    for name, (value, offered) in options.items():
+        if value not in offered:
+            choices = ", ".join(str(choice) for choice in offered)
+            raise ConfigError(f"generator.network.{name}: unknown value {value!r}; try one of {choices}")
+
+
+def check_precision(precision: str) -> torch.dtype:
+    """The dtype of a precision's name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    check_options(precision=(precision, get_args(Precision)))
+    return torch.bfloat16 if precision == "bf16" else torch.float32
