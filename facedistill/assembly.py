@@ -27,7 +27,7 @@ from facedistill.evaluation.callback import GeneratedPairsCheck
 from facedistill.evaluation.generated import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.methods.base import DistillationMethod
-from facedistill.models.generators import FaceGenerator
+from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers import FrozenTeacher, teacher_card
 from facedistill.processes import SameRunEverywhere
 from facedistill.progress import ImagesProgress
@@ -83,19 +83,19 @@ def load_teacher(config: DictConfig) -> FrozenTeacher:
     )
 
 
-def load_generator(config: DictConfig) -> FaceGenerator:
+def load_generator(config: DictConfig) -> FrozenGenerator:
     """Obtains and loads the frozen generator of `config.generator`."""
     return instantiate(config.generator.network, weights=obtain(card_of(config.generator, "generator")))
 
 
-def generated_pairs(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+def generated_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
     """The held-out generated pairs of `config.evaluation`, made once and kept in the cache."""
     return generated_protocol(
         generator, teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
     )
 
 
-def validation_pairs(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
     """The pairs watched during training; they share no face with those that the table reports."""
     settings = GeneratedPairs(**config.evaluation.validation_pairs, purpose="validation")
     return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")

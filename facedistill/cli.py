@@ -38,6 +38,10 @@ _COMMANDS = {
         "facedistill.teacher_command",
         "add FILE: recognize a teacher of your own and prove how it is fed",
     ),
+    "generator": (
+        "facedistill.generator_command",
+        "convert FILE: a StyleGAN of your own; preview: what a generator renders",
+    ),
     "assets": (
         "facedistill.assets.command",
         "list, fetch, verify the pretrained weights and show their licences",

@@ -22,7 +22,7 @@ from facedistill.data.sizes import demand_one_size
 from facedistill.data.stored import StoredFaces
 from facedistill.data.synthetic_set import synthetic_set
 from facedistill.errors import ConfigError, UserError
-from facedistill.models.generators import FaceGenerator
+from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
@@ -74,7 +74,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
     return faces
 
 
-def build_source(config: DictConfig, generator: FaceGenerator, teacher: FrozenTeacher) -> Source:
+def build_source(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> Source:
     """The source of `config.data.source`, with what it is made from."""
 
     def faces() -> FaceSet:

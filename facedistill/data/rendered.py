@@ -12,7 +12,7 @@ from torch import Tensor
 from facedistill.collectives import gather_constant, world_size
 from facedistill.data.augment import Augment
 from facedistill.data.pool import FacePool
-from facedistill.models.generators import FaceGenerator, resample
+from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.latents import draw_latents
 from facedistill.types import FaceBatch, Traits
 
@@ -56,7 +56,7 @@ class RenderedFaces:
 
     def __init__(
         self,
-        generator: FaceGenerator,
+        generator: FrozenGenerator,
         *,
         seed: int,
         resampling: Resampling = "dynamic",
