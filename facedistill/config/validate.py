@@ -68,7 +68,11 @@ def _wanting(config: Mapping[str, Any]) -> list[str]:
     for key in _missing(config):
         group, _, last = key.rpartition(".")
         name = _select(config, f"{group}.name") if last == "file" else None
-        wanted = f"{name} needs the path of your own weights; give {key}=/path/to/file" if name else "needs a value"
+        wanted = (
+            f"{name} needs the path of your own weights; give {key}=/path/to/file"
+            if name
+            else "needs a value"
+        )
         found.append(f"{key}: {wanted}")
     return found
 
