@@ -29,6 +29,7 @@ from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers import FrozenTeacher, teacher_card
+from facedistill.models.teachers.golden import check_golden
 from facedistill.processes import SameRunEverywhere
 from facedistill.progress import ImagesProgress
 from facedistill.run_folder import RunFolder
@@ -73,14 +74,18 @@ def run_folder(config: DictConfig) -> RunFolder:
 
 
 def load_teacher(config: DictConfig) -> FrozenTeacher:
-    """Obtains and loads the frozen teacher of `config.teacher`."""
+    """Obtains and loads the frozen teacher of `config.teacher`, and holds it to what its card says."""
     node = config.teacher
-    return FrozenTeacher(
+    card = teacher_card(node)
+    teacher = FrozenTeacher(
         instantiate(node.network),
-        weights=obtain(teacher_card(node)),
+        weights=obtain(card),
         input_spec=InputSpec(**node.input_spec),
         **{key: node[key] for key in ("precision", "compile") if key in node},
     )
+    if golden := OmegaConf.select(node, "card.golden"):
+        check_golden(teacher, golden, card.name)
+    return teacher
 
 
 def load_generator(config: DictConfig) -> FrozenGenerator:

@@ -36,7 +36,7 @@ _COMMANDS = {
     "generate": ("facedistill.generate", "render labelled synthetic identities to shards"),
     "teacher": (
         "facedistill.teacher_command",
-        "add FILE: recognize a teacher of your own and prove how it is fed",
+        "add FILE: recognize a teacher and prove how it is fed; convert FILE: a pickle to tensors",
     ),
     "generator": (
         "facedistill.generator_command",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from facedistill.metrics.cost import count_macs, count_params
 from facedistill.reporting.table import as_text, results_table
 from facedistill.run_folder import RunFolder, read_json, write_text
 
+_ADMITTED_LOSS = 0.005  # of accuracy, between the card's faces and the user's
+
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluates what is named and prints a table."""
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)
-    path = Path(parsed.what)
+    path, expected = Path(parsed.what), None
     if (path / "run.json").is_file():
         results = evaluate_run(RunFolder(path), parsed.overrides)
     elif path.is_file():
@@ -49,8 +51,37 @@ def main(arguments: Sequence[str]) -> int:
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         results = _evaluate_one("teacher", load_teacher(config), parsed.overrides)
+        expected = OmegaConf.select(config, "teacher.card.accuracy")
     print(as_text(results_table(results)), *results["absent"].values(), sep="\n")
+    if expected is not None and (
+        said := against_card(parsed.what, expected, results, config.evaluation.flip)
+    ):
+        print(said)
     return 0
+
+
+def against_card(name: str, expected: Mapping[str, Any], results: Mapping[str, Any], flip: str) -> str | None:
+    """Measured accuracy of a teacher beside the one that its card expects; None where that protocol was not run alike.
+
+    Args:
+        name: The teacher's.
+        expected: `protocol`, `flip` and `value`, a fraction, of its card.
+        results: Of `facedistill evaluate`.
+        flip: How the embeddings were made.
+
+    Raises:
+        ConfigError: If it is lower by more than 0.5 points of a hundred.
+    """
+    measured = results["teacher"]["protocols"].get(expected["protocol"])
+    if measured is None or flip != expected["flip"]:
+        return None
+    found, wanted = float(measured["accuracy"]), float(expected["value"])
+    said = f"{expected['protocol']} accuracy {100 * found:.2f} %, its card expects {100 * wanted:.2f} %"
+    if found < wanted - _ADMITTED_LOSS:
+        raise ConfigError(
+            f"teacher {name}: {said}; teacher.input_spec, the weights or the faces' alignment are not the card's"
+        )
+    return f"teacher {name}: {said}"
 
 
 def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, Any]:

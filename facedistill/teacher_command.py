@@ -1,11 +1,12 @@
-"""`facedistill teacher add FILE`: what is this file, how is it fed, and does it then know people apart?"""
+"""`facedistill teacher`: add FILE (what is it, how is it fed, does it then know people apart?) and convert FILE."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.assets.card import MEBI
 from facedistill.assets.card_reader import available_cards, read_card
+from facedistill.assets.pickled import convert_pickled
 from facedistill.config import compose
 from facedistill.errors import ConfigError
 from facedistill.evaluation.generated import GeneratedPairs, make_generated_pairs
 from facedistill.evaluation.separation import Separation, separation, tied
+from facedistill.models.backbones import MobileFaceNet
+from facedistill.models.teachers.checkpoint import demand_no_page
 from facedistill.models.teachers.frozen import FrozenTeacher
+from facedistill.models.teachers.golden import golden_of
 from facedistill.models.teachers.recognize import Family, recognize
 from facedistill.models.weights import read_weights, write_weights, write_whole
 from facedistill.types import InputSpec
@@ -36,28 +41,34 @@ _BATCH = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs `facedistill teacher add …`.
+    """Runs `facedistill teacher add …` or `facedistill teacher convert …`.
 
     Raises:
         UserError: If the file is no teacher, or the faces do not tell two input specs apart and nothing else does.
     """
     options = _parser().parse_args(list(arguments))
+    return int(options.verb(options))
+
+
+def _add(options: argparse.Namespace) -> int:
     file = Path(options.file).expanduser().absolute()
     name = options.name or re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         raise ConfigError(f"--name {name}: use lower-case letters, digits, '_', '-' and '.'")
-    family = recognize(file)
+    family = recognize(file, options.timm, options.trust)
     sha256 = sha256_of(file)
     print(f"{file.name}: {family.title}; sha256 {sha256}")
     for known in (
         card for card in map(read_card, available_cards()) if sha256 in {m.sha256 for m in card.members}
     ):
         print(f"these are the very weights of the asset {known.name}: {known.licence}")
-    measured = measure(family, file, probe_faces(options.identities, options.quiet))
-    _show(measured, family)
-    spec = choose(measured, family, _given(options, family))
-    teacher, asset = propose(name, file, sha256, family, spec, options.licence)
-    for kind, content in (("asset", asset), ("teacher", teacher)):
+    with loaded(family, file) as teacher:
+        measured = measure(teacher, family, probe_faces(options.identities, options.quiet))
+        _show(measured, family)
+        teacher.input_spec = choose(measured, family, _given(options, family))
+        golden = golden_of(teacher)
+    teacher_yaml, asset = propose(name, file, sha256, family, teacher.input_spec, options.licence, golden)
+    for kind, content in (("asset", asset), ("teacher", teacher_yaml)):
         path = Path(options.out).expanduser().absolute() / kind / f"{name}.yaml"
         text = yaml.safe_dump(content | _asset_path(content, path, name), sort_keys=False, allow_unicode=True)
         write_whole(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
@@ -66,11 +77,29 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _convert(options: argparse.Namespace) -> int:
+    file, target = (Path(path).expanduser().absolute() for path in (options.file, options.out))
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out {options.out}: name a file that ends in .safetensors")
+    if not file.is_file():
+        raise ConfigError(f"{options.file}: there is no such file")
+    demand_no_page(file)
+    left_out: list[str] = []
+    write_whole(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
+    tensors = read_weights(target)[0]
+    print(f"{target}: {len(tensors)} tensors, {sum(t.numel() for t in tensors.values()):,} numbers")
+    if left_out:
+        print(f"left out, and never run: {', '.join(left_out)}")
+    print(f"next: facedistill teacher add {target} --out FOLDER")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="facedistill teacher", description="Teachers of your own.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     add = verbs.add_parser("add", help="recognize a file, prove how it is fed, and write its two yaml files")
-    add.add_argument("file", metavar="FILE", help="an ONNX graph or a torch checkpoint")
+    add.set_defaults(verb=_add)
+    add.add_argument("file", metavar="FILE", help="a checkpoint, a graph, a program or a student of ours")
     add.add_argument(
         "--out", required=True, metavar="FOLDER", help="where asset/NAME.yaml and teacher/NAME.yaml go"
     )
@@ -84,7 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--identities", type=int, default=20, help="probe faces: two each; a multiple of 10 from 20"
     )
+    add.add_argument("--timm", metavar="NAME", help="the file holds weights of this network of timm")
+    add.add_argument("--trust", action="store_true", help="let a TorchScript or torch.export program run")
     add.add_argument("--quiet", action="store_true", help="no progress")
+    convert = verbs.add_parser(
+        "convert",
+        help="take the tensors out of a pickle of others, in a process of its own, running nothing of it",
+    )
+    convert.set_defaults(verb=_convert)
+    convert.add_argument(
+        "file", metavar="FILE", help="a pickled module, or a checkpoint with objects beside its tensors"
+    )
+    convert.add_argument("--out", required=True, metavar="FILE.safetensors", help="where the tensors go")
     return parser
 
 
@@ -100,19 +140,27 @@ def probe_faces(identities: int, quiet: bool = False) -> tuple[Tensor, Tensor]:
     return arrays["base"], arrays["variation"]
 
 
-def measure(family: Family, file: Path, faces: tuple[Tensor, Tensor]) -> dict[InputSpec, Separation]:
-    """The separation under every plausible input spec, best first."""
-    own = family.input_spec
-    specs = [InputSpec(family.size_px, color, *scale) for color in ("RGB", "BGR") for scale in SCALES]
-    specs += [own] if own is not None and own not in specs else []
+@contextmanager
+def loaded(family: Family, file: Path) -> Iterator[FrozenTeacher]:
+    """The file as a frozen teacher, fed as its family is or else as the package's own faces are."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         write_weights(weights, family.convert({file.name: file}), {})
-        teacher = FrozenTeacher(family.network(**family.arguments), weights, specs[0])
-        found = {}
-        for spec in specs:
-            teacher.input_spec = spec
-            found[spec] = separation(*(_embed(teacher, group) for group in faces))
+        spec = family.input_spec or InputSpec(family.size_px)
+        yield FrozenTeacher(family.network(**family.arguments), weights, spec)
+
+
+def measure(
+    teacher: FrozenTeacher, family: Family, faces: tuple[Tensor, Tensor]
+) -> dict[InputSpec, Separation]:
+    """The separation under every plausible input spec, best first; the teacher keeps the last that was tried."""
+    own = family.input_spec
+    specs = [InputSpec(family.size_px, color, *scale) for color in ("RGB", "BGR") for scale in SCALES]
+    specs += [own] if own is not None and own not in specs else []
+    found = {}
+    for spec in specs:
+        teacher.input_spec = spec
+        found[spec] = separation(*(_embed(teacher, group) for group in faces))
     return dict(sorted(found.items(), key=lambda item: -item[1].d_prime))
 
 
@@ -148,11 +196,18 @@ def choose(
 
 
 def propose(
-    name: str, file: Path, sha256: str, family: Family, spec: InputSpec, licence: str
+    name: str,
+    file: Path,
+    sha256: str,
+    family: Family,
+    spec: InputSpec,
+    licence: str,
+    golden: list[list[float]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of `teacher/NAME.yaml` and `asset/NAME.yaml`."""
     convert = f"{family.convert.__module__}.{family.convert.__name__}"
-    target = f"facedistill.models.teachers.{family.network.__name__}"
+    home = "backbones" if family.network is MobileFaceNet else "teachers"
+    target = f"facedistill.models.{home}.{family.network.__name__}"
     teacher = {
         "asset": name,
         "embedding_dim": family.embedding_dim,
@@ -160,6 +215,7 @@ def propose(
         "input_spec": asdict(spec),
         "precision": "fp32",
         "compile": False,
+        "card": {"flip": "none", "classifier": family.classifier, "accuracy": None, "golden": golden},
     }
     asset = {
         "name": name,

@@ -13,10 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from facedistill import teacher_command
+from facedistill.assembly import load_teacher
 from facedistill.assets import read_card
 from facedistill.config import compose
 from facedistill.errors import AssetError, ConfigError
 from facedistill.evaluation.separation import Separation, separation
+from facedistill.export import save_student
+from facedistill.models.backbones import TinyFaR
 from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.teachers.recognize import Family, recognize
@@ -25,6 +28,9 @@ from facedistill.types import InputSpec
 
 sys.path.append(str(Path(__file__).parent / "models"))
 from arcface_layout import arcface_state
+from dlib_layout import dlib_bytes, random_weights
+from test_ir_teacher import ir_state
+from test_program_teachers import Pooled
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +109,16 @@ def test_the_users_word_decides_and_the_yaml_composes(
         "embedding_dim": 16,
     }
     assert "teacher=my_net" in capsys.readouterr().out
+    load_teacher(config)
+    with pytest.raises(
+        ConfigError, match=r"^teacher my_net: fed with RGB .* it does not answer as its card says"
+    ):
+        load_teacher(
+            compose(
+                "train",
+                [f"hydra.searchpath=[file://{out}]", "teacher=my_net", "teacher.input_spec.color=RGB"],
+            )
+        )
 
 
 def measured(**d_primes: float) -> dict[InputSpec, Separation]:
@@ -147,10 +163,40 @@ def test_recognizes_checkpoints_by_their_keys(tmp_path: Path) -> None:
     assert magface.arguments["epsilon"] == 2e-5
     assert magface.input_spec == InputSpec(color="BGR", mean=0.0, std=255.0)
     with pytest.raises(AssetError) as caught:
-        saved({"model.input_layer.0.weight": torch.zeros(1)})
+        saved({"encoder.0.weight": torch.zeros(1)})
     assert str(caught.value) == (
-        "w.pth is of no known family: its first keys are model.input_layer.0.weight; export it to ONNX and add that file"
+        "w.pth is of no known family: its first keys are encoder.0.weight; say --timm NAME if timm has its network, or "
+        "export it to ONNX and add that file"
     )
+
+
+def test_recognizes_ir_networks_and_knows_what_the_weights_do_not_say(tmp_path: Path) -> None:
+    state = ir_state()
+    for prefix, title, spec in (
+        ("model.", "AdaFace IR-18", InputSpec(color="BGR")),
+        ("model.net.", "CVLface IR-18", None),  # its model.yaml says the color order
+        ("", "a IR-18", None),
+    ):
+        torch.save({f"{prefix}{key}": value for key, value in state.items()}, tmp_path / "w.pth")
+        found = recognize(tmp_path / "w.pth")
+        assert (found.title, found.input_spec) == (title, spec)
+        assert found.arguments == {"layers": 18, "embedding_dim": 8}
+
+
+def test_recognizes_students_dlib_and_programs(tmp_path: Path) -> None:
+    save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
+    assert recognize(tmp_path / "student.safetensors").title == "a student of ours, TinyFaR"
+    (tmp_path / "m.dat").write_bytes(dlib_bytes(*random_weights()))
+    assert recognize(tmp_path / "m.dat").input_spec == InputSpec(mean=0.0, std=1.0)
+    torch.jit.save(torch.jit.script(Pooled()), tmp_path / "m.pt")
+    with pytest.raises(ConfigError) as caught:
+        recognize(tmp_path / "m.pt")
+    assert str(caught.value) == (
+        "m.pt is a TorchScript program, which can read and write your files when it runs; say --trust where you trust "
+        "its maker, or give weights or ONNX"
+    )
+    trusted = recognize(tmp_path / "m.pt", trusted=True)
+    assert (trusted.title, trusted.embedding_dim) == ("a TorchScript program", 48)
 
 
 def test_mistakes(tmp_path: Path) -> None:

@@ -44,8 +44,22 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
     Raises:
         AssetError: If a key is missing or unknown, or a shape differs.
     """
-    wanted = module.state_dict()
-    name = type(module).__name__
+    check_state(module.state_dict(), state, origin, type(module).__name__)
+    module.load_state_dict(dict(state), strict=True)
+
+
+def check_state(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, network: str) -> None:
+    """Demands exactly the wanted keys and shapes.
+
+    Args:
+        wanted: Of the network.
+        state: What a file holds, by the same names.
+        origin: Where it came from, for the message.
+        network: What it should fit, for the message.
+
+    Raises:
+        AssetError: If a key is missing or unknown, or a shape differs.
+    """
     problems = [f"lacks {_some(wanted.keys() - state.keys())}"] if wanted.keys() - state.keys() else []
     if state.keys() - wanted.keys():
         problems.append(f"has unknown {_some(state.keys() - wanted.keys())}")
@@ -58,9 +72,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
         problems.append(f"holds {shapes[0]}" + (f" and {len(shapes) - 1} more such" if shapes[1:] else ""))
     if problems:
         raise AssetError(
-            f"{origin} does not fit {name}: it {', '.join(problems)}; give weights of this network"
+            f"{origin} does not fit {network}: it {', '.join(problems)}; give weights of this network"
         )
-    module.load_state_dict(dict(state), strict=True)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facedistill.assets.pickled import NESTED
 from facedistill.errors import AssetError
 from facedistill.models.weights import read_weights
-
-_NESTED = ("state_dict", "model_state_dict", "backbone")
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` / `.pt` / `.ckpt` or `.safetensors` file, by name.
 
     A pickle is read by torch's `weights_only` reader, which knows tensors and plain containers; anything else
-    in it is refused before it is built. A state dict inside `state_dict`, `model_state_dict` or `backbone` is
-    taken out; a prefix `module.` that all names share (DataParallel) is dropped.
+    in it is refused before it is built. A state dict inside `state_dict` or another of
+    `facedistill.assets.pickled.NESTED` is taken out; a prefix `module.` that all names share (DataParallel) is dropped.
 
     Args:
         path: The file.
@@ -30,13 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         AssetError: If the file is a web page or a Git LFS pointer, is damaged, would run code, or holds anything
             but tensors.
     """
-    start = _start(path)
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise AssetError(f"{path.name} is a web page and no checkpoint; download the file itself")
-    if start.startswith(b"version https://git-lfs"):
-        raise AssetError(
-            f"{path.name} is a Git LFS pointer and no checkpoint; run `git lfs pull` where it lies"
-        )
+    start = demand_no_page(path)
     if len(start) > 8 and start[8:9] == b"{":
         return read_weights(path)[0]
     try:
@@ -44,8 +37,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "unsupported" in str(error).lower():
             raise AssetError(
-                f"{path.name} holds Python objects beside its tensors, which could run code when read; save its "
-                "state_dict() alone, where you trust it, and give that file"
+                f"{path.name} holds Python objects beside its tensors, which could run code when read; take the "
+                f"tensors out without running it: `facedistill teacher convert {path.name} --out {path.stem}.safetensors`"
             ) from error
         raise _damaged(path, error) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
@@ -59,6 +52,22 @@ def _damaged(path: Path, error: Exception) -> AssetError:
     )
 
 
+def demand_no_page(path: Path) -> bytes:
+    """The first 512 bytes of a file that is no web page and no pointer to a file.
+
+    Raises:
+        AssetError: If it is one of these, or cannot be read.
+    """
+    start = _start(path)
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise AssetError(f"{path.name} is a web page and no checkpoint; download the file itself")
+    if start.startswith(b"version https://git-lfs"):
+        raise AssetError(
+            f"{path.name} is a Git LFS pointer and no checkpoint; run `git lfs pull` where it lies"
+        )
+    return start
+
+
 def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
@@ -70,7 +79,7 @@ def _start(path: Path) -> bytes:
 
 
 def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
-    for key in _NESTED:
+    for key in NESTED:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded:
@@ -85,3 +94,31 @@ def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
+
+
+def completed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` in float32, with the batch norms' counters where an older file lacks them; inference does not use them.
+
+    Args:
+        state: Of a file.
+        wanted: The state of the network, by the file's names.
+    """
+    counters = {
+        key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")
+    }
+    return counters | {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }
+
+
+def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under its own names, for a network that has those: float16 becomes float32.
+
+    Args:
+        members: One checkpoint and its path.
+
+    Raises:
+        AssetError: If the file cannot be read safely.
+    """
+    (path,) = members.values()
+    return completed(read_checkpoint(path), {})

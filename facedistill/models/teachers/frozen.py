@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.compilation import compiled
-from facedistill.models.teachers.onnx_network import OnnxNetwork
+from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import fingerprint, load_strictly
 from facedistill.types import InputSpec
 
@@ -67,7 +67,7 @@ class FrozenTeacher(nn.Module):
             raise ConfigError(f"teacher.precision: expected fp32 or bf16, got {precision!r}")
         if compile not in (True, False, "auto"):
             raise ConfigError(f"teacher.compile: expected true, false or auto, got {compile!r}")
-        if isinstance(network, OnnxNetwork):  # its size is the file's
+        if isinstance(network, FileNetwork):
             network.make_room(Path(weights))
         load_strictly(network, Path(weights), sha256)
         network.eval().requires_grad_(False)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
+from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import read_weights
 
 _TOLERANCE = 1e-4  # of a batch's embeddings to the single ones, relative to the largest element
 
 
-class OnnxNetwork(nn.Module):
+class OnnxNetwork(FileNetwork):
     """Runs a graph on the CPU, whatever the device of the images; no gradient, no params or MACs that count.
 
     The graph lies in the buffer `graph`, uint8 (B,), so that its bytes are fingerprinted, fetched and moved as

@@ -11,19 +11,39 @@ import onnx
 from torch import Tensor, nn
 
 from facedistill.assets.archive import sha256_of
-from facedistill.errors import AssetError
-from facedistill.models.teachers import arcface_mobilefacenet, edgeface, iresnet, onnx_network
+from facedistill.errors import AssetError, ConfigError
+from facedistill.models.backbones import MobileFaceNet
+from facedistill.models.teachers import (
+    arcface_mobilefacenet,
+    dlib_resnet,
+    edgeface,
+    ir,
+    iresnet,
+    mobilefacenet,
+    onnx_network,
+    student,
+    timm_network,
+    torch_program,
+)
 from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
 from facedistill.models.teachers.checkpoint import read_checkpoint
+from facedistill.models.teachers.dlib_resnet import DlibResNet
 from facedistill.models.teachers.edgeface import EdgeFace
+from facedistill.models.teachers.ir import IR
 from facedistill.models.teachers.iresnet import IResNet
+from facedistill.models.teachers.mobilefacenet import FaceXZooMobileFaceNet
 from facedistill.models.teachers.onnx_network import OnnxNetwork
+from facedistill.models.teachers.student import Student
+from facedistill.models.teachers.timm_network import TimmNetwork
+from facedistill.models.teachers.torch_program import TorchProgram
+from facedistill.models.weights import read_weights
 from facedistill.types import InputSpec
 
 Converter = Callable[[Mapping[str, Path]], dict[str, Tensor]]
 
 _SFACE = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 _NIZHIB = ("73e07ba7", "7f187506", "5b0d0e90")  # torch's file names carry the start of the sha256
+_DLIB = b"\x01\x01\x01\x0dloss_metric_2"
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class Family:
         embedding_dim: D.
         size_px: Side of the faces that it takes.
         input_spec: What its makers feed it; None where that is not known.
+        classifier: "none" in the file, or "dropped".
     """
 
     title: str
@@ -47,28 +68,50 @@ class Family:
     arguments: dict[str, Any] = field(default_factory=dict)
     size_px: int = 112
     input_spec: InputSpec | None = None
+    classifier: str = "none"
 
 
-def recognize(path: Path) -> Family:
-    """The family of a checkpoint or an ONNX graph.
+def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -> Family:
+    """The family of a checkpoint, a graph or a program.
+
+    Args:
+        path: The file.
+        timm_name: The user's word that it is this network of timm.
+        trusted: The user's word that a program may run; see `TorchProgram`.
 
     Raises:
         AssetError: If the file cannot be read safely or belongs to no family that is known.
+        ConfigError: If it is a program and not trusted, or no such network of timm.
     """
     if not path.is_file():
         raise AssetError(f"{path} does not exist; give the path of a teacher's file")
-    return _graph(path) if path.suffix == ".onnx" else _checkpoint(path)
-
-
-def _checkpoint(path: Path) -> Family:
+    if timm_name is not None:
+        return _timm(path, timm_name)
+    if path.suffix == ".onnx":
+        return _graph(path)
+    if (kind := torch_program.kind_of(path)) is not None:
+        return _program(path, kind, trusted)
+    with path.open("rb") as stream:
+        if stream.read(len(_DLIB)) == _DLIB:
+            spec = InputSpec(mean=0.0, std=1.0)
+            return Family("dlib's ResNet", DlibResNet, dlib_resnet.convert, 128, input_spec=spec)
+    if path.suffix == ".safetensors" and student.METADATA in read_weights(path)[1]:
+        return _student(path)
     whole = read_checkpoint(path)
+    for family in (_iresnet, _ir, _mbf, _facexzoo):
+        if (found := family(path, whole)) is not None:
+            return found
+    raise AssetError(
+        f"{path.name} is of no known family: its first keys are {', '.join(list(whole)[:3])}; "
+        "say --timm NAME if timm has its network, or export it to ONNX and add that file"
+    )
+
+
+def _iresnet(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
     state = iresnet.unprefixed(whole)
     layers = iresnet.depth_of(state)
     if layers is None:
-        raise AssetError(
-            f"{path.name} is of no known family: its first keys are {', '.join(list(whole)[:3])}; "
-            "export it to ONNX and add that file"
-        )
+        return None
     width = len(state["fc.weight"])
     arguments: dict[str, Any] = {"layers": layers} | ({"embedding_dim": width} if width != 512 else {})
     title, spec, epsilon = f"arcface_torch IResNet-{layers}", InputSpec(), None
@@ -78,7 +121,70 @@ def _checkpoint(path: Path) -> Family:
         title, spec, epsilon = f"nizhib's IResNet-{layers} from MXNet", InputSpec(std=128.0), 2e-5
     if epsilon is not None:
         arguments["epsilon"] = epsilon
-    return Family(title, IResNet, iresnet.convert, width, arguments, input_spec=spec)
+    dropped = "dropped" if len(whole) > len(state) else "none"
+    return Family(title, IResNet, iresnet.convert, width, arguments, input_spec=spec, classifier=dropped)
+
+
+def _ir(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
+    state = ir.own_state(whole)
+    arguments = ir.describe(state)
+    if arguments is None:
+        return None
+    prefix = next((p for p in ir.PREFIXES if any(key.startswith(p) for key in whole)), "")
+    maker = {"model.net.": "CVLface", "net.": "CVLface", "model.": "AdaFace"}.get(prefix, "a")
+    # CVLface says the color order in its model.yaml and not in the weights; bare files say nothing.
+    spec = InputSpec(color="BGR") if maker == "AdaFace" else None
+    dropped = "dropped" if len(whole) > len(state) else "none"
+    width = arguments.get("embedding_dim", 512)
+    title = f"{maker} {ir.title(arguments)}"
+    return Family(title, IR, ir.convert, width, arguments, input_spec=spec, classifier=dropped)
+
+
+def _mbf(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
+    if not {"conv_sep.layers.0.weight", "features.layers.2.weight"} <= whole.keys():
+        return None
+    width = len(whole["features.layers.2.weight"])
+    arguments = {"variant": "insightface", "embedding_dim": width}
+    title = "insightface's MobileFaceNet (mbf)"
+    return Family(title, MobileFaceNet, mobilefacenet.convert_mbf, width, arguments, input_spec=InputSpec())
+
+
+def _facexzoo(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
+    state = {key.removeprefix("module."): value for key, value in whole.items()}
+    if not {"conv_6_dw.conv.weight", "linear.weight"} <= state.keys():
+        return None
+    width = len(state["linear.weight"])
+    spec = InputSpec(color="BGR", std=128.0)  # FaceX-Zoo reads by OpenCV
+    convert = mobilefacenet.convert_facexzoo
+    title = "FaceX-Zoo's MobileFaceNet"
+    return Family(title, FaceXZooMobileFaceNet, convert, width, {"embedding_dim": width}, input_spec=spec)
+
+
+def _student(path: Path) -> Family:
+    description = student.description_of(read_weights(path)[1], path.name)
+    width = student.build(description, path.name).embedding_dim
+    title = f"a student of ours, {description['class']}"
+    return Family(title, Student, student.convert, width, {"embedding_dim": width}, input_spec=InputSpec())
+
+
+def _timm(path: Path, name: str) -> Family:
+    state = timm_network.convert({path.name: path})
+    heads = [value for key, value in state.items() if value.ndim == 2 and key.endswith(".weight")]
+    width = len(heads[-1]) if heads else 512
+    arguments: dict[str, Any] = {"name": name, "embedding_dim": width}
+    TimmNetwork(**arguments)  # says whether timm has it
+    return Family(f"timm's {name}", TimmNetwork, timm_network.convert, width, arguments)
+
+
+def _program(path: Path, kind: str, trusted: bool) -> Family:
+    if not trusted:
+        raise ConfigError(
+            f"{path.name} is a {kind} program, which can read and write your files when it runs; say --trust where you "
+            "trust its maker, or give weights or ONNX"
+        )
+    width = torch_program.width_of(path)
+    arguments = {"embedding_dim": width, "trusted": True}
+    return Family(f"a {kind} program", TorchProgram, torch_program.convert, width, arguments)
 
 
 def _graph(path: Path) -> Family:

@@ -1,0 +1,180 @@
+"""The IR and IR-SE networks of AdaFace, CVLface, TFace and InsightFace_Pytorch, in their common key layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facedistill.errors import AssetError, ConfigError
+from facedistill.models.teachers.checkpoint import completed, read_checkpoint
+from facedistill.models.weights import load_state
+
+UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+"""Residual units of the four stages; the network of 100 is called IR-101 by its makers."""
+WIDTHS = (64, 128, 256, 512)
+PREFIXES = ("model.net.", "net.", "model.")
+"""Under which a whole file keeps the network: CVLface on the hub, CVLface, AdaFace's Lightning checkpoint."""
+_CLASSIFIERS = ("head.", "classifier.", "margin_loss.")
+
+
+class IR(nn.Module):
+    """input_layer, body, output_layer, as the checkpoints name them; (N, 3, 112, 112) to (N, D).
+
+    It is an IResNet but for the first unit, whose shortcut takes every second pixel where IResNet has a convolution.
+    The released dropout has no parameters and is the identity in a teacher.
+
+    Attributes:
+        embedding_dim: D.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        squeeze: bool = False,
+        embedding_dim: int = 512,
+        middle_norm: bool = True,
+        affine: bool = False,
+    ) -> None:
+        """Builds the network.
+
+        Args:
+            layers: 18, 34, 50 or 100.
+            squeeze: IR-SE: squeeze and excitation closes every unit.
+            embedding_dim: D.
+            middle_norm: Batch norm between a unit's first convolution and its PReLU; InsightFace_Pytorch has none.
+            affine: Whether the last batch norm has a gain and an offset, as in InsightFace_Pytorch.
+
+        Raises:
+            ConfigError: If there is no such depth.
+        """
+        super().__init__()
+        if layers not in UNITS:
+            known = ", ".join(map(str, UNITS))
+            raise ConfigError(f"teacher.network.layers: expected one of {known}, got {layers!r}")
+        self.embedding_dim = embedding_dim
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
+        )
+        units: list[nn.Module] = []
+        before = 64
+        for width, count in zip(WIDTHS, UNITS[layers], strict=True):
+            units.append(_Unit(before, width, 2, squeeze, middle_norm))
+            units += [_Unit(width, width, 1, squeeze, middle_norm) for _ in range(count - 1)]
+            before = width
+        self.body = nn.Sequential(*units)
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(512),
+            nn.Identity(),  # the dropout
+            nn.Flatten(),
+            nn.Linear(512 * 7 * 7, embedding_dim),
+            nn.BatchNorm1d(embedding_dim, affine=affine),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeds (N, 3, 112, 112) faces as (N, D) un-normalized embeddings."""
+        return self.output_layer(self.body(self.input_layer(images)))
+
+
+class _Unit(nn.Module):
+    """shortcut_layer plus res_layer; the stride is the second convolution's."""
+
+    def __init__(self, in_width: int, width: int, stride: int, squeeze: bool, middle_norm: bool) -> None:
+        super().__init__()
+        self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
+        if in_width != width:
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(in_width, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(in_width),
+            nn.Conv2d(in_width, width, 3, 1, 1, bias=False),
+            *([nn.BatchNorm2d(width)] if middle_norm else []),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        if squeeze:
+            self.res_layer.add_module("se_block" if middle_norm else "5", _Squeeze(width))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.res_layer(maps) + self.shortcut_layer(maps)
+
+
+class _Squeeze(nn.Module):
+    """Scales each channel by what the mean of all channels says; a sixteenth of the width inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(width, width // 16, 1, bias=False)
+        self.fc2 = nn.Conv2d(width // 16, width, 1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        means = maps.mean((2, 3), keepdim=True)
+        return maps * self.fc2(self.fc1(means).relu()).sigmoid()
+
+
+def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
+    """Reads an AdaFace `.ckpt`, a CVLface `model.pt` / `model.safetensors` or a bare state dict into the state of an `IR`.
+
+    Every key of the network that the file describes must be there and no other, but for batch norms'
+    `num_batches_tracked`, which inference does not use. Beside the prefix of a whole checkpoint, the classifier
+    (AdaFace's `head.*`) is dropped. float16 files become float32.
+
+    Args:
+        members: One checkpoint and its path.
+
+    Raises:
+        AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
+    """
+    ((name, path),) = members.items()
+    state = own_state(read_checkpoint(path))
+    arguments = describe(state)
+    if arguments is None:
+        raise AssetError(
+            f"{name} is no IR network: its first keys are {', '.join(list(state)[:3])}; "
+            "give an AdaFace, CVLface or TFace checkpoint"
+        )
+    with torch.device("meta"):
+        network = IR(**arguments)
+    network.to_empty(device="cpu")
+    load_state(network, completed(state, network.state_dict()), f"{name}, read as {title(arguments)},")
+    return network.state_dict()
+
+
+def own_state(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own keys: without a whole file's prefix, and without the classifier beside it."""
+    for prefix in PREFIXES:
+        if f"{prefix}input_layer.0.weight" in whole:
+            inside = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
+            beside = {k: v for k, v in whole.items() if not k.startswith((prefix, *_CLASSIFIERS))}
+            return inside | beside  # what is neither is named when the state is loaded
+    return dict(whole)
+
+
+def describe(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The arguments of the `IR` that has these keys, the nearest depth if some lack; None where this is no IR."""
+    if not {"input_layer.0.weight", "body.0.res_layer.0.weight", "output_layer.3.weight"} <= state.keys():
+        return None
+    count = 1 + max(int(found[1]) for key in state if (found := re.match(r"body\.(\d+)\.", key)))
+    middle_norm = "body.0.res_layer.2.running_mean" in state
+    arguments: dict[str, Any] = {"layers": min(UNITS, key=lambda layers: abs(sum(UNITS[layers]) - count))}
+    if any(".fc1." in key for key in state):
+        arguments["squeeze"] = True
+    if len(state["output_layer.3.weight"]) != 512:
+        arguments["embedding_dim"] = len(state["output_layer.3.weight"])
+    if not middle_norm:
+        arguments["middle_norm"] = False
+    if "output_layer.4.weight" in state:
+        arguments["affine"] = True
+    return arguments
+
+
+def title(arguments: Mapping[str, Any]) -> str:
+    """IR-50, IR-101 or IR-SE-50, as the makers say it."""
+    layers = 101 if arguments["layers"] == 100 else arguments["layers"]
+    return f"IR{'-SE' if arguments.get('squeeze') else ''}-{layers}"

@@ -1,0 +1,115 @@
+"""A student of ours as a teacher: the file says which backbone it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facedistill.errors import AssetError, ConfigError
+from facedistill.models import backbones
+from facedistill.models.backbones import Backbone
+from facedistill.models.teachers.file_network import FileNetwork
+from facedistill.models.weights import check_state, read_weights
+
+METADATA = "facedistill"  # the entry of a student's file that describes it
+
+
+class Student(FileNetwork):
+    """The backbone that a `student.safetensors` describes; only classes of `facedistill.models.backbones` are built.
+
+    The description lies in the buffer `description`, uint8 (B,), so that it travels and is fingerprinted with the
+    weights.
+
+    Attributes:
+        embedding_dim: D.
+    """
+
+    def __init__(self, embedding_dim: int) -> None:
+        """Declares the network; `make_room` and the weights of `convert` complete it.
+
+        Args:
+            embedding_dim: D, held against the file.
+        """
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.backbone: Backbone | None = None
+        self.register_buffer("description", torch.empty(0, dtype=torch.uint8))
+
+    def make_room(self, weights: Path) -> None:
+        """Builds the backbone that the file describes.
+
+        Raises:
+            AssetError: If it describes none that this version knows.
+            ConfigError: If its embeddings have another width.
+        """
+        found = read_weights(weights)[0].get("description")
+        if found is None:
+            raise AssetError(f"{weights} describes no student; give a student.safetensors of a run")
+        self.description = torch.empty_like(found)
+        self.backbone = build(json.loads(bytes(found.tolist())), weights.name)
+        if self.backbone.embedding_dim != self.embedding_dim:
+            raise ConfigError(
+                f"teacher.embedding_dim: {self.embedding_dim}, but the student's embeddings have "
+                f"{self.backbone.embedding_dim} dimensions; set it to {self.backbone.embedding_dim}"
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeds (N, 3, 112, 112) RGB faces in [-1, 1] as (N, D) un-normalized embeddings."""
+        assert self.backbone is not None
+        return self.backbone(images)
+
+
+def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
+    """Reads a student's file into the state of a `Student`, every key of its backbone and no other.
+
+    Args:
+        members: One `student.safetensors` and its path.
+
+    Raises:
+        AssetError: If it is no student of this package, or not whole.
+    """
+    ((name, path),) = members.items()
+    state, metadata = read_weights(path)
+    description = description_of(metadata, name)
+    wanted = build(description, name).state_dict()
+    check_state(wanted, state, name, description["class"])
+    text = json.dumps(description, sort_keys=True).encode()
+    return {f"backbone.{key}": value for key, value in state.items()} | {
+        "description": torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    }
+
+
+def description_of(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
+    """`class` and `arguments` of the backbone that a student's file describes in its metadata.
+
+    Raises:
+        AssetError: If it describes none.
+    """
+    try:
+        found = json.loads(metadata[METADATA])["backbone"]
+        return {"class": str(found["class"]), "arguments": dict(found["arguments"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise AssetError(f"{name} describes no student; give a student.safetensors of a run") from error
+
+
+def build(description: Mapping[str, Any], name: str) -> Backbone:
+    """The backbone of a description, its weights drawn at random.
+
+    Raises:
+        AssetError: If this version has no such backbone.
+    """
+    kind = getattr(backbones, str(description.get("class")), None)
+    try:
+        if isinstance(kind, type) and issubclass(kind, Backbone) and kind is not Backbone:
+            return kind(**description["arguments"]).eval()
+    except (KeyError, TypeError, ValueError, ConfigError):
+        pass
+    raise AssetError(
+        f"{name} is a student of the backbone {description.get('class')!r} with {description.get('arguments')!r}, "
+        "which this version does not have"
+    )
