@@ -37,7 +37,9 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
         del resolved["head"]
     for group in ("teacher", "generator"):  # known by the file's hash, wherever it lies
         if isinstance(resolved.get(group), dict):
-            resolved[group] = {k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS}
+            resolved[group] = {
+                k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS
+            }
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
     return {str(key): value for key, value in resolved.items()}
