@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce-table test test-all check format bench lock clean
+.PHONY: help setup demo reproduce-table test test-all check format docs bench lock clean
 
 help: ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ format: $(READY) ## rewrite the code in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(READY) ## build the documentation as a site, build/site/docs/index.html
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r docs/site/requirements.lock
+	@$(BIN)/python docs/site/build.py
+
 bench: $(READY) ## what the performance claims rest on, written to benchmarks/results
 	@for name in generator_exit data evaluation ekd_loss gkd_loss fuzz; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@$(BIN)/facedistill methods --measure --json | $(BIN)/python benchmarks/method_cost.py
@@ -51,6 +55,8 @@ bench: $(READY) ## what the performance claims rest on, written to benchmarks/re
 lock: $(READY) ## pin the newest versions again, with hashes and without addresses
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
 		--python-version 3.11 --extra sweep --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
+		--python-version 3.11 --constraint requirements.lock --group docs -o docs/site/requirements.lock
 
 clean: ## delete the virtual environment and caches; runs and the weights stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -11,7 +11,7 @@ from rich.console import Console
 from facedistill import __version__
 from facedistill.errors import UserError
 
-_COMMANDS = {
+COMMANDS = {
     "train": ("facedistill.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
     "evaluate": (
         "facedistill.evaluate",
@@ -53,7 +53,7 @@ _COMMANDS = {
 
 def usage() -> str:
     """The help text."""
-    lines = [f"  {name:<10}{text}" for name, (_, text) in _COMMANDS.items()]
+    lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             f"facedistill {__version__}: distil large face recognition networks into small ones",
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(__version__)
         return 0
-    if arguments[0] not in _COMMANDS:
-        return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(_COMMANDS)}")
+    if arguments[0] not in COMMANDS:
+        return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
     try:
-        return int(importlib.import_module(_COMMANDS[arguments[0]][0]).main(arguments[1:]))
+        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except UserError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:

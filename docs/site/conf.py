@@ -1,0 +1,16 @@
+"""Sphinx's settings; build.py says which pages there are."""
+
+from facedistill import __version__
+
+project = "facedistill"
+copyright = "the authors of facedistill"
+version = release = __version__
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+myst_heading_anchors = 4  # the anchors that a code forge gives headings, so that links hold in both
+highlight_language = "text"
+suppress_warnings = ["myst.header"]  # rendered tables begin with a heading of the second level
+html_theme = "furo"
+html_title = f"facedistill {version}"
+html_copy_source = False
+html_show_sphinx = False
