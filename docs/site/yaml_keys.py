@@ -73,7 +73,7 @@ def _head(lines: list[str]) -> tuple[str, str | None, int]:
         if named:
             package = "" if named.group(1) == "_global_" else named.group(1)
         else:
-            said.append(line.lstrip("# ").rstrip())
+            said.append(line.lstrip("# ").rstrip("\\ "))
     return " ".join(said), package, count
 
 

@@ -31,7 +31,7 @@ def blocks(text: str, language: str) -> list[str]:
 def commands(path: Path) -> Iterator[Command]:
     """Commands in the blocks of a page that have no language and hold a known program at the start of a line."""
     for block in blocks(path.read_text(encoding="utf-8"), ""):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"(facedistill|make|python|source|ls|cp|export|eval) ", line):
                 yield from _of_line(path.name, line)
 

@@ -68,7 +68,7 @@ def _check_train(words: list[str], refused: bool) -> None:
         word.replace("…", "x")
         for word in words
         if word not in ("-m", "--cfg", "job", "…", "--help")
-        and not (searched and word.startswith(("hydra.searchpath", "teacher=")))
+        and not (searched and re.match(r"hydra\.searchpath|teacher=|generator=|backbone=", word))
     ]
     jobs = expand(overrides)[:MOST_JOBS] if "-m" in words else [overrides]
     for job in jobs:
