@@ -6,6 +6,7 @@ the averaging of `DistributedDataParallel` its gradient is exactly that of one p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,6 +38,31 @@ def gather(tensor: Tensor) -> Tensor:
 def gather_constant(tensor: Tensor) -> Tensor:
     """`gather` for what needs no gradient: labels, teacher embeddings, norms; any dtype."""
     return tensor if world_size() == 1 else _joined(tensor.detach())
+
+
+def total_constant(values: Tensor) -> Tensor:
+    """Sum over the processes, elementwise, without gradient; the shape is the same everywhere."""
+    values = values.detach().clone(memory_format=torch.contiguous_format)
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def global_norm(shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm () of everything at once, in float32 or better.
+
+    Args:
+        shared: Tensors that are the same in every process; they count once. At least one.
+        own: Tensors of which every process has others.
+    """
+    squares = [_square(tensors, like=shared[0]) for tensors in (shared, own)]
+    return (squares[0] + total_constant(squares[1])).sqrt()
+
+
+def _square(tensors: Sequence[Tensor], *, like: Tensor) -> Tensor:
+    wide = torch.promote_types(like.dtype, torch.float32)
+    parts = [torch.linalg.vector_norm(tensor.detach(), dtype=wide).square() for tensor in tensors]
+    return torch.stack(parts).sum() if parts else like.new_zeros((), dtype=wide)
 
 
 def global_mean(values: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from facedistill.evaluation.generated import to_bytes
 from facedistill.export import check_parity, export_onnx, save_student
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
+from facedistill.models.execution import as_built
 from facedistill.models.generators import resample
 from facedistill.models.latents import draw_latents
 from facedistill.models.teachers import teacher_card
@@ -48,7 +49,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
         "config": result_relevant(config),
     }
     assert isinstance(student, Backbone)
-    student.cpu()
+    as_built(student.cpu())
     save_student(student, folder.student, metadata)
     export_onnx(student, folder.onnx, metadata)
     return check_parity(student, folder.onnx, faces.float().sub(127.5).div(127.5)).min_cosine

@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facedistill.assembly import Assembly, assemble, asset_cards, run_folder
+from facedistill.assembly import Assembly, assemble, asset_cards, run_folder, settings_of
 from facedistill.assets import licence_record
 from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
@@ -30,6 +30,7 @@ from facedistill.processes import is_lead
 from facedistill.reporting import write_report
 from facedistill.reporting.model_card import write_model_card
 from facedistill.run_folder import RunFolder, provenance, write_text
+from facedistill.strategies import check_machine
 from facedistill.sweep import sweep
 
 _SWEEP_FLAGS = ("-m", "--multirun")
@@ -69,6 +70,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         UserError: If the configuration, the weights or the folder do not allow the run.
     """
     validate(config)
+    check_machine(settings_of(config), config.data.batch_size)
     folder = run_folder(config)
     if not is_lead():
         if config.force or not folder.is_finished:  # else the lead has nothing to train either
@@ -103,7 +105,8 @@ def _fit(config: DictConfig, folder: RunFolder) -> None:
     """Trains, in every process of the run; the lead exports the student."""
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
-    resumed = folder.checkpoint if folder.checkpoint.exists() else None
+    # With `force` the first process has removed the old checkpoint, or is about to.
+    resumed = folder.checkpoint if folder.checkpoint.exists() and not config.force else None
     if resumed and is_lead():
         check_readable(resumed)
         _say(f"continuing {folder.path} from its last checkpoint")
@@ -171,5 +174,7 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # A budget shorter than the logging interval is somebody trying things out.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # DDP's argument of this name goes on under another one in newer torch only.
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers. is deprecated.*")
     # Lightning's own use of a deprecated torch interface, and of a deprecated wandb argument.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from facedistill.config import signature
+from facedistill.config import signature, trainer
 
 # What a run is called, where it is written and how it is watched does not change what it learns.
 _WITHOUT_EFFECT = (
@@ -40,6 +40,10 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
             resolved[group] = {
                 k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS
             }
+    if isinstance(resolved.get("trainer"), dict):
+        resolved["trainer"] = {
+            k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
+        }
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
     return {str(key): value for key, value in resolved.items()}

@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config import signature
+from facedistill.config import signature, trainer
 from facedistill.errors import ConfigError
 
 _POSITIVE = (
@@ -46,6 +46,7 @@ def validate(config: DictConfig) -> None:
     plain, found = _resolved(config)
     if not found:
         found = [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
+        found += trainer.problems(plain, _get(plain, "method._target_"))
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from facedistill.collectives import global_norm
 from facedistill.methods.schedules import Constant, Schedule
 from facedistill.types import FaceBatch, StepOutput, Traits
 
@@ -28,6 +31,7 @@ class DistillationMethod(LightningModule):
 
     needs: Traits = Traits()
     reports_agreement: bool = False
+    reads_feature_maps: bool = False
 
     @classmethod
     def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
@@ -113,6 +117,30 @@ class DistillationMethod(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scales the gradient to at most `gradient_clip_val` in norm, that of all parameters of all processes.
+
+        Lightning would take the norm of what this process has: with a sharded head another one in each, and the students
+        of the processes would part.
+        """
+        if gradient_clip_val is None:
+            return
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            self.trainer.strategy.model.clip_grad_norm_(gradient_clip_val)  # type: ignore[union-attr, operator]
+            return
+        own = set(getattr(self, "_ddp_params_and_buffers_to_ignore", ()))
+        named = [(name, p) for name, p in self.named_parameters() if p.grad is not None]
+        norm = global_norm(
+            [p.grad for name, p in named if name not in own],  # type: ignore[misc]
+            [p.grad for name, p in named if name in own],  # type: ignore[misc]
+        )
+        clip_grads_with_norm_([p for _, p in named], gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the progress counter; the teacher's state is empty by its own promise."""

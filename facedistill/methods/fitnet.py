@@ -32,6 +32,7 @@ class FeatureMapMethod(IdentityMethod):
     """
 
     reports_agreement = True
+    reads_feature_maps = True
 
     def __init__(
         self,

@@ -1,0 +1,111 @@
+"""How a network in training is run: layout, parts, compilation, half precision, batch norm over processes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from facedistill.models.batch_norm import leave_alone, synchronize
+from facedistill.models.compilation import compiled
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Ways to run the same network. None changes what it computes, beyond rounding, but for what is said here.
+
+    Attributes:
+        channels_last: Memory layout of its weights, and so of its activations.
+        parts: A batch that is trained on passes in this many equal parts, and each part is embedded again in the backward
+            pass: activations of one part are held instead of the batch's, for about a third more computing. Unlike
+            accumulating the gradients of several losses, there is one loss, of all embeddings, so that methods that
+            compare images or keep state per step are the same. Batch norm normalizes by the part: that does change the
+            result, and its running statistics move once per part.
+        compile: torch.compile; "auto" tries.
+        half: Weights and activations are bfloat16, those of batch norm excepted; embeddings come out as float32, so that
+            heads, statistics and losses never see half precision.
+        synchronized: Batch norm by the images of all processes.
+    """
+
+    channels_last: bool = True
+    parts: int = 1
+    compile: bool | Literal["auto"] = False
+    half: bool = False
+    synchronized: bool = False
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Has `network`, (N, 3, H, W) to (N, D), run in this way from now on; modules and names of its state stay.
+
+        Returns:
+            The network itself.
+        """
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if self.synchronized:
+            synchronize(network)
+        run: Run = network.forward
+        if self.half:
+            _halve(network)
+            run = functools.partial(_in_bfloat16, run)
+        if self.compile is not False:
+            run = compiled(
+                run, self.compile, what="student", key="trainer.compile", otherwise="at its usual speed"
+            )
+        if self.parts > 1:
+            run = functools.partial(_in_parts, run, network, self.parts)
+        if run != network.forward:
+            network.forward = run
+        return network
+
+
+def as_built(network: nn.Module) -> nn.Module:
+    """The network with its own `forward` and in float32, whatever `Execution.prepare` did to it."""
+    vars(network).pop("forward", None)
+    leave_alone(network)
+    return network.float()
+
+
+def _halve(network: nn.Module) -> None:
+    network.to(torch.bfloat16)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.float()
+
+
+def _in_bfloat16(run: Run, images: Tensor) -> Tensor:
+    return run(images.to(torch.bfloat16)).float()
+
+
+def _in_parts(run: Run, network: nn.Module, number: int, images: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return run(images)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _statistics_stay(network)
+
+    return torch.cat(
+        [checkpoint(run, part, use_reentrant=False, context_fn=contexts) for part in images.chunk(number)]
+    )
+
+
+@contextmanager
+def _statistics_stay(network: nn.Module) -> Iterator[None]:
+    """Within, batch norm moves copies of its running statistics: a part that is embedded again was counted already."""
+    moving = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    kept = [dict(module._buffers) for module in moving]
+    for module in moving:
+        module._buffers.update({k: None if v is None else v.clone() for k, v in module._buffers.items()})
+    try:
+        yield
+    finally:
+        for module, buffers in zip(moving, kept, strict=True):
+            module._buffers.update(buffers)

@@ -1,0 +1,189 @@
+"""What a run trains on: from the `trainer` settings to Lightning's strategy, and whether this machine can do it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from torch.distributed.fsdp import MixedPrecision
+
+from facedistill.errors import ConfigError
+from facedistill.models.execution import Execution
+
+# What `Execution` and `DistillationMethod` do themselves, and not Lightning's Trainer.
+_OURS = ("compile", "channels_last", "accumulate_grad_batches", "sync_batchnorm")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Processes that a launcher has started already.
+
+    Attributes:
+        launcher: Its name, for messages.
+        per_node: Processes on this machine.
+        nodes: Machines.
+    """
+
+    launcher: str
+    per_node: int
+    nodes: int
+
+
+def launched() -> Launch | None:
+    """Who started this process as one of several; None where the run starts its own.
+
+    Raises:
+        ConfigError: If SLURM was asked for tasks in a way that hides how many run on this machine.
+    """
+    if TorchElasticEnvironment.detect():
+        per_node = int(os.environ["LOCAL_WORLD_SIZE"])
+        return Launch("torchrun", per_node, int(os.environ["WORLD_SIZE"]) // per_node)
+    if SLURMEnvironment.detect():
+        tasks, per_node_text = int(os.environ["SLURM_NTASKS"]), os.environ.get("SLURM_NTASKS_PER_NODE")
+        if per_node_text is None and tasks > 1:
+            raise ConfigError(
+                f"SLURM started {tasks} tasks without saying how many on each machine; ask for them with "
+                "--ntasks-per-node instead of --ntasks"
+            )
+        per_node = int(per_node_text or 1)
+        return Launch("SLURM", per_node, tasks // per_node)
+    return None
+
+
+def execution(settings: Mapping[str, Any]) -> Execution:
+    """How `trainer` wants the student to be run."""
+    return Execution(
+        channels_last=settings.get("channels_last", True),
+        parts=settings.get("accumulate_grad_batches", 1),
+        compile=settings.get("compile", False),
+        half=settings["precision"] == "bf16-true",
+        synchronized=settings.get("sync_batchnorm", False),
+    )
+
+
+def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer for the settings of `trainer`, on this machine and under its launcher.
+
+    Raises:
+        ConfigError: As `check_machine`.
+    """
+    arguments = {key: value for key, value in settings.items() if key not in _OURS}
+    devices, nodes = _devices_and_nodes(settings)
+    launch = launched()
+    if launch is not None and launch.launcher == "SLURM":
+        # The run's own checkpoint is newer than the one that Lightning would requeue with.
+        arguments["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+    return {
+        **arguments,
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": _strategy(settings["strategy"]),
+        # The student's weights are halved by `Execution`; Lightning would halve heads, statistics and latents too.
+        "precision": "32-true" if settings["precision"] == "bf16-true" else settings["precision"],
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+
+
+def root_device(settings: Mapping[str, Any]) -> torch.device:
+    """The device that the settings train on; in a process group, this process's own."""
+    trainer = Trainer(**trainer_arguments(settings), logger=False, enable_checkpointing=False)
+    return trainer.strategy.root_device
+
+
+def check_machine(settings: Mapping[str, Any], batch_size: int) -> None:
+    """Refuses settings that this machine, or the launcher of this process, cannot serve.
+
+    Args:
+        settings: The `trainer` node.
+        batch_size: Global batch size.
+
+    Raises:
+        ConfigError: With the key, the value and the mend.
+    """
+    gpus, precision = num_gpus(), settings["precision"]
+    wants_gpu = settings["accelerator"] in ("gpu", "cuda", "mps")
+    if wants_gpu and not gpus:
+        raise ConfigError(
+            f"trainer.accelerator={settings['accelerator']}: this machine has no GPU; choose strategy=cpu, or "
+            "strategy=ddp_cpu for several processes"
+        )
+    on_gpu = bool(gpus) and settings["accelerator"] != "cpu"
+    if precision == "16-mixed" and not on_gpu:
+        raise ConfigError(
+            "trainer.precision=16-mixed: float16 trains on a GPU only; choose bf16-mixed or 32-true"
+        )
+    if (
+        precision.startswith("bf16")
+        and on_gpu
+        and torch.cuda.is_available()
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ConfigError(
+            f"trainer.precision={precision}: {torch.cuda.get_device_name()} has no bfloat16; choose 16-mixed or 32-true"
+        )
+    devices, nodes = _devices_and_nodes(settings)
+    if on_gpu and devices > gpus:
+        raise ConfigError(
+            f"trainer.devices={devices}: this machine has {gpus} GPU(s); set trainer.devices={gpus}"
+        )
+    processes, parts = devices * nodes, settings.get("accumulate_grad_batches", 1)
+    if batch_size % processes:
+        raise ConfigError(
+            f"data.batch_size={batch_size}: must be a multiple of the {processes} processes, so that each has an equal "
+            "share"
+        )
+    if batch_size % (processes * parts):
+        raise ConfigError(
+            f"data.batch_size={batch_size}: must be a multiple of {processes} process(es) x "
+            f"trainer.accumulate_grad_batches={parts}, so that all parts are equal"
+        )
+
+
+def num_gpus() -> int:
+    """GPUs that this process sees."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+def _devices_and_nodes(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Processes on this machine and machines; what the settings leave open is the launcher's."""
+    devices, nodes, launch = settings.get("devices", 1), settings.get("num_nodes"), launched()
+    is_open = devices in ("auto", -1, "-1")
+    gpus = num_gpus() if settings["accelerator"] != "cpu" else 0
+    if launch is None:
+        return (max(1, gpus) if is_open else int(devices)), nodes or 1
+    if is_open and launch.launcher == "SLURM" and launch.per_node < gpus:
+        raise ConfigError(
+            f"trainer.devices={devices}: SLURM started {launch.per_node} task(s) on this machine, which has {gpus} GPUs; "
+            f"ask for --ntasks-per-node={gpus}, or set trainer.devices={launch.per_node}"
+        )
+    devices = launch.per_node if is_open else int(devices)
+    nodes = launch.nodes if nodes is None else nodes
+    if (devices, nodes) != (launch.per_node, launch.nodes):
+        raise ConfigError(
+            f"trainer.devices={devices}: {launch.launcher} started {launch.per_node} process(es) on each of "
+            f"{launch.nodes} machine(s), and the configuration wants {devices} on {nodes}; start as many, or choose a "
+            f"strategy and trainer.devices={launch.per_node} that fit"
+        )
+    return devices, nodes
+
+
+def _strategy(name: str) -> str | Strategy:
+    if name == "ddp":
+        # Buffers are equal everywhere already; CRD's banks alone can be gigabytes.
+        return DDPStrategy(broadcast_buffers=False)
+    if name == "fsdp":
+        # Buffers are thresholds, centers and banks: half precision would stop them. Autocast halves the rest. One unit,
+        # because methods use a head's weight outside the head's own forward.
+        whole = MixedPrecision(
+            param_dtype=torch.float32, reduce_dtype=torch.float32, buffer_dtype=torch.float32
+        )
+        return FSDPStrategy(sharding_strategy="SHARD_GRAD_OP", mixed_precision=whole)
+    return name
