@@ -39,6 +39,11 @@ class IdentityMethod(DistillationMethod):
         )  # shares of a sharded head: other identities in each process
         self._ddp_params_and_buffers_to_ignore = [f"head.{name}" for name in own]
 
+    def configure_model(self) -> None:
+        """Divides a sharded head: Lightning calls this once the processes know one another."""
+        if isinstance(self.head, ShardedHead):
+            self.head.divide()
+
     @classmethod
     def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
         """No labels where the identity loss is left out and nothing else of the method uses them."""

@@ -86,6 +86,13 @@ class LogitMethod(IdentityMethod):
         self.ramp = ramp
         self.ramp_steps = ramp_steps
 
+    def configure_model(self) -> None:
+        """Divides a sharded head, and the teacher's alike."""
+        super().configure_model()
+        if isinstance(self.head, ShardedHead):
+            assert isinstance(self.teacher_head, ShardedTeacherHead)
+            self.teacher_head.divide(self.head)
+
     @abstractmethod
     def divergences(
         self, student: Tensor, teacher: Tensor, labels: Tensor

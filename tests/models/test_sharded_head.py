@@ -143,24 +143,42 @@ def test_frozen_centers_are_split_too():
 def test_a_sampled_step_keeps_the_identities_of_the_batch_and_draws_the_rest():
     images, labels = _faces()
     embeddings = (images @ torch.ones(3, D, dtype=torch.double)).requires_grad_()
-    head, plain = _sharded(CosFaceHead, sample_rate=6 / 7), _plain(CosFaceHead)
-    left_out = set()
-    for step in range(12):
+    head, plain = _sharded(CosFaceHead, sample_rate=0.5), _plain(CosFaceHead)
+    drawn = torch.zeros(K)
+    for step in range(40):
         assert int(head.draws) == step
         head.zero_grad()
         losses = head(embeddings, labels)
         losses.sum().backward()
         touched = head.share.weight.grad.abs().sum(1) > 0
-        assert touched.sum() == 6
         assert touched[labels].all()
-        left_out |= set(torch.nonzero(~touched).squeeze(1).tolist())
+        drawn += touched
         logits = plain.logits(embeddings, labels)[:, touched]
-        expected = logits.logsumexp(1) - plain.logits(embeddings, labels).gather(1, labels[:, None]).squeeze(
-            1
-        )
-        assert torch.allclose(losses, expected)
-    assert left_out == {1, 5}  # the two identities that the batch lacks
+        own = plain.logits(embeddings, labels).gather(1, labels[:, None]).squeeze(1)
+        assert torch.allclose(losses, logits.logsumexp(1) - own)
+    absent = [1, 5]  # from the batch
+    assert all(8 < drawn[identity] < 32 for identity in absent)
     assert torch.allclose(head.eval()(embeddings, labels), plain.eval()(embeddings, labels))
+
+
+def _sampled_run(rank, world_size):
+    return _run(rank, ArcFaceHead, {"sample_rate": 0.5}, True, world_size)
+
+
+def test_the_draw_does_not_depend_on_the_number_of_processes():
+    expected = _sampled_run(0, 1)
+    for found in in_processes(_sampled_run, 2):
+        assert found[0] == pytest.approx(expected[0], rel=1e-9)
+        for key, value in expected[2].items():
+            assert torch.allclose(found[2][key], value, rtol=1e-9), key
+
+
+def test_centers_split_over_a_block_of_draws(monkeypatch):
+    head = ShardedHead(head=CosFaceHead, num_identities=K, embedding_dim=D, sample_rate=0.5)
+    monkeypatch.setattr("facedistill.models.heads.sharded._BLOCK", 2)
+    whole = head._draw()
+    head.first, head.last = 3, 6
+    assert torch.equal(head._draw(), whole[3:6])
 
 
 def test_a_sampled_draw_goes_on_after_a_resume():

@@ -17,6 +17,8 @@ from facedistill.losses.margins import own_cosines, replace_own
 from facedistill.losses.precision import at_least_float32
 from facedistill.models.heads.own_margin import OwnMarginHead, fitting
 
+_BLOCK = 2**16  # identities whose numbers are drawn at once, whoever holds them
+
 
 class ShareLogits(NamedTuple):
     """Logits of one process's identities for the images of all processes.
@@ -45,15 +47,17 @@ class ShardedHead(nn.Module):
     `_ddp_params_and_buffers_to_ignore` of the module that DDP wraps. The state dict is the plain head's: `weight`
     is gathered on saving (every process must call `state_dict`) and split on loading, whatever W was.
 
+    A head made before the process group exists has all centers; `divide` cuts them once it does.
+
     Args:
         head: Makes the plain head from `num_identities` and `embedding_dim`. It is made whole and cut down, so that
             the initial centers do not depend on W.
         num_identities: K.
         embedding_dim: D.
-        sample_rate: Fraction of a process's identities that enter a training step: those of the batch, filled up with
-            others drawn at random (Partial FC, An et al., CVPR 2022). 1 is exact. The draw depends on `seed`, the
-            process and the number of steps only, and goes on after a resume. Unlike the authors' optimizer, momentum
-            and weight decay go on for centers that were not drawn.
+        sample_rate: Probability of an identity to enter a training step; those of the batch always do (Partial FC, An et
+            al., CVPR 2022). 1 is exact. The draw depends on `seed` and the number of steps only, neither on W nor on a
+            resume. The authors draw a fixed number in each process, so that their draw depends on W; and unlike their
+            optimizer, momentum and weight decay go on for centers that were not drawn.
         seed: Seed of that draw.
 
     Attributes:
@@ -76,15 +80,28 @@ class ShardedHead(nn.Module):
         self.scale = self.share.scale
         self.sample_rate = sample_rate
         self.seed = seed
-        self.first, self.last = _bounds(num_identities, rank())
-        if self.first >= self.last:
-            raise ConfigError(
-                f"head: {num_identities} identities leave process {rank()} of {world_size()} without one; use the plain head"
-            )
-        self.share.weight = nn.Parameter(self.split(self.share.weight.data))
+        self.first, self.last = 0, num_identities
+        self.divide()
         self.register_buffer("draws", torch.tensor(0))
         self.register_state_dict_post_hook(_save_whole)
         self.register_load_state_dict_pre_hook(_load_split)
+
+    def divide(self) -> None:
+        """Keeps this process's centers of a whole weight; nothing where that is done or there is one process.
+
+        Raises:
+            ConfigError: If a process would be left without an identity.
+        """
+        whole, weight = (self.first, self.last) == (0, self.num_identities), self.share.weight
+        if not whole or world_size() == 1:
+            return
+        self.first, self.last = _bounds(self.num_identities, rank())
+        if self.first >= self.last:
+            raise ConfigError(
+                f"head: {self.num_identities} identities leave process {rank()} of {world_size()} without one; use the "
+                "plain head"
+            )
+        self.share.weight = nn.Parameter(self.split(weight.data), requires_grad=weight.requires_grad)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss per image of this process, (N,), from its embeddings (N, D) and labels (N,); N is the same everywhere."""
@@ -120,19 +137,28 @@ class ShardedHead(nn.Module):
         return ShareLogits(self.scale * margined, cosines, columns)
 
     def _sampled(self, weight: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        count = self.last - self.first
-        seed = (self.seed * 1_000_003 + rank()) * 1_000_000_007 + int(self.draws)
-        draw = torch.Generator().manual_seed(seed % 2**63)
-        order = torch.rand(count, generator=draw).to(columns.device)
+        draw = self._draw().to(columns.device)
         self.draws += 1
-        present = torch.unique(columns[columns >= 0])
-        order[present] = 2.0  # ahead of every number that was drawn
-        number = max(math.ceil(self.sample_rate * count), len(present))
-        chosen = order.topk(number).indices.sort().values
-        place = torch.full((count + 1,), -1, device=columns.device)  # the last entry answers for column -1
-        place[chosen] = torch.arange(number, device=columns.device)
-        rows = weight.unflatten(0, (count, -1))[chosen].flatten(0, 1)
+        taken = draw < self.sample_rate
+        taken[columns[columns >= 0]] = True
+        taken[draw.argmin()] = True  # never none
+        chosen = torch.nonzero(taken).squeeze(1)
+        place = torch.full(
+            (len(draw) + 1,), -1, device=columns.device
+        )  # the last entry answers for column -1
+        place[chosen] = torch.arange(len(chosen), device=columns.device)
+        rows = weight.unflatten(0, (len(draw), -1))[chosen].flatten(0, 1)
         return rows, place[columns]
+
+    def _draw(self) -> Tensor:
+        """(K',) numbers in [0, 1) for this process's identities, each a function of (seed, step, identity)."""
+        blocks = range(self.first // _BLOCK, (self.last - 1) // _BLOCK + 1)
+        numbers = []
+        for block in blocks:
+            seed = (self.seed * 1_000_003 + block) * 1_000_000_007 + int(self.draws)
+            numbers.append(torch.rand(_BLOCK, generator=torch.Generator().manual_seed(seed % 2**63)))
+        start = blocks[0] * _BLOCK
+        return torch.cat(numbers)[self.first - start : self.last - start]
 
     def freeze(self, centers: Tensor) -> None:
         """`OwnMarginHead.freeze` with given centers (K, D), of which this process keeps its share."""

@@ -81,6 +81,13 @@ class ShardedTeacherHead(TeacherHead):
 
     def __init__(self, head_like: ShardedHead, centers: Tensor) -> None:
         super().__init__(head_like.share, centers)
+        self.first, self.last = 0, len(centers)
+        self.divide(head_like)
+
+    def divide(self, head_like: ShardedHead) -> None:
+        """Keeps those of the whole centers that the student's head has in this process."""
+        if (self.first, self.last) == (head_like.first, head_like.last):
+            return
         self.first, self.last = head_like.first, head_like.last
         own = self.head.weight.detach()[self.first : self.last].clone()
         self.head.weight = nn.Parameter(own, requires_grad=False)
