@@ -13,26 +13,30 @@ from facedistill.errors import UserError
 from facedistill.launch.job import Job
 from facedistill.launch.local import execute, gpu_ids
 from facedistill.reporting.comparison_files import render
+from facedistill.tables.forecast import absent_columns, forecast, summary
 from facedistill.tables.merge import merge_records
-from facedistill.tables.plan import PlannedRun, Table, plan, read_table
-from facedistill.tables.record import read_records, record_path, write_record
+from facedistill.tables.plan import Plan, PlannedRun, Table, chosen_rows, plan, read_table
+from facedistill.tables.record import is_recorded, read_records, write_record
 
 
 def main(arguments: Sequence[str]) -> int:
     """Plans, runs and renders one table."""
     parsed = _parser().parse_args(arguments)
     table = read_table(Path(parsed.experiments) / parsed.table)
+    records = read_records(table.folder)  # those that do not belong together are told before anything runs
     failed: list[str] = []
-    read_records(table.folder)  # records that do not belong together are told before anything runs
     if parsed.merge:
         failed = _merge(table, Path(parsed.merge))
     elif not parsed.render:
-        runs = plan(table, images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids()))
-        missing = [run for run in runs if not record_path(table.folder, run).exists()]
-        _say(_summary(table, runs, missing))
+        planned = plan(
+            chosen_rows(table, parsed.rows), images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids())
+        )
+        waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
+        _say(summary(table, planned, waiting, parsed.images))
         if parsed.dry:
+            _say(forecast(planned, waiting))
             return 0
-        failed = _run(table, missing, parsed)
+        failed = _run(table, planned, waiting, parsed)
         if failed:
             _say("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
     written = render(table.folder, read_records(table.folder), parsed.images)
@@ -47,27 +51,28 @@ def _merge(table: Table, other: Path) -> list[str]:
     return list(merged.conflicts)
 
 
-def _run(table: Table, missing: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
-    for run in missing:
+def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
+    blocked = [run for run in waiting if run.job is None]
+    if blocked:
+        raise UserError(
+            f"{table.folder.name}: {len(blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or choose "
+            "other rows with --rows"
+        )
+    _say(absent_columns(waiting))
+    by_id: dict[str, PlannedRun] = {}
+    for run in waiting:
+        assert run.job is not None
         if run.job.folder.is_finished:  # trained by hand, or before the record was written
             write_record(table.folder, run)
-    waiting = {run.job.id: run for run in missing if not record_path(table.folder, run).exists()}
+        else:
+            by_id[run.job.id] = run
 
     def keep(job: Job) -> None:
-        write_record(table.folder, waiting[job.id])
+        write_record(table.folder, by_id[job.id])
         render(table.folder, read_records(table.folder), parsed.images)
 
-    jobs = [run.job for run in waiting.values()]
+    jobs = [run.job for run in by_id.values() if run.job]
     return execute(jobs, slots=parsed.slots, logs=Path("runs") / "logs", finished=keep, gpus=gpu_ids())
-
-
-def _summary(table: Table, runs: Sequence[PlannedRun], missing: Sequence[PlannedRun]) -> str:
-    if not runs:
-        raise UserError(f"{table.folder}: has no run; give it rows")
-    return (
-        f"{table.title}: {len(table.rows)} rows, {len(runs)} runs of {table.images:,} images, "
-        f"{len(runs) - len(missing)} recorded, {len(missing)} to do"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,12 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "table", nargs="?", default="pocket", help="a folder of experiments/ with a rows.yaml"
     )
+    parser.add_argument("--rows", metavar="NAMES", help="only these rows, separated by commas")
     parser.add_argument("--images", type=int, help="another image budget per run")
     parser.add_argument("--seeds", type=int, help="seeds of every row")
     parser.add_argument(
         "--slots", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="runs at a time"
     )
-    parser.add_argument("--dry", action="store_true", help="say what would run, and stop")
+    parser.add_argument(
+        "--dry",
+        action="store_true",
+        help="say what would run, what it would cost and what is missing, and stop",
+    )
     parser.add_argument("--render", action="store_true", help="render from the records there are, and stop")
     parser.add_argument(
         "--merge",
@@ -92,4 +102,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+    if text:
+        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import result_relevant
 from facedistill.errors import UserError
+from facedistill.launch.job import Job
 from facedistill.run_folder import read_json, write_text
 from facedistill.tables.plan import PlannedRun
 
@@ -30,13 +31,28 @@ _KEPT = (
 _DEMANDED = ("id", "row", "seed", "config", "results")
 
 
-def record_path(folder: Path, run: PlannedRun) -> Path:
+def record_path(folder: Path, job: Job) -> Path:
     """Where the record of a run of the table in `folder` lies."""
-    return folder / "records" / f"{run.job.id}.json"
+    return folder / "records" / f"{job.id}.json"
+
+
+def is_recorded(folder: Path, run: PlannedRun, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the run was made already, here or elsewhere.
+
+    Args:
+        folder: `experiments/<table>`.
+        run: Known by its identity or, where its faces or weights are not here, by its configuration alone.
+        records: Of the table.
+    """
+    if run.job is not None:
+        return record_path(folder, run.job).exists()
+    wanted = json.loads(json.dumps(result_relevant(run.config)))
+    return any(record["row"] == run.row.name and record["config"] == wanted for record in records)
 
 
 def write_record(folder: Path, run: PlannedRun) -> Path:
     """Writes the record of a finished run from the files of its folder: results, configuration, provenance."""
+    assert run.job is not None
     config = OmegaConf.load(run.job.folder.path / "config.yaml")
     assert isinstance(config, DictConfig)
     own = run.job.folder.record()
@@ -48,7 +64,7 @@ def write_record(folder: Path, run: PlannedRun) -> Path:
         "config": result_relevant(config),
         "results": read_json(run.job.folder.results),
     }
-    path = record_path(folder, run)
+    path = record_path(folder, run.job)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from miniature_benchmark import draw
+from tests.evaluation.miniature_benchmark import draw
 from PIL import Image
 from scipy.io import savemat
 

@@ -33,13 +33,13 @@ def folder(tmp_path):
 
 
 def test_first_seeds_come_first_and_every_run_has_its_own_identity(folder):
-    runs = plan(read_table(folder))
+    runs = plan(read_table(folder)).runs
     assert [(run.row.name, run.seed) for run in runs] == [("static", 1), ("dynamic", 1), ("static", 2)]
     assert len({run.job.id for run in runs}) == 3
     assert runs[0].job.overrides[-2:] == ("images=64", "seed=1")
-    assert [run.job.id for run in plan(read_table(folder))] == [run.job.id for run in runs]
-    assert len(plan(read_table(folder), seeds=3)) == 6
-    assert {run.job.id for run in plan(read_table(folder), images=128)}.isdisjoint(
+    assert [run.job.id for run in plan(read_table(folder)).runs] == [run.job.id for run in runs]
+    assert len(plan(read_table(folder), seeds=3).runs) == 6
+    assert {run.job.id for run in plan(read_table(folder), images=128).runs}.isdisjoint(
         {run.job.id for run in runs}
     )
 
@@ -50,6 +50,12 @@ def test_a_row_that_cannot_run_is_named_before_anything_starts(folder):
     with pytest.raises(ConfigError) as error:
         plan(read_table(folder))
     assert str(error.value).startswith(f"{folder / 'rows.yaml'}: 1 row(s)\n  broken: 1 problem(s)")
+    (folder / "rows.yaml").write_text(text + "  twin: {overrides: []}\n")
+    with pytest.raises(ConfigError, match="  twin: is the same run as dynamic; change it, or leave it out"):
+        plan(read_table(folder))
+    (folder / "rows.yaml").write_text(text.partition("rows:")[0] + "rows: {}\n")
+    with pytest.raises(ConfigError, match="rows is empty; give the table a row"):
+        read_table(folder)
     (folder / "rows.yaml").write_text(text.replace("title", "titel"))
     with pytest.raises(ConfigError) as error:
         read_table(folder)
@@ -62,7 +68,7 @@ def test_a_row_that_cannot_run_is_named_before_anything_starts(folder):
 def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("UV_OFFLINE", "1")
-    runs = plan(read_table(folder))[:2]
+    runs = plan(read_table(folder)).runs[:2]
     broken = [Job(run.row.name, (*run.job.overrides, "seed=-1"), run.job.folder) for run in runs]
     ended = []
     failed = execute(broken, slots=2, logs=tmp_path / "logs", finished=ended.append)
@@ -72,7 +78,7 @@ def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, mon
 
 
 def test_a_record_holds_what_the_table_needs(folder):
-    run = plan(read_table(folder))[0]
+    run = plan(read_table(folder)).runs[0]
     run.job.folder.path.mkdir(parents=True)
     (run.job.folder.path / "config.yaml").write_text(
         "images: 64\nname: x\nmethod: {_target_: facedistill.methods.synthdistill.SynthDistill}\n"
@@ -82,7 +88,7 @@ def test_a_record_holds_what_the_table_needs(folder):
     )
     (run.job.folder.path / "results.json").write_text(json.dumps({"student": {"protocols": {}}}))
     (run.job.folder.path / "metrics.csv").write_text("step,val/cosine,val/mse\n1,0.25,\n2,,\n3,0.5,0.1\n")
-    assert write_record(folder, run) == record_path(folder, run)
+    assert write_record(folder, run) == record_path(folder, run.job)
     (record,) = read_records(folder)
     assert record["validation"] == {"cosine": 0.5, "mse": 0.1}
     assert (record["row"], record["seed"], record["id"], record["config"]["images"]) == (

@@ -1,0 +1,101 @@
+"""Every table of a paper starts and runs to its rendered files, made small on drawn faces and a random teacher."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from facedistill import reproduce
+from facedistill.assets import obtain
+from facedistill.cli import main
+from facedistill.config import compose
+from facedistill.errors import AssetError
+from facedistill.train import train
+from tests.tables.miniature import EXPERIMENTS, IMAGES, draw_machine, shrink_table
+
+PAPERS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/rows.yaml") if path.parent.name != "pocket")
+
+pytestmark = pytest.mark.assets
+
+
+@pytest.fixture(autouse=True)
+def _generator():
+    try:
+        obtain("mobilestylegan", quiet=True)
+    except AssetError as error:
+        pytest.skip(str(error))
+
+
+def here_instead(monkeypatch):
+    """Trains in this process: a process tree per run, which other tests are about, takes ten seconds to import."""
+
+    def execute(jobs, *, finished, **options):
+        for job in jobs:
+            train(compose("train", job.overrides), job.overrides)
+            finished(job)
+        return []
+
+    monkeypatch.setattr(reproduce, "execute", execute)
+
+
+def run(folder, *options):
+    return main(["reproduce", folder.name, "--experiments", str(folder.parent), "--seeds", "1", *options])
+
+
+def cells(folder):
+    with (folder / "results.csv").open() as file:
+        return {(row["row"], row["metric"]): row for row in csv.DictReader(file)}
+
+
+def test_a_row_of_ekds_table_runs_to_its_rendered_cell(tmp_path, monkeypatch, capsys):
+    draw_machine(tmp_path, monkeypatch)
+    here_instead(monkeypatch)
+    folder = shrink_table("ekd", tmp_path)
+    assert run(folder, "--rows", "ekd") == 0
+    assert 'not here, their columns will read "not measured":\n  ijbb is not here' in capsys.readouterr().err
+    (path,) = (folder / "records").glob("ekd-*.json")
+    record = json.loads(path.read_text())
+    assert (record["row"], record["images_seen"]) == ("ekd", IMAGES)
+    measured = cells(folder)
+    accuracy = record["results"]["student"]["protocols"]["lfw"]["accuracy"]
+    assert float(measured["ekd", "lfw/accuracy"]["value"]) == pytest.approx(accuracy)
+    assert measured["ekd", "lfw/accuracy"]["published"] == "0.996"
+    assert measured["ekd", "ijbc_n0d0f0/tar@1e-4"]["value"] == "not measured"
+    assert measured["kd", "lfw/accuracy"]["value"] == "not measured"
+    assert {"table.md", "table.tex", "table.html", "figures"} <= {file.name for file in folder.iterdir()}
+    monkeypatch.setattr(
+        reproduce, "execute", lambda jobs, **options: pytest.fail("ran again") if jobs else []
+    )
+    assert run(folder, "--rows", "ekd") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_row_of_every_table_runs(name, tmp_path, monkeypatch):
+    draw_machine(tmp_path, monkeypatch, ijb=True)
+    here_instead(monkeypatch)
+    folder = shrink_table(name, tmp_path)
+    assert run(folder) == 0
+    for (row, metric), cell in cells(folder).items():
+        wanted = "not measurable" if metric.endswith(("@1e-4", "@1e-5")) else None  # 264 impostor pairs
+        if metric.startswith("ijbb"):
+            wanted = "not measured"
+        least = -1 if metric == "validation/cosine" else 0
+        assert cell["value"] == wanted or (wanted is None and least <= float(cell["value"]) <= 1), (
+            row,
+            metric,
+        )
+        assert cell["runs"], (row, metric)
+
+
+@pytest.mark.slow
+def test_a_table_is_run_by_processes_of_its_own_and_goes_on(tmp_path, monkeypatch, capsys):
+    draw_machine(tmp_path, monkeypatch)
+    folder = shrink_table("gkd", tmp_path)
+    assert run(folder, "--rows", "gkd") == 0
+    assert run(folder, "--rows", "gkd,dkd", "--dry") == 0
+    assert "2 rows, 2 runs of 16 images, 1 recorded, 1 to do" in capsys.readouterr().err
+    assert run(folder, "--rows", "gkd,dkd") == 0
+    assert len(list((folder / "records").iterdir())) == 2
