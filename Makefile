@@ -25,8 +25,8 @@ demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, e
 	@$(BIN)/facedistill train experiment=demo
 
 TABLE ?= pocket
-reproduce-table: $(READY) ## run what a table lacks and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n]
-	@$(BIN)/facedistill reproduce $(TABLE) $(if $(BUDGET),--images $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SLOTS),--slots $(SLOTS))
+reproduce-table: $(READY) ## run what a table lacks and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n] [ROWS=a,b]
+	@$(BIN)/facedistill reproduce $(TABLE) $(if $(BUDGET),--images $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SLOTS),--slots $(SLOTS)) $(if $(ROWS),--rows $(ROWS))
 
 test: $(READY) ## the fast test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from hydra.utils import get_object
@@ -66,10 +68,19 @@ def image_cost(config: DictConfig) -> ImageCost:
 
 
 def _macs(node: DictConfig, size_px: int = 112) -> float:
-    bare = {key: value for key, value in node.items() if key not in ("asset", "pretrained")}
+    bare = {
+        key: value
+        for key, value in OmegaConf.to_container(node, resolve=True).items()
+        if key not in ("asset", "pretrained")
+    }
+    return _counted(json.dumps(bare), size_px)
+
+
+@lru_cache
+def _counted(network: str, size_px: int) -> float:
     try:
         with torch.device("meta"):
-            return count_macs(instantiate(bare), (3, size_px, size_px))
+            return count_macs(instantiate(json.loads(network)), (3, size_px, size_px))
     except NotImplementedError:  # what torch raises where a network wants its weights
         return math.nan
 

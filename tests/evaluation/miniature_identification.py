@@ -4,11 +4,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-from tests.evaluation.miniature_benchmark import draw
 from PIL import Image
 from scipy.io import savemat
 
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
+from tests.evaluation.miniature_benchmark import draw
 
 CROP_PX = 140
 SHIFT_PX = 14  # a loose crop holds the aligned face in its middle

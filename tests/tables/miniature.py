@@ -13,6 +13,8 @@ from PIL import Image
 
 from facedistill.assets import cached_path, obtain, read_card
 from facedistill.data.recordio_write import write_recordio
+from facedistill.models.backbones import tinyfar
+from facedistill.models.backbones.any_timm import timm_network
 from facedistill.models.teachers import IResNet
 from tests.evaluation.miniature_benchmark import draw, write_bin
 from tests.evaluation.miniature_identification import write_ijbc
@@ -22,7 +24,7 @@ IMAGES = 16
 SMALL = (
     "strategy=cpu", "data.batch_size=8", "data.num_workers=0", "data.validation.faces=8", "teacher.network.layers=18",
     "callbacks.validate_every_images=16", "callbacks.checkpoint_every_images=16", "logger=csv",
-    "evaluation.generated_pairs.identities=10", "evaluation.validation_pairs.identities=10", "evaluation.resamples=20",
+    "evaluation.generated_pairs.identities=20", "evaluation.validation_pairs.identities=20", "evaluation.resamples=20",
     "generator.network.compile=false", "generator.network.exit=64",
 )  # fmt: skip
 BENCHMARKS = ("lfw", "cfp_fp", "cplfw", "agedb_30", "calfw")
@@ -43,6 +45,9 @@ def draw_machine(root: Path, monkeypatch, *, ijb: bool = False) -> None:
     monkeypatch.setenv("FACEDISTILL_SHARED", str(root / "nothing"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.chdir(root)
+    monkeypatch.setattr(  # timm's ImageNet weights lie on a hub
+        tinyfar, "timm_network", lambda name, pretrained, **options: timm_network(name, False, **options)
+    )
     write_recordio(data / "ms1mv2" / "train", [(_jpeg(k, shot), k) for k in range(8) for shot in range(4)])
     for name in BENCHMARKS:
         pairs = [(person, person if same else person + 1) for same in (1, 0) for person in range(10)]
