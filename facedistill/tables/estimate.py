@@ -30,7 +30,10 @@ HOW = (
 
 # Multiply-accumulates of one image, synthesis only. MobileStyleGAN: whole images, so more than what the crop needs.
 _MOBILESTYLEGAN = {"full": 7.29e9, 512: 7.29e9, 256: 5.72e9, 128: 4.07e9, 64: 4.07e9}
-_STYLEGAN2_256 = 15.0e9  # channel base 16384
+_STYLEGAN2 = {
+    "stylegan2-ffhq-256x256": 15.0e9,
+    "stylegan2-ffhq-1024x1024": 75.4e9,
+}  # channel bases 16384, 32768
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class ImageCost:
         student: Of all networks that learn.
         teacher: 0 where it is not asked, or its embeddings are kept; NaN where it is an ONNX graph, which has no
             layers to count before it is loaded.
-        generator: 0 where faces are stored; divided among the steps that replay a rendered face.
+        generator: 0 where faces are stored; NaN where nobody has counted it; divided among the steps that replay a
+            rendered face.
     """
 
     student: float
@@ -88,6 +92,6 @@ def _counted(network: str, size_px: int) -> float:
 def _generator_macs(config: DictConfig) -> float:
     if not get_object(config.data.source._target_).offers.latents:
         return 0
-    network = config.generator.network
-    macs = _MOBILESTYLEGAN[network.exit] if "exit" in network else _STYLEGAN2_256
+    network, name = config.generator.network, config.generator.get("name")
+    macs = _MOBILESTYLEGAN[network.exit] if "exit" in network else _STYLEGAN2.get(name, math.nan)
     return macs / (1 + (OmegaConf.select(config, "data.source.replay") or 0))

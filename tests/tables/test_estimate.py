@@ -31,6 +31,9 @@ def test_networks_are_counted_as_published():
     assert rendered.student == pytest.approx(126.8e6, rel=0.005)
     assert rendered.teacher == pytest.approx(12.09e9, rel=0.005)
     assert rendered.generator == 5.72e9
+    paper = cost("experiment=synthdistill_paper", "teacher.file=nowhere", "generator.file=nowhere")
+    assert paper.generator == 15.0e9  # with teacher and student 55 GFLOP, as others reckon
+    assert 2 * (paper.generator + paper.teacher + 3 * paper.student) == pytest.approx(55e9, rel=0.01)
     assert cost("experiment=synthdistill", "data.source.replay=2").generator == 5.72e9 / 3
 
 

@@ -13,7 +13,7 @@ from facedistill.cli import main
 from facedistill.config import compose
 from facedistill.errors import AssetError
 from facedistill.train import train
-from tests.tables.miniature import EXPERIMENTS, IMAGES, draw_machine, shrink_table
+from tests.tables.miniature import EXPERIMENTS, IMAGES, draw_machine, shrink_table, thin_networks
 
 PAPERS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/rows.yaml") if path.parent.name != "pocket")
 
@@ -37,6 +37,7 @@ def here_instead(monkeypatch):
             finished(job)
         return []
 
+    thin_networks(monkeypatch)
     monkeypatch.setattr(reproduce, "execute", execute)
 
 
@@ -50,11 +51,13 @@ def cells(folder):
 
 
 def test_a_row_of_ekds_table_runs_to_its_rendered_cell(tmp_path, monkeypatch, capsys):
-    draw_machine(tmp_path, monkeypatch)
+    draw_machine(tmp_path, monkeypatch, ["lfw"])
     here_instead(monkeypatch)
     folder = shrink_table("ekd", tmp_path)
     assert run(folder, "--rows", "ekd") == 0
-    assert 'not here, their columns will read "not measured":\n  ijbb is not here' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'not here, their columns will read "not measured":' in said
+    assert said.count("ijbc is not here: put a folder IJBC with loose_crop and meta") == 1
     (path,) = (folder / "records").glob("ekd-*.json")
     record = json.loads(path.read_text())
     assert (record["row"], record["images_seen"]) == ("ekd", IMAGES)
@@ -92,7 +95,7 @@ def test_every_row_of_every_table_runs(name, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_table_is_run_by_processes_of_its_own_and_goes_on(tmp_path, monkeypatch, capsys):
-    draw_machine(tmp_path, monkeypatch)
+    draw_machine(tmp_path, monkeypatch, ["lfw"])
     folder = shrink_table("gkd", tmp_path)
     assert run(folder, "--rows", "gkd") == 0
     assert run(folder, "--rows", "gkd,dkd", "--dry") == 0
