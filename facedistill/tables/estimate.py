@@ -72,12 +72,10 @@ def image_cost(config: DictConfig) -> ImageCost:
 
 
 def _macs(node: DictConfig, size_px: int = 112) -> float:
-    bare = {
-        key: value
-        for key, value in OmegaConf.to_container(node, resolve=True).items()
-        if key not in ("asset", "pretrained")
-    }
-    return _counted(json.dumps(bare), size_px)
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    without_weights = {key: value for key, value in plain.items() if key not in ("asset", "pretrained")}
+    return _counted(json.dumps(without_weights), size_px)
 
 
 @lru_cache
