@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import timm
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -19,7 +20,7 @@ from facedistill.config import compose
 from facedistill.errors import AssetError, ConfigError
 from facedistill.evaluation.separation import Separation, separation
 from facedistill.export import save_student
-from facedistill.models.backbones import TinyFaR
+from facedistill.models.backbones import MobileFaceNet, TinyFaR
 from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.teachers.recognize import Family, recognize
@@ -31,6 +32,7 @@ from arcface_layout import arcface_state
 from dlib_layout import dlib_bytes, random_weights
 from test_ir_teacher import ir_state
 from test_program_teachers import Pooled
+from test_vit_teacher import vit_state
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +183,28 @@ def test_recognizes_ir_networks_and_knows_what_the_weights_do_not_say(tmp_path: 
         found = recognize(tmp_path / "w.pth")
         assert (found.title, found.input_spec) == (title, spec)
         assert found.arguments == {"layers": 18, "embedding_dim": 8}
+
+
+def test_recognizes_the_families_that_keys_tell(tmp_path: Path) -> None:
+    def saved(state: dict[str, Tensor]) -> Family:
+        torch.save(state, tmp_path / "w.pth")
+        return recognize(tmp_path / "w.pth")
+
+    mbf = saved({"conv_sep.layers.0.weight": torch.zeros(1), "features.layers.2.weight": torch.zeros(8, 512)})
+    assert (mbf.network, mbf.arguments) == (MobileFaceNet, {"variant": "insightface", "embedding_dim": 8})
+    zoo = saved({"module.conv_6_dw.conv.weight": torch.zeros(1), "module.linear.weight": torch.zeros(8, 512)})
+    assert (zoo.title, zoo.input_spec) == ("FaceX-Zoo's MobileFaceNet", InputSpec(color="BGR", std=128.0))
+    keys = ("last_linear.weight", "block8.conv2d.weight", "logits.weight")
+    facenet = saved({key: torch.zeros(1) for key in keys})
+    assert (facenet.title, facenet.size_px, facenet.classifier) == (
+        "FaceNet (InceptionResnetV1)",
+        160,
+        "dropped",
+    )
+    assert saved(vit_state()).title == "arcface_torch ViT-T"
+    torch.save(timm.create_model("tinynet_e", num_classes=8).state_dict(), tmp_path / "w.pth")
+    named = recognize(tmp_path / "w.pth", timm_name="tinynet_e")
+    assert named.arguments == {"name": "tinynet_e", "embedding_dim": 8}
 
 
 def test_recognizes_students_dlib_and_programs(tmp_path: Path) -> None:

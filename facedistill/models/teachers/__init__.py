@@ -3,6 +3,7 @@
 from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
 from facedistill.models.teachers.dlib_resnet import DlibResNet
 from facedistill.models.teachers.edgeface import EdgeFace
+from facedistill.models.teachers.facenet import FaceNet
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.ir import IR
 from facedistill.models.teachers.iresnet import IResNet
@@ -12,12 +13,14 @@ from facedistill.models.teachers.onnx_network import OnnxNetwork
 from facedistill.models.teachers.student import Student
 from facedistill.models.teachers.timm_network import TimmNetwork
 from facedistill.models.teachers.torch_program import TorchProgram
+from facedistill.models.teachers.vit import ViT
 
 __all__ = [
     "IR",
     "ArcFaceMobileFaceNet",
     "DlibResNet",
     "EdgeFace",
+    "FaceNet",
     "FaceXZooMobileFaceNet",
     "FrozenTeacher",
     "IResNet",
@@ -25,5 +28,6 @@ __all__ = [
     "Student",
     "TimmNetwork",
     "TorchProgram",
+    "ViT",
     "teacher_card",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from facedistill.models.teachers import (
     arcface_mobilefacenet,
     dlib_resnet,
     edgeface,
+    facenet,
     ir,
     iresnet,
     mobilefacenet,
@@ -24,11 +25,13 @@ from facedistill.models.teachers import (
     student,
     timm_network,
     torch_program,
+    vit,
 )
 from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
 from facedistill.models.teachers.checkpoint import read_checkpoint
 from facedistill.models.teachers.dlib_resnet import DlibResNet
 from facedistill.models.teachers.edgeface import EdgeFace
+from facedistill.models.teachers.facenet import FaceNet
 from facedistill.models.teachers.ir import IR
 from facedistill.models.teachers.iresnet import IResNet
 from facedistill.models.teachers.mobilefacenet import FaceXZooMobileFaceNet
@@ -36,6 +39,7 @@ from facedistill.models.teachers.onnx_network import OnnxNetwork
 from facedistill.models.teachers.student import Student
 from facedistill.models.teachers.timm_network import TimmNetwork
 from facedistill.models.teachers.torch_program import TorchProgram
+from facedistill.models.teachers.vit import ViT
 from facedistill.models.weights import read_weights
 from facedistill.types import InputSpec
 
@@ -71,6 +75,16 @@ class Family:
     classifier: str = "none"
 
 
+_FACENET = Family(
+    "FaceNet (InceptionResnetV1)",
+    FaceNet,
+    facenet.convert,
+    512,
+    size_px=160,
+    input_spec=InputSpec(160, std=128.0),
+)
+
+
 def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -> Family:
     """The family of a checkpoint, a graph or a program.
 
@@ -89,6 +103,8 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
         return _timm(path, timm_name)
     if path.suffix == ".onnx":
         return _graph(path)
+    if path.suffix == ".pb":
+        return _FACENET
     if (kind := torch_program.kind_of(path)) is not None:
         return _program(path, kind, trusted)
     with path.open("rb") as stream:
@@ -98,7 +114,7 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
     if path.suffix == ".safetensors" and student.METADATA in read_weights(path)[1]:
         return _student(path)
     whole = read_checkpoint(path)
-    for family in (_iresnet, _ir, _mbf, _facexzoo):
+    for family in (_iresnet, _ir, _mbf, _facexzoo, _facenet, _vit):
         if (found := family(path, whole)) is not None:
             return found
     raise AssetError(
@@ -158,6 +174,21 @@ def _facexzoo(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
     convert = mobilefacenet.convert_facexzoo
     title = "FaceX-Zoo's MobileFaceNet"
     return Family(title, FaceXZooMobileFaceNet, convert, width, {"embedding_dim": width}, input_spec=spec)
+
+
+def _facenet(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
+    if not {"last_linear.weight", "block8.conv2d.weight"} <= whole.keys():
+        return None
+    return replace(_FACENET, classifier="dropped" if "logits.weight" in whole else "none")
+
+
+def _vit(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
+    arguments = vit.describe(whole)
+    if arguments is None:
+        return None
+    width = arguments.get("embedding_dim", 512)
+    title = f"arcface_torch ViT-{arguments['size'].upper()}"
+    return Family(title, ViT, vit.convert, width, arguments, input_spec=InputSpec())
 
 
 def _student(path: Path) -> Family:
