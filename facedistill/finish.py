@@ -22,6 +22,7 @@ from facedistill.models.latents import draw_latents
 from facedistill.models.teachers import teacher_card
 from facedistill.models.weights import write_whole
 from facedistill.run_folder import RunFolder
+from facedistill.sources import instantiate
 
 _NUM_SHOWN = 16
 
@@ -53,6 +54,15 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     save_student(student, folder.student, metadata)
     export_onnx(student, folder.onnx, metadata)
     return check_parity(student, folder.onnx, faces.float().sub(127.5).div(127.5)).min_cosine
+
+
+def whole_student(config: DictConfig, folder: RunFolder) -> nn.Module:
+    """The trained student from the run's checkpoint, for a strategy that leaves each process a part of its weights."""
+    state = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    student: nn.Module = instantiate(config.backbone)
+    own = {key.removeprefix("student."): value for key, value in state.items() if key.startswith("student.")}
+    student.load_state_dict(own)
+    return student
 
 
 @torch.no_grad()

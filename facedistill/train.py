@@ -24,7 +24,7 @@ from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
 from facedistill.evaluate import evaluate_run, find_protocols
-from facedistill.finish import export_student, keep_faces
+from facedistill.finish import export_student, keep_faces, whole_student
 from facedistill.paths import config_dir
 from facedistill.processes import is_lead
 from facedistill.reporting import write_report
@@ -129,6 +129,8 @@ def _fit(config: DictConfig, folder: RunFolder) -> None:
 
 def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     method, device = parts.method.eval(), parts.trainer.strategy.root_device
+    if config.trainer.strategy == "fsdp":
+        method.student = whole_student(config, folder)
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     if isinstance(parts.data.source, RenderedFaces):
         keep_faces(parts.data.source, method, folder.path / "faces.npz", device)

@@ -93,7 +93,7 @@ class FixedFaces:
     def load_state_dict(self, state): ...
 
 
-def _method(name, *overrides):
+def build(name, *overrides, student=None):
     torch.manual_seed(0)
     overrides = [
         f"method={name}", "data=synthetic_identities", "optimizer=adam", "optimizer.lr=0.003", "scheduler=constant",
@@ -105,14 +105,14 @@ def _method(name, *overrides):
     embedded = nn.functional.normalize(teacher(source.batch["images"]))
     means = torch.stack([embedded[source.batch["labels"] == k].mean(0) for k in range(K)])
     method = build_method(
-        config, student=Convolutions(), teacher=teacher, num_identities=K, num_images=N,
+        config, student=student or Convolutions(), teacher=teacher, num_identities=K, num_images=N,
         centers=lambda: nn.functional.normalize(means),
     )  # fmt: skip
     return method, source
 
 
 def _fit(name, steps, *, path=None, resume=None, total=None):
-    method, source = _method(name)
+    method, source = build(name)
     data = FaceDataModule(
         source, torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), batch_size=N, images=N * (total or steps)
     )
@@ -158,13 +158,13 @@ def test_resume_is_exact(name, tmp_path):
     assert not [key for key in saved if key.startswith("teacher.")]
 
 
-def _gradients(rank, names, world_size):
-    return {name: _two_steps(name, rank, world_size) for name in names}
+def gradients_of(rank, names, world_size):
+    return {name: two_steps(name, rank, world_size) for name in names}
 
 
-def _two_steps(name, rank, world_size):
+def two_steps(name, rank, world_size, student=None):
     """Losses, gradients and buffers of two steps without an update: the second sees what the first has moved."""
-    method, source = _method(name)
+    method, source = build(name, student=student)
     method.train()
     batch = source.finish(source.raw(0, batch_size=N, rank=rank, world_size=world_size))
     losses = []
@@ -184,12 +184,12 @@ def _two_steps(name, rank, world_size):
 
 @pytest.fixture(scope="module")
 def two_processes():
-    return in_processes(_gradients, METHODS, 2)
+    return in_processes(gradients_of, METHODS, 2)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_are_one(name, two_processes):
-    losses, gradients, buffers = _two_steps(name, 0, 1)
+    losses, gradients, buffers = two_steps(name, 0, 1)
     for found in two_processes:
         shared_losses, shared, kept = found[name]
         assert shared_losses == pytest.approx(losses, rel=2e-5)
@@ -204,7 +204,7 @@ def test_two_processes_are_one(name, two_processes):
 @pytest.mark.parametrize("name", METHODS)
 def test_half_precision_and_a_batch_of_one_stay_finite(name):
     for chosen in (slice(0, 1), slice(0, 16)):
-        method, source = _method(name)
+        method, source = build(name)
         method.train()
         batch = FaceBatch(**{key: values[chosen] for key, values in source.batch.items()})
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -217,7 +217,7 @@ def test_half_precision_and_a_batch_of_one_stay_finite(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_it_says_what_it_is(name):
-    method, _ = _method(name)
+    method, _ = build(name)
     document = type(method).__doc__ or ""
     assert len(document.split()) > 20
     assert getattr(type(method), "paper", "")

@@ -5,19 +5,23 @@ Methods are built before the processes know one another, as `facedistill train` 
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 from torch import nn
 
 from facedistill.assembly import build_method, settings_of
 from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
+from facedistill.models.backbones import MobileFaceNet, TinyFaR
 from facedistill.models.execution import as_built
 from facedistill.strategies import execution, trainer_arguments
+from facedistill.types import InputSpec
 from tests.contracts.test_every_method import FixedFaces, K, N, Teacher
 from tests.distributed.processes import in_processes
 
@@ -33,6 +37,7 @@ class Normed(nn.Module):
     """A student with batch norm, small enough for many fits."""
 
     embedding_dim = 16
+    input_spec = InputSpec()
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +52,32 @@ class Normed(nn.Module):
         return self.layers(images)
 
 
+class InDouble(nn.Module):
+    """A real backbone in float64: dozens of batch norms magnify float32's rounding beyond comparing."""
+
+    embedding_dim = 16
+    input_spec = InputSpec()
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.network = make(embedding_dim=16).double()
+
+    def forward(self, images):
+        return self.network(images.double()).float()
+
+
+BACKBONES = {"tinyfar": functools.partial(TinyFaR, "c"), "mobilefacenet": MobileFaceNet}
+PLAIN = ["method=cosine", "optimizer=sgd", "optimizer.lr=0.05"]
+
+
 def fit(strategy, overrides, *, path=None, resume=None, steps=STEPS, student=None, rank=0):
     """Trains under Lightning; the student, the head's whole state, and the norm of each step's gradient."""
     config = compose(
         "train", [f"strategy={strategy}", "data=synthetic_identities", "scheduler=constant", *overrides]
     )
+    config.backbone = OmegaConf.create({"_target_": f"{__name__}.Normed"})  # a peer's
     settings = settings_of(config)
     torch.manual_seed(0)
     source, teacher = FixedFaces(), Teacher()
@@ -113,6 +139,8 @@ def _split_fits(rank, folder):
     found["sampled"] = fit("ddp_cpu", sampled)
     fit("ddp_cpu", sampled, path=folder / "part.ckpt", steps=2)
     found["resumed"] = fit("ddp_cpu", sampled, resume=folder / "one.ckpt")
+    for name, make in BACKBONES.items():
+        found[name] = fit("ddp_cpu", PLAIN, student=InDouble(make), steps=2)
     found["clipped"] = found["arcface"]["norms"]
     return found
 
@@ -140,6 +168,13 @@ def test_so_are_methods_that_use_its_logits(name, overrides, split):
     expected = fit("cpu", [*overrides, *SGD])
     for found in (answers[name] for answers in split[1]):
         _close(found, expected, 2e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_real_backbone_with_its_batch_norm_trains_as_in_one_process(name, split):
+    expected = fit("cpu", PLAIN, student=InDouble(BACKBONES[name]), steps=2)
+    for found in (answers[name] for answers in split[1]):
+        _close(found, expected, 1e-6)
 
 
 def test_the_gradient_is_clipped_by_the_norm_of_all_processes(split):
