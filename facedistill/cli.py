@@ -23,6 +23,7 @@ COMMANDS = {
         "facedistill.reporting.dashboard_command",
         "one page on all runs of a folder: filter, sort, compare",
     ),
+    "push": ("facedistill.push", "upload a finished run's student and card to the Hugging Face hub"),
     "reproduce": ("facedistill.reproduce", "run what a table of experiments/ lacks and render it"),
     "methods": (
         "facedistill.methods_table",

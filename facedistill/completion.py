@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("shell", choices=["bash", "zsh"])
     parser.parse_args(arguments)
     commands = (
-        "train evaluate embed report dashboard reproduce methods backbones data generate teacher generator assets align completion "
+        "train evaluate embed report dashboard push reproduce methods backbones data generate teacher generator assets align completion "
         "--help --version"
     )
     print(_SCRIPT.format(commands=commands, words=" ".join([*_choices(), *_keys(compose("train", []))])))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _TASK = "image-feature-extraction"  # the hub's task for a network from image to embedding
 _RATES = ("accuracy", "auc", "eer")
 _RESTRICTED = ("non-commercial", "noncommercial", "research", "by-nc")
+_FREE = re.compile(r"(?:package )?(apache|mit\b|bsd|cc0|cc-by-4|public domain)", re.I)
 
 
 def write_model_card(run_dir: Path) -> Path | None:
@@ -80,6 +81,16 @@ def _licence(licences: list[Mapping[str, Any]]) -> dict[str, str]:
         "license": "other",
         "license_name": "non-commercial-research" if restricted else "terms-of-its-sources",
     }
+
+
+def needs_consent(licences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of those weights whose licence is not plainly one that lets a student be passed on freely."""
+    return [
+        str(licence.get("asset"))
+        for licence in licences
+        if not _FREE.match(told := str(licence.get("licence", "")))
+        or any(word in told.lower() for word in _RESTRICTED)
+    ]
 
 
 def _evaluation(results: Mapping[str, Any], protocol: str) -> dict[str, Any] | None:
