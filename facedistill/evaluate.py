@@ -43,14 +43,14 @@ def main(arguments: Sequence[str]) -> int:
     if (path / "run.json").is_file():
         results = evaluate_run(RunFolder(path), parsed.overrides)
     elif path.is_file():
-        results = _evaluate_one("student", load_student(path), parsed.overrides)
+        results = _evaluate_one("student", load_student(path), compose("train", parsed.overrides))
     elif path.suffix or "/" in parsed.what:
         raise UserError(
             f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`"
         )
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
-        results = _evaluate_one("teacher", load_teacher(config), parsed.overrides)
+        results = _evaluate_one("teacher", load_teacher(config), config)
         expected = OmegaConf.select(config, "teacher.card.accuracy")
     print(as_text(results_table(results)), *results["absent"].values(), sep="\n")
     if expected is not None and (
@@ -141,8 +141,7 @@ def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
     return open_protocols(settings.protocols, search_dirs(settings.data_dir), places)
 
 
-def _evaluate_one(role: str, network: nn.Module, overrides: Sequence[str]) -> dict[str, Any]:
-    config = compose("train", overrides)
+def _evaluate_one(role: str, network: nn.Module, config: DictConfig) -> dict[str, Any]:
     found, absent = find_protocols(config)
     protocols = _run(role, network, found, config, None)
     return {role: {"protocols": protocols}, "absent": {item.name: item.reason for item in absent}}

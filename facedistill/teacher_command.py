@@ -37,6 +37,7 @@ from facedistill.types import InputSpec
 
 SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
 """Mean and std on 0..255 that published recognizers are fed with."""
+LEAST_D_PRIME = 3.5  # random weights reach 3.3, published recognizers 4.1 and more: docs/teachers.md
 _BATCH = 10
 
 
@@ -175,11 +176,17 @@ def choose(
         given: The user's word.
 
     Raises:
-        ConfigError: If the faces do not single one out, or contradict the family.
+        ConfigError: If the faces do not single one out, contradict the family, or are not told apart at all.
     """
     best = next(iter(measured))
     if given is not None:
         return given
+    if measured[best].d_prime < LEAST_D_PRIME:
+        raise ConfigError(
+            f"{family.title}: however it is fed, it tells the probe faces apart no better than random weights do "
+            f"(d-prime {measured[best].d_prime:.1f}, {LEAST_D_PRIME} is the least); it is no recognizer of aligned "
+            f"faces, or say how it is fed, for example {_flags(best)}"
+        )
     among = [spec for spec in measured if spec == best or tied(measured[best], measured[spec])]
     if family.input_spec in among:
         return family.input_spec

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from facedistill.cli import main
 from facedistill.errors import ConfigError
 from facedistill.evaluate import against_card
+from facedistill.export import save_student
+from facedistill.models.backbones import TinyFaR
 
 EXPECTED = {"protocol": "lfw", "flip": "none", "value": 0.9893}
 
@@ -33,3 +37,14 @@ def test_a_teacher_that_is_fed_wrongly_is_an_error() -> None:
 def test_unlike_measurements_are_not_compared() -> None:
     assert against_card("dlib_resnet", EXPECTED, results(0.5), "sum") is None
     assert against_card("dlib_resnet", EXPECTED, {"teacher": {"protocols": {}}}, "none") is None
+
+
+def test_a_student_is_evaluated_as_a_teacher_from_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "none"))
+    save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
+    words = [f"teacher.file={tmp_path / 'student.safetensors'}", "evaluation.protocols=[lfw]"]
+    assert main(["evaluate", "student", *words]) == 0
+    assert "lfw is not here" in capsys.readouterr().out

@@ -151,6 +151,18 @@ def test_the_familys_own_spec_wins_a_tie_only() -> None:
         choose(tie, family(None))
 
 
+def test_what_tells_nobody_apart_is_no_teacher() -> None:
+    poor = measured(rgb=0.01)
+    with pytest.raises(ConfigError) as caught:
+        choose(poor, family(InputSpec()))
+    said = str(caught.value)
+    assert said.startswith(
+        "a family: however it is fed, it tells the probe faces apart no better than random weights do (d-prime "
+    )
+    assert said.endswith("or say how it is fed, for example --color RGB --mean 127.5 --std 127.5")
+    assert choose(poor, family(None), InputSpec()) == InputSpec()
+
+
 def test_recognizes_checkpoints_by_their_keys(tmp_path: Path) -> None:
     def saved(content: dict[str, Tensor]) -> Family:
         torch.save(content, tmp_path / "w.pth")
