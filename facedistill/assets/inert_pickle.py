@@ -31,6 +31,10 @@ _DAMAGED = (
 )  # fmt: skip
 
 
+class _AnotherFileError(Exception):
+    """The file is something else; the message ends "it is …"."""
+
+
 def read_inert(path: Path) -> Any:
     """Reads a file's object.
 
@@ -51,6 +55,8 @@ def read_inert(path: Path) -> Any:
         raise AssetError(
             f"{path} cannot be read ({error.strerror or error}); give a readable file"
         ) from error
+    except _AnotherFileError as error:
+        raise AssetError(f"{path.name} is {error}") from error
     except MalformedError as error:
         raise AssetError(
             f"{path.name} cannot be read as data: it has {error}; fetch it again, or save it anew"
@@ -97,9 +103,14 @@ def module_tensors(
 
 
 def _read(stream: IO[bytes], size: int) -> Any:
-    if stream.read(4) == b"PK\x03\x04":
-        return _read_zip(stream, size)
+    start = stream.read(512)
     stream.seek(0)
+    if start.startswith(b"PK\x03\x04"):
+        return _read_zip(stream, size)
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise _AnotherFileError("a web page and no pickle; download the file itself")
+    if start.startswith(b"version https://git-lfs"):
+        raise _AnotherFileError("a Git LFS pointer and no pickle; run `git lfs pull` where it lies")
     rebuilder = _rebuilder(size)
     first = run(stream, rebuilder.call, rebuilder.build, _no_persistent)
     return _read_older(stream, rebuilder) if type(first) is int and first == _TORCH_MAGIC else first

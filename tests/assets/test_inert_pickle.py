@@ -194,7 +194,12 @@ def opcodes(*parts: bytes) -> bytes:
 STORAGE = b"c__builtin__\nlist\n"
 MALFORMED = {
     "nothing": (b"", "is truncated or no pickle (ValueError: pickle exhausted before seeing STOP)"),
-    "text": (b"<!DOCTYPE html>", "is truncated or no pickle (ValueError: at position"),
+    "text": (b"?", "is truncated or no pickle (ValueError: at position"),
+    "web page": (b"\n<!DOCTYPE html>quota", "is a web page and no pickle; download the file itself"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "is a Git LFS pointer and no pickle; run `git lfs pull` where it lies",
+    ),
     "no end": (
         opcodes(b"]"),
         "is truncated or no pickle (ValueError: pickle exhausted before seeing STOP)",

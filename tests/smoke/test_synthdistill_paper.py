@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from facedistill.cli import main
-from facedistill.config import compose
+from facedistill.config import compose, identity
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from arcface_layout import arcface_state
@@ -39,6 +39,22 @@ def test_it_is_the_released_recipe() -> None:
     assert (config.teacher.network.epsilon, config.teacher.input_spec.std) == (2e-5, 128.0)
     assert config.method.objective == "mse"
     assert (config.data.batch_size, config.images, config.seed) == (128, 42_000_000, 2021)
+
+
+def test_the_identity_knows_the_files_by_their_hashes_and_not_by_their_places() -> None:
+    def of(folder: str, *others: str, sha256: str = "0" * 64) -> str:
+        files = [
+            f"generator.file={folder}/g.pkl",
+            f"teacher.file={folder}/t.pth",
+            f"generator.sha256={sha256}",
+        ]
+        config = compose("train", ["experiment=synthdistill_paper", *files, *others])
+        return identity(config, {"g": sha256})
+
+    assert of("/a") == of("/b")
+    assert of("/a") != of("/a", sha256="1" * 64)
+    assert of("/a") != of("/a", "generator.network.noise=const")
+    assert of("/a") != of("/a", "generator.network.truncation_psi=0.7")
 
 
 @pytest.mark.slow

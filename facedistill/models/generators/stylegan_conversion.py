@@ -51,13 +51,14 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     ((name, path),) = members.items()
     package = Path(facedistill.__file__).parents[1]
     variables = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
-    variables["PYTHONPATH"] = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
+    found_in = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables["PYTHONPATH"] = os.pathsep.join(found_in)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.safetensors"
-        command = [sys.executable, "-m", __name__, str(path.absolute()), name, str(made)]
+        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), name, str(made)]
         ended = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
-        if ended.returncode == 2:
-            raise AssetError(ended.stdout.strip())
+        if ended.returncode == 2 and ended.stdout.strip():
+            raise AssetError(ended.stdout.strip().splitlines()[-1])
         if ended.returncode or not made.is_file():
             reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
             raise AssetError(f"{name} could not be converted: the process that read it ended ({reason:.160})")
