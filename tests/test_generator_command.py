@@ -14,8 +14,9 @@ from PIL import Image
 
 from facedistill.assembly import load_generator
 from facedistill.cli import main
-from facedistill.config import compose
+from facedistill.config import compose, validate
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
+from facedistill.paths import config_dir
 
 sys.path.insert(0, str(Path(__file__).parent / "models"))
 from stylegan_layout import stylegan2, stylegan3, write_pickle
@@ -73,6 +74,14 @@ def test_preview_shows_faces_crops_and_variations(
         assert all(image.std() > 1 for image in images)
         away = [np.abs(images[n].astype(float) - images[2]).mean() for n in (3, 4, 5)]
         assert min(away) > 0.5
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (config_dir() / "generator").glob("*.yaml")))
+def test_every_choice_fits_its_class(choice: str) -> None:
+    config = compose("train", [f"generator={choice}"])
+    if "file" in config.generator:
+        config.generator.file = "/path/to/file"
+    validate(config)
 
 
 def unwritable(tmp_path: Path) -> list[str]:

@@ -40,7 +40,9 @@ def from_nvlabs(network: PickledModule) -> State:
             for half in (0, 1):
                 name = f"synthesis.layers.{2 * level - 1 + half}"
                 state |= _layer(block.child(f"conv{half}"), name, side, state, network)
-        state |= _image(block.child("torgb"), f"synthesis.images.{level}")
+        image = block.child("torgb")
+        _keep(state, "synthesis.clamp", clamp_of(image), network)
+        state |= _image(image, f"synthesis.images.{level}")
     network.finish()
     return state
 
