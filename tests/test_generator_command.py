@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from facedistill.assembly import load_generator
@@ -79,7 +80,7 @@ def test_preview_shows_faces_crops_and_variations(
 @pytest.mark.parametrize("choice", sorted(path.stem for path in (config_dir() / "generator").glob("*.yaml")))
 def test_every_choice_fits_its_class(choice: str) -> None:
     config = compose("train", [f"generator={choice}"])
-    if "file" in config.generator:
+    if OmegaConf.is_missing(config.generator, "file"):
         config.generator.file = "/path/to/file"
     validate(config)
 
