@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config import signature, trainer
 from facedistill.errors import ConfigError
+from facedistill.types import Traits
 
 _POSITIVE = (
     "images",
@@ -127,7 +128,37 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
             )
     if _select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
         found.append(
-            f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; use static"
+            f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; "
+            "use data.source.resampling=static"
+        )
+    return [*found, *_with_head(config, method, needs)]
+
+
+def _with_head(config: Mapping[str, Any], method: Any, needs: Traits) -> list[str]:
+    """What the method, its centers and the head do not share; methods without these attributes take any head."""
+    found = []
+    name, head = method.__name__, _get(config, "head._target_")
+    sharded = hasattr(head, "unaveraged")
+    sub_centers = _select(config, "head.sub_centers") or 1
+    if getattr(method, "needs_identity_weight", False) and _select(config, "method.identity_weight") == 0:
+        found.append(f"method.identity_weight=0: {name} has no loss without the head's; set it above 0")
+    if sharded and not getattr(method, "splits_logits", True):
+        found.append(
+            f"head: {name} needs the logits of all identities in each process, and {head.__name__} splits them; "
+            "use head=arcface or head=cosface"
+        )
+    elif sharded and getattr(method, "needs_all_logits", False) and config["head"].get("sample_rate", 1) < 1:
+        found.append(
+            f"head.sample_rate={config['head']['sample_rate']}: {name} needs the logits of all identities; set it to 1"
+        )
+    if sub_centers > 1 and getattr(method, "needs_one_center", False):
+        found.append(
+            f"head.sub_centers={sub_centers}: {name} takes the teacher's centers, one per identity; set it to 1"
+        )
+    trained = needs.class_centers and _select(config, "data.centers") == "trained"
+    if trained and (sharded or sub_centers > 1):
+        found.append(
+            "data.centers=trained: needs a head that is not split, with 1 center per identity; set data.centers=mean"
         )
     return found
 

@@ -40,7 +40,7 @@ class GKD(LogitMethod):
     """
 
     paper = "Zhao et al., AAAI 2023"
-    splits = True
+    splits_logits = True
 
     def __init__(
         self,

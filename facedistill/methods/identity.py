@@ -52,6 +52,11 @@ class IdentityMethod(DistillationMethod):
         return cls.needs
 
     uses_labels_itself: bool = False
+    # What `facedistill.config.validate` holds against the head's and the method's settings before anything is loaded:
+    needs_identity_weight: bool = False  # identity_weight above 0
+    needs_all_logits: bool = False  # those of every identity in every step
+    splits_logits: bool = True  # takes a sharded head, whose logits lie in several processes
+    needs_one_center: bool = False  # one center per identity
 
     def identity_loss(self, embeddings: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
         """The head's loss over the images drawn from the set as a whole, as the term {"identity": ()}.

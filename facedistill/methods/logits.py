@@ -25,7 +25,7 @@ class LogitMethod(IdentityMethod):
     same kind of head, frozen (`TeacherHead`): published teachers have no classifier, so this is not the authors'
     trained one. Images of a balanced part are in the divergence and not in the margin softmax.
 
-    A subclass with `splits` also takes a sharded head: its `divergences` then get the columns of one process for the
+    A subclass with `splits_logits` also takes a sharded head: its `divergences` then get the columns of one process for the
     images of all, (W·N, K'), and give (W·N,).
 
     Args:
@@ -46,7 +46,8 @@ class LogitMethod(IdentityMethod):
     needs = Traits(labels=True, class_centers=True)
     reports_agreement = True
     uses_labels_itself = True
-    splits = False
+    needs_all_logits = True
+    splits_logits = False
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class LogitMethod(IdentityMethod):
             raise ConfigError(f"method.temperature: expected a number above 0, got {temperature}")
         if not 0 <= ramp <= 1:
             raise ConfigError(f"method.ramp: expected a fraction of the budget in [0, 1], got {ramp}")
-        if not isinstance(head, OwnMarginHead) and not (self.splits and isinstance(head, ShardedHead)):
+        if not isinstance(head, OwnMarginHead) and not (self.splits_logits and isinstance(head, ShardedHead)):
             raise ConfigError(
                 f"head: {type(self).__name__} needs the logits of all identities in each process, and "
                 f"{type(head).__name__} splits them; choose another head, such as head=cosface"

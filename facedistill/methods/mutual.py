@@ -37,6 +37,9 @@ class Mutual(IdentityMethod):
     paper = "Zhang et al., CVPR 2018"
     uses_teacher = False
     uses_labels_itself = True
+    needs_identity_weight = True
+    needs_all_logits = True
+    splits_logits = False
 
     def __init__(
         self, *, peer: nn.Module, weight: float = 1.0, temperature: float = 1.0, **kwargs: Any

@@ -31,6 +31,8 @@ class Proxyless(IdentityMethod):
     paper = "Shi et al., arXiv 2011.00265; ArcDistill in Boutros et al., ECCV 2024"
     needs = Traits(labels=True, class_centers=True)
     uses_labels_itself = True
+    needs_identity_weight = True
+    needs_one_center = True
 
     def __init__(self, *, head: OwnMarginHead | ShardedHead, centers: Tensor, **kwargs: Any) -> None:
         super().__init__(head=head, **kwargs)

@@ -21,6 +21,7 @@ class Supervised(IdentityMethod):
     paper = "no distillation"
     uses_teacher = False
     uses_labels_itself = True
+    needs_identity_weight = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
