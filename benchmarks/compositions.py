@@ -14,6 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ REASONS = {
 Combination = tuple[str, str, str, str]
 
 
+@lru_cache
 def choices(axis: str) -> list[str]:
     """Names of `conf/<axis>`, in alphabetical order."""
     return sorted(path.stem for path in (config_dir() / axis).glob("*.yaml"))
