@@ -2,6 +2,7 @@ import pytest
 
 from facedistill.config import compose, identity, validate
 from facedistill.errors import ConfigError
+from facedistill.paths import config_dir
 
 
 def _message(*overrides, **arguments):
@@ -44,12 +45,14 @@ def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
 
 
+BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
+
+
 @pytest.mark.parametrize(("override", "sentence"), [
     ("imagse=5", "unknown override 'imagse'; did you mean images?"),
     ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
     ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
-    ("backbone=resnet", "backbone=resnet: there is no such backbone; there are mobilefacenet, "
-     "mobilefacenet_insightface, mobilenetv2, tinyfar_a, tinyfar_b, tinyfar_c"),
+    ("backbone=resnet", f"backbone=resnet: there is no such backbone; there are {', '.join(BACKBONES)}"),
     ("images", "cannot read the override 'images'; write key=value or group=choice"),
 ])  # fmt: skip
 def test_a_wrong_override_is_one_sentence(override, sentence):
