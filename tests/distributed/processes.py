@@ -31,7 +31,7 @@ def _one(rank: int, world_size: int, folder: str, function: Callable[..., Any], 
     os.environ["OMP_NUM_THREADS"] = "1"
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )  # fmt: skip
     try:
         torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
