@@ -189,7 +189,7 @@ def test_recognizes_ir_networks_and_knows_what_the_weights_do_not_say(tmp_path: 
     for prefix, title, spec in (
         ("model.", "AdaFace IR-18", InputSpec(color="BGR")),
         ("model.net.", "CVLface IR-18", None),  # its model.yaml says the color order
-        ("", "a IR-18", None),
+        ("", "an IR-18", None),
     ):
         torch.save({f"{prefix}{key}": value for key, value in state.items()}, tmp_path / "w.pth")
         found = recognize(tmp_path / "w.pth")

@@ -43,8 +43,7 @@ def test_keeps_the_promises(name: str, tmp_path: Path) -> None:
     if published:  # what anybody can fetch is held to what it answered here
         assert read_card(node.asset).name == node.asset
         assert [len(row) for row in node.card.golden] == [NUM_ELEMENTS] * NUM_FACES
-        if node.card.accuracy is not None:
-            assert set(node.card.accuracy) == {"protocol", "flip", "value"}
-            assert 0.9 < node.card.accuracy.value < 1
+        assert set(node.card.accuracy) == {"protocol", "flip", "value"}
+        assert 0.9 < node.card.accuracy.value < 1
     else:
         assert node.card.accuracy is None

@@ -147,7 +147,7 @@ def _ir(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
     if arguments is None:
         return None
     prefix = next((p for p in ir.PREFIXES if any(key.startswith(p) for key in whole)), "")
-    maker = {"model.net.": "CVLface", "net.": "CVLface", "model.": "AdaFace"}.get(prefix, "a")
+    maker = {"model.net.": "CVLface", "net.": "CVLface", "model.": "AdaFace"}.get(prefix, "an")
     # CVLface says the color order in its model.yaml and not in the weights; bare files say nothing.
     spec = InputSpec(color="BGR") if maker == "AdaFace" else None
     dropped = "dropped" if len(whole) > len(state) else "none"
