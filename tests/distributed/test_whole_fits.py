@@ -69,6 +69,7 @@ class InDouble(nn.Module):
 
 
 BACKBONES = {"tinyfar": functools.partial(TinyFaR, "c"), "mobilefacenet": MobileFaceNet}
+PARTS = ["method=rkd", *SGD, "trainer.accumulate_grad_batches=2"]
 PLAIN = ["method=cosine", "optimizer=sgd", "optimizer.lr=0.05"]
 
 
@@ -141,6 +142,7 @@ def _split_fits(rank, folder):
     found["resumed"] = fit("ddp_cpu", sampled, resume=folder / "one.ckpt")
     for name, make in BACKBONES.items():
         found[name] = fit("ddp_cpu", PLAIN, student=InDouble(make), steps=2)
+    found["parts"] = fit("ddp_cpu", PARTS)
     found["clipped"] = found["arcface"]["norms"]
     return found
 
@@ -175,6 +177,13 @@ def test_a_real_backbone_with_its_batch_norm_trains_as_in_one_process(name, spli
     expected = fit("cpu", PLAIN, student=InDouble(BACKBONES[name]), steps=2)
     for found in (answers[name] for answers in split[1]):
         _close(found, expected, 1e-6)
+
+
+def test_a_part_holds_the_same_images_in_any_number_of_processes(split):
+    """Its batch norm normalizes by them."""
+    expected = fit("cpu", PARTS)
+    for found in (answers["parts"] for answers in split[1]):
+        _close(found, expected, 2e-5)
 
 
 def test_the_gradient_is_clipped_by_the_norm_of_all_processes(split):
