@@ -212,7 +212,7 @@ def _trainer(
             *watchers,
             SameRunEverywhere(folder.path.name.rsplit("-", 1)[-1]),
             LastCheckpoint(folder.checkpoint, every_images=every.checkpoint_every_images),
-            ImagesProgress(total_images=data.num_steps * data.batch_size),
+            ImagesProgress(total_images=data.num_steps * data.batch_size, path=folder.path / "progress.json"),
         ],
         enable_checkpointing=False,
         default_root_dir=str(folder.path),

@@ -57,7 +57,10 @@ class MetricsCsv(Logger):
             with self.path.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < (step or 0)]
         self._rows.append({"step": step, **metrics})
-        if len(self._rows) % self.flush_every_rows == 0:
+        is_validation = any(
+            name.startswith("val/") for name in metrics
+        )  # a search decides by them as they come
+        if is_validation or len(self._rows) % self.flush_every_rows == 0:
             self.save()
 
     @rank_zero_only

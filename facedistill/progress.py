@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,9 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from facedistill.reporting.numbers import duration
+from facedistill.run_folder import write_text
 
 _WINDOW_S = 60.0
 _LIVE_S = 0.5
+_FILE_S = 2.0
 
 
 class ImagesProgress(Callback):
@@ -34,6 +38,7 @@ class ImagesProgress(Callback):
         line_every_s: Seconds between plain lines.
         console: Where to write; standard error when None.
         clock: Seconds that only rise.
+        path: File that says the same to whoever watches from outside; None: none.
     """
 
     def __init__(
@@ -43,15 +48,18 @@ class ImagesProgress(Callback):
         line_every_s: float = 10.0,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        path: Path | None = None,
     ) -> None:
         self.total_images = total_images
         self.line_every_s = line_every_s
         self.console = console or Console(stderr=True)
         self.clock = clock
+        self.path = path
         self.images_seen = 0
         self._terms: Mapping[str, float] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._shown_at = 0.0
+        self._written_at = 0.0
         self._is_validating = False
         self._shows = False
         self._live: Live | None = None
@@ -92,6 +100,8 @@ class ImagesProgress(Callback):
             )
         if not self._shows:
             return
+        if self.clock() - self._written_at >= _FILE_S:
+            self._write()
         since = self.clock() - self._shown_at
         if since >= (self.line_every_s if self._live is None else _LIVE_S):
             self._show(trainer)
@@ -107,6 +117,7 @@ class ImagesProgress(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the last state and closes the display."""
         if self._shows:
+            self._write()
             self._show(trainer)
         self._close()
 
@@ -137,6 +148,15 @@ class ImagesProgress(Callback):
             self.console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
         else:
             self._live.refresh()
+
+    def _write(self) -> None:
+        self._written_at = self.clock()
+        if self.path is not None:
+            said = {
+                "images_seen": self.images_seen, "total_images": self.total_images,
+                "images_per_s": self.images_per_s, "seconds_left": self.seconds_left,
+            }  # fmt: skip
+            write_text(self.path, json.dumps(said) + "\n")
 
     def _close(self) -> None:
         if self._live is not None:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from facedistill.errors import UserError
 from facedistill.launch.job import Job
-from facedistill.launch.local import execute, gpu_ids
+from facedistill.launch.local import LocalLauncher, gpu_ids
+from facedistill.launch.pool import execute
 from facedistill.reporting.comparison_files import render
 from facedistill.tables.forecast import absent_columns, forecast, summary
 from facedistill.tables.merge import merge_records
@@ -72,7 +73,7 @@ def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: arg
         render(table.folder, read_records(table.folder), parsed.images)
 
     jobs = [run.job for run in by_id.values() if run.job]
-    return execute(jobs, slots=parsed.slots, logs=Path("runs") / "logs", finished=keep, gpus=gpu_ids())
+    return execute(jobs, LocalLauncher(slots=parsed.slots), logs=Path("runs") / "logs", finished=keep)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ from typing import Any
 import torch
 
 from facedistill.errors import UserError
+from facedistill.locking import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
 
@@ -47,6 +53,39 @@ class RunFolder:
                 f"runs_dir: cannot write to {self.path} ({error.strerror}); give a folder that can be written, "
                 "runs_dir=/another/folder"
             ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps every other process from running this run meanwhile; `run.lock` says who runs it.
+
+        Raises:
+            UserError: If another process does, or the folder cannot be written.
+        """
+        self.create()
+        note = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.path / "run.lock", note))
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{self.path} is being run by {error}; wait for it, or stop it and give the same command again"
+                ) from error
+            yield
+        if not any(self.path.iterdir()):  # a mistake was found before anything was written
+            self.path.rmdir()
+
+    @property
+    def holder(self) -> str | None:
+        """Who runs this run at this moment; None where nobody does."""
+        return holder(self.path / "run.lock")
+
+    def clear(self) -> None:
+        """Deletes everything but the lock."""
+        for child in self.path.glob("*"):
+            if child.is_dir():
+                shutil.rmtree(child, ignore_errors=True)
+            elif child.name != "run.lock":
+                child.unlink(missing_ok=True)
 
     def record(self) -> dict[str, Any]:
         """The contents of run.json, empty where there is none yet."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import resource
 import shlex
-import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 import hydra
 import torch
@@ -23,8 +24,10 @@ from facedistill.assets import licence_record
 from facedistill.checkpointing import check_readable
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
+from facedistill.errors import ConfigError
 from facedistill.evaluate import evaluate_run, find_protocols
 from facedistill.finish import export_student, keep_faces, whole_student
+from facedistill.launch.job import read_job
 from facedistill.paths import config_dir
 from facedistill.processes import is_lead
 from facedistill.reporting import write_report
@@ -47,8 +50,22 @@ def main(arguments: Sequence[str]) -> int:
         sys.argv = ["facedistill train", *arguments]
         _hydra_main()
         return 0
-    train(compose("train", arguments), arguments)
+    config, overrides = _requested(arguments)
+    validate(config)
+    with run_folder(config).held() if is_lead() else nullcontext():
+        train(config, overrides)
     return 0
+
+
+def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str]]:
+    """The configuration, and what it was composed from: overrides, or `--config FILE` as it stands."""
+    if not arguments or arguments[0] != "--config":
+        return compose("train", arguments), arguments
+    if len(arguments) != 2:
+        raise ConfigError(
+            "--config FILE: takes one file and no overrides; the file is the whole configuration"
+        )
+    return read_job(Path(arguments[1]))
 
 
 @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
@@ -78,7 +95,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         return folder
     find_protocols(config)  # a mistake in them is said now and not after the training
     if config.force:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.clear()
     if folder.is_finished:
         _say(f"{folder.path} is finished already; `force=true` starts it over")
         return folder

@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = (
     "logger",
     "callbacks",
     "launcher",
-    "hydra",
+    "sweep",
     "evaluation",
 )
 # The faces are known by their fingerprint, wherever they lie.

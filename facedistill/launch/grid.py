@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
 from facedistill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of the listed values; `sweep=grid`, which has no settings."""
 
 
 def expand(arguments: Sequence[str]) -> list[tuple[str, ...]]:

@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from facedistill.cli import main
 from facedistill.errors import ConfigError
-from facedistill.launch import local
-from facedistill.launch.job import Job
-from facedistill.launch.local import execute
+from facedistill.launch.local import LocalLauncher
+from facedistill.launch.pool import execute
 from facedistill.run_folder import RunFolder
-
-STAND_IN = """
-import json, os, pathlib, sys, time
-sys.argv.remove("train")
-values = dict(argument.split("=", 1) for argument in sys.argv[1:])
-folder = pathlib.Path(values["folder"])
-(folder / "started").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "") + " " + os.environ["OMP_NUM_THREADS"])
-deadline = time.time() + 20
-while "wait_for" in values and not pathlib.Path(values["wait_for"]).exists():
-    assert time.time() < deadline, "nobody came"
-    time.sleep(0.05)
-if values.get("fail"):
-    print("error  the disk is full"); sys.exit(2)
-(folder / "results.json").write_text(json.dumps({"student": {"protocols": {"lfw": {"accuracy": 0.9}}}}))
-"""
+from tests.launch.stand_in import make_job, replace_training
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """Makes jobs whose `facedistill train` is a small script."""
-    script = tmp_path / "train.py"
-    script.write_text(STAND_IN)
-    original = local.subprocess.Popen
-
-    def started(command, **options):
-        return original([sys.executable, str(script), *command[3:]], **options)
-
-    monkeypatch.setattr(local.subprocess, "Popen", started)
-
-    def make(name, *overrides, gpus=0):
-        folder = tmp_path / name
-        folder.mkdir()
-        return Job(name, (f"folder={folder}", *overrides), RunFolder(folder), gpus)
-
-    return make
+    replace_training(tmp_path, monkeypatch.setattr)
+    return functools.partial(make_job, tmp_path)
 
 
 def test_a_failing_job_is_told_and_the_others_go_on(job, tmp_path):
-    jobs = [job("a"), job("b", "fail=1"), job("c")]
+    jobs = [job("a"), job("b", fail=1), job("c")]
     ended = []
-    failed = execute(jobs, slots=2, logs=tmp_path / "logs", finished=lambda one: ended.append(one.label))
+    failed = execute(
+        jobs, LocalLauncher(slots=2), logs=tmp_path / "logs", finished=lambda one: ended.append(one.label)
+    )
     assert sorted(ended) == ["a", "c"]
     assert failed == [f"b: error  the disk is full (all of it in {tmp_path / 'logs' / 'b.log'})"]
 
@@ -61,27 +42,88 @@ def test_a_failing_job_is_told_and_the_others_go_on(job, tmp_path):
 def test_slots_run_side_by_side(job, tmp_path):
     """Each waits for the other's sign of life, which never comes if one runs after the other."""
     jobs = [
-        job("a", f"wait_for={tmp_path / 'b' / 'started'}"),
-        job("b", f"wait_for={tmp_path / 'a' / 'started'}"),
+        job("a", wait_for=str(tmp_path / "b" / "started")),
+        job("b", wait_for=str(tmp_path / "a" / "started")),
     ]
-    assert execute(jobs, slots=2, logs=tmp_path / "logs") == []
+    assert execute(jobs, LocalLauncher(slots=2), logs=tmp_path / "logs") == []
 
 
 def test_jobs_are_packed_onto_free_gpus(job, tmp_path):
-    both = [f"wait_for={tmp_path / 'b' / 'started'}"]
-    jobs = [job("a", *both, gpus=1), job("b", gpus=2), job("c", gpus=3)]
-    assert execute(jobs, slots=1, logs=tmp_path / "logs", gpus=["4", "5", "7"]) == []
+    jobs = [job("a", 1, wait_for=str(tmp_path / "b" / "started")), job("b", 2), job("c", 3)]
+    launcher = LocalLauncher(slots=1, gpus=["4", "5", "7"])
+    assert execute(jobs, launcher, logs=tmp_path / "logs") == []
     shown = [(tmp_path / name / "started").read_text().split()[0] for name in "abc"]
     assert (shown[0], shown[1]) == ("4", "5,7")
     assert sorted(shown[2].split(",")) == ["4", "5", "7"]
     with pytest.raises(ConfigError) as error:
-        execute([job("d", gpus=4)], slots=1, logs=tmp_path / "logs", gpus=["0"])
+        execute([job("d", 4)], LocalLauncher(slots=1, gpus=["0"]), logs=tmp_path / "logs")
     assert str(error.value) == "d: wants 4 GPUs and there are 1; lower trainer.devices"
+
+
+def test_a_run_in_other_hands_is_waited_for(job, tmp_path):
+    """The job starts only once the lock is free, so it can never be doubled."""
+    (tmp_path / "a").mkdir()
+    held_until = []
+
+    def release():
+        time.sleep(1.5)
+        held_until.append(time.time())
+        hold.__exit__(None, None, None)
+
+    hold = RunFolder(tmp_path / "a").held()
+    hold.__enter__()
+    threading.Thread(target=release).start()
+    assert execute([job("a")], LocalLauncher(slots=1), logs=tmp_path / "logs") == []
+    assert (tmp_path / "a" / "started").stat().st_mtime >= held_until[0]
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from facedistill.launch.local import LocalLauncher
+from facedistill.launch.pool import execute
+from tests.launch.stand_in import make_job, replace_training
+folder = Path(sys.argv[1])
+replace_training(folder)
+jobs = [make_job(folder, name, wait_for="never") for name in "ab"]
+execute(jobs, LocalLauncher(slots=2), logs=folder / "logs")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_when_the_sweep_dies_its_jobs_save_and_end(tmp_path, number):
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(tmp_path)], stderr=subprocess.DEVNULL, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    _until(lambda: all((tmp_path / name / "started").exists() for name in "ab"))
+    time.sleep(0.2)
+    process.send_signal(number)
+    process.wait(timeout=240)
+    _until(lambda: all((tmp_path / name / "saved").exists() for name in "ab"))
+    _until(lambda: not any(_lives(int((tmp_path / name / "pid").read_text())) for name in "ab"))
+
+
+def _until(condition, limit_s=240):
+    deadline = time.time() + limit_s
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkeypatch, capsys):
     started = []
-    monkeypatch.setattr("facedistill.sweep.execute", lambda jobs, **options: started.extend(jobs) or [])
+    monkeypatch.setattr(
+        "facedistill.sweep.execute", lambda jobs, launcher, **options: started.extend(jobs) or []
+    )
     sweep = ["train", "-m", "seed=1,2,-3", "images=12800,12800", f"runs_dir={tmp_path}"]
     assert main(sweep) == 1
     assert [job.overrides[0] for job in started] == ["seed=1", "seed=2"]  # equal jobs run once

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from facedistill.errors import ConfigError
-from facedistill.launch.job import Job
-from facedistill.launch.local import execute
+from facedistill.launch.local import LocalLauncher
+from facedistill.launch.pool import execute
 from facedistill.tables.plan import plan, read_table
 from facedistill.tables.record import read_records, record_path, write_record
 
@@ -69,12 +69,14 @@ def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, mon
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("UV_OFFLINE", "1")
     runs = plan(read_table(folder)).runs[:2]
-    broken = [Job(run.row.name, (*run.job.overrides, "seed=-1"), run.job.folder) for run in runs]
+    for run in runs:
+        run.job.config.images = 32  # after planning: the configuration is no longer the planned one
+    broken = [run.job for run in runs]
     ended = []
-    failed = execute(broken, slots=2, logs=tmp_path / "logs", finished=ended.append)
+    failed = execute(broken, LocalLauncher(slots=2), logs=tmp_path / "logs", finished=ended.append)
     assert ended == []
     assert len(failed) == 2
-    assert all("seed=-1: must be >= 0" in sentence for sentence in failed)
+    assert all("; start the sweep again, and it plans anew" in sentence for sentence in failed)
 
 
 def test_a_record_holds_what_the_table_needs(folder):

@@ -1,0 +1,154 @@
+"""A search asks, runs, tells; it prunes, shares equal runs, and goes on where it was cut."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+
+import pytest
+
+from facedistill.cli import main
+from facedistill.errors import ConfigError
+from facedistill.launch import search as search_module
+from facedistill.launch.local import LocalLauncher
+from facedistill.launch.search import OptunaSearch
+from facedistill.launch.space import read_space
+from facedistill.run_folder import read_json
+from tests.launch.stand_in import make_job, replace_training
+
+optuna = pytest.importorskip("optuna")
+
+SPACE = ["optimizer.lr=tag(log,interval(1e-4,1))", "method=choice(cosine,rkd)", "seed=1"]
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """Runs a search whose runs climb to 1 - |log10(lr) + 2| / 4, with rkd a tenth lower."""
+    replace_training(tmp_path, monkeypatch.setattr)
+    planned = []
+
+    def plan(label, overrides, **options):
+        chosen = dict(text.split("=") for text in overrides)
+        reached = (
+            1 - abs(math.log10(float(chosen["optimizer.lr"])) + 2) / 4 - 0.1 * (chosen["method"] == "rkd")
+        )
+        curve = [round(reached * share, 6) for share in (0.2, 0.4, 0.6, 0.8, 1.0)]
+        name = f"run-{abs(hash((chosen['optimizer.lr'], chosen['method']))):x}"
+        planned.append(name)
+        return make_job(tmp_path, name, label=label, curve=curve, pause_s=0.25)
+
+    monkeypatch.setattr(search_module, "plan_job", plan)
+
+    def run(space=SPACE, **settings):
+        failed = OptunaSearch(**settings).run(space, name="s", runs=tmp_path, launcher=LocalLauncher(slots=4))
+        study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/sweeps/s/study.db")
+        return failed, study, planned
+
+    return run
+
+
+def test_a_search_finds_the_best_and_prunes_the_rest(search, tmp_path):
+    failed, study, _ = search(trials=12, startup_trials=4, sampler_seed=3)
+    assert failed == []
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 12
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    assert "PRUNED" in states
+    for trial in study.trials:
+        record = read_json(tmp_path / trial.user_attrs["run"] / "run.json")
+        assert record["status"] == ("finished" if trial.state.name == "COMPLETE" else "pruned")
+        assert list(trial.intermediate_values) == sorted(trial.intermediate_values)
+    assert study.best_trial.params["method"] == "cosine"
+    rows = list(csv.DictReader((tmp_path / "sweeps" / "s" / "trials.csv").open()))
+    assert float(rows[0]["val/cosine"]) == pytest.approx(study.best_value, abs=1e-4)
+    assert (tmp_path / "sweeps" / "s" / "importance.png").stat().st_size > 10_000
+
+
+def test_an_interrupted_search_goes_on(search, tmp_path, monkeypatch):
+    """What was running is continued under its own number, and nothing that ended is run again."""
+    with monkeypatch.context() as patch:
+        original, polls = search_module.Pool.wait, []
+
+        def wait(self):
+            polls.append(None)
+            if len(polls) == 6:
+                raise KeyboardInterrupt
+            return original(self)
+
+        patch.setattr(search_module.Pool, "wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            search(trials=6, prune=False)
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/sweeps/s/study.db")
+    cut = {trial.number: trial.params for trial in study.trials if trial.state.name == "RUNNING"}
+    ended = {trial.user_attrs["run"] for trial in study.trials if trial.state.name == "COMPLETE"}
+    assert cut
+    _, study, planned = search(trials=6, prune=False)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    assert all(study.trials[number].params == params for number, params in cut.items())
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 6  # the sampler did not start over
+    assert all(planned.count(run) == 1 for run in ended)
+    with pytest.raises(ConfigError, match="the study s began with val/cosine, maximize; give another name"):
+        search(trials=6, direction="minimize")
+
+
+def test_equal_proposals_share_a_run(search):
+    _, study, planned = search(
+        ["optimizer.lr=0.01", "method=choice(cosine,rkd)"], trials=6, sampler="random", prune=False
+    )
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    assert {trial.params["method"]: trial.value for trial in study.trials} == {"cosine": 1.0, "rkd": 0.9}
+    assert len(set(planned)) == 2
+
+
+def test_the_grammar_of_overrides_becomes_distributions():
+    space = read_space(
+        ["a=tag(log,interval(1e-4,1e-2))", "b=int(interval(1,8))", "c=range(2,9,3)", "d=x,y", "e=5"]
+    )
+    assert space.fixed == ("e=5",)
+    made = {key: type(one).__name__ for key, one in space.distributions.items()}
+    assert made == {
+        "a": "FloatDistribution",
+        "b": "IntDistribution",
+        "c": "IntDistribution",
+        "d": "CategoricalDistribution",
+    }
+    assert (space.distributions["a"].low, space.distributions["a"].high, space.distributions["a"].log) == (
+        1e-4,
+        1e-2,
+        True,
+    )
+    assert (space.distributions["c"].low, space.distributions["c"].high, space.distributions["c"].step) == (
+        2,
+        8,
+        3,
+    )
+    assert space.overrides({"a": 1e-3, "b": 2, "c": 5, "d": "x"}) == ("e=5", "a=0.001", "b=2", "c=5", "d=x")
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["sweep=optuna"], "sweep=optuna: nothing is to be chosen"),
+    (["sweep=optuna", "seed=interval(3,1)"], "seed=interval(3,1): wants a lower end below its upper end"),
+    (["sweep=optuna", "seed=1,2", "sweep.metric=lfw/accuracy"], "sweep.metric=lfw/accuracy: a search chooses by validation"),
+    (["sweep=optuna", "seed=1,2", "sweep.trials=0"], "sweep.trials=0: must be > 0"),
+    (["launcher=local,submitit"], "launcher=local,submitit: is the sweep's own and the same for all its jobs"),
+])  # fmt: skip
+def test_mistakes_are_one_sentence(words, sentence, tmp_path, capsys):
+    assert main(["train", "-m", f"runs_dir={tmp_path}", *words]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("module", "words"), [
+    ("optuna", ["sweep=optuna"]), ("submitit", ["launcher=submitit"]),
+])  # fmt: skip
+def test_a_missing_package_is_one_sentence(module, words, monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["train", "-m", f"runs_dir={tmp_path}", "seed=1,2", *words]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{words[0]}: {module} is not installed; pip install 'facedistill[sweep]'" in said
+
+
+def test_a_machine_without_sbatch_is_one_sentence(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["train", "-m", f"runs_dir={tmp_path}", "seed=1,2", "launcher=submitit"]) == 2
+    assert "launcher=submitit: there is no sbatch or srun here" in " ".join(capsys.readouterr().err.split())
