@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 
 from facedistill import __version__
 from facedistill.errors import UserError
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    Console(stderr=True).print(f"[bold red]error[/]  {sentence}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error[/]  {escape(sentence)}", highlight=False, soft_wrap=True)
     return 2
 
 

@@ -201,9 +201,10 @@ class _Search:
             one.reported.add(step)
             for trial in one.trials:
                 trial.report(value, step)
-            if one.job.id in self.pool.active and not one.is_behind and one.trials[0].should_prune():
-                one.is_behind = True
-                self.pool.stop(one.job)
+        can_stop = one.reported and one.job.id in self.pool.active and not one.is_behind
+        if can_stop and one.trials[0].should_prune():
+            one.is_behind = True
+            self.pool.stop(one.job)
 
     def _tell(self, ended: Ended) -> None:
         one = self._open.pop(ended.job.id)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +12,7 @@ from typing import Any, Literal
 
 from facedistill.errors import ConfigError
 from facedistill.launch.job import Job
+from facedistill.launch.task import run_task
 from facedistill.run_folder import read_json, write_text
 
 _WARNING_S = 90
@@ -132,18 +130,3 @@ class SubmititLauncher:
             "slurm_additional_parameters": {"signal": f"TERM@{_WARNING_S}", **dict(self.options)},
         }  # fmt: skip
         return {name: value for name, value in parameters.items() if value is not None}
-
-
-def run_task(config: str, log: str) -> None:
-    """One task of a job: a fresh `facedistill train --config`; SLURM has told it its rank.
-
-    Raises:
-        RuntimeError: If it ends with another code than 0.
-    """
-    rank = int(os.environ.get("SLURM_PROCID", "0"))
-    path = Path(log) if not rank else Path(log).with_suffix(f".{rank}.log")
-    with path.open("ab") as output:
-        command = [sys.executable, "-m", "facedistill.cli", "train", "--config", config]
-        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    if code:
-        raise RuntimeError(f"exit code {code}")

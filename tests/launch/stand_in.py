@@ -26,14 +26,14 @@ def save(number, frame):
     (folder / "saved").touch()
     sys.exit(130)
 signal.signal(signal.SIGTERM, save)
+for step, cosine in enumerate(values.get("curve", ()), 1):
+    with (folder / "metrics.csv").open("a" if step > 1 else "w") as file:
+        file.write(("step,val/cosine\\n" if step == 1 else "") + f"{step},{cosine}\\n")
+    time.sleep(values["pause_s"])
 deadline = time.time() + 240
 while "wait_for" in values and not pathlib.Path(values["wait_for"]).exists():
     assert time.time() < deadline, "nobody came"
     time.sleep(0.05)
-for step, cosine in enumerate(values.get("curve", ()), 1):
-    with (folder / "metrics.csv").open("a") as file:
-        file.write(("step,val/cosine\\n" if step == 1 else "") + f"{step},{cosine}\\n")
-    time.sleep(values["pause_s"])
 if values.get("fail"):
     print("error  the disk is full"); sys.exit(2)
 (folder / "run.json").write_text(json.dumps({"status": "finished"}))
