@@ -67,9 +67,10 @@ class OptunaSearch:
             )
         try:
             self._optuna: Any = import_module("optuna")
+            import_module("sklearn")  # for the importances at the end
         except ImportError as error:
             raise ConfigError(
-                "sweep=optuna: optuna is not installed; pip install 'facedistill[sweep]', or sweep=grid"
+                f"sweep=optuna: {error.name} is not installed; pip install 'facedistill[sweep]', or sweep=grid"
             ) from error
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -107,7 +108,7 @@ class SubmititLauncher:
         queued = self._earlier(executor, note)
         if queued is None:
             executor.update_parameters(**self._parameters(job))
-            handle = executor.submit(run_task, str(config.absolute()), str(log.absolute()))
+            handle = executor.submit(run_task, sys.executable, str(config.absolute()), str(log.absolute()))
             write_text(note, json.dumps({"job": handle.job_id, "cluster": self.cluster}) + "\n")
             queued = _Queued(handle)
         self._queued.append(queued)

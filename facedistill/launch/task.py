@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 
-def run_task(config: str, log: str) -> None:
+def run_task(python: str, config: str, log: str) -> None:
     """Runs a fresh `facedistill train --config`; SLURM has told it its rank.
 
     Args:
+        python: The sweep's own interpreter.
         config: The job's written configuration.
         log: What the first task prints is appended here; the others write beside it.
 
@@ -21,7 +21,7 @@ def run_task(config: str, log: str) -> None:
     rank = int(os.environ.get("SLURM_PROCID", "0"))
     path = Path(log) if not rank else Path(log).with_suffix(f".{rank}.log")
     with path.open("ab") as output:
-        command = [sys.executable, "-m", "facedistill.cli", "train", "--config", config]
+        command = [python, "-m", "facedistill.cli", "train", "--config", config]
         code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     if code:
         raise RuntimeError(f"exit code {code}")

@@ -13,6 +13,7 @@ from facedistill.errors import ConfigError
 from facedistill.launch import search as search_module
 from facedistill.launch.local import LocalLauncher
 from facedistill.launch.search import OptunaSearch
+from facedistill.launch.search_report import importances
 from facedistill.launch.space import read_space
 from facedistill.run_folder import read_json
 from tests.launch.stand_in import make_job, replace_training
@@ -60,6 +61,7 @@ def test_a_search_finds_the_best_and_prunes_the_rest(search, tmp_path):
     assert study.best_trial.params["method"] == "cosine"
     rows = list(csv.DictReader((tmp_path / "sweeps" / "s" / "trials.csv").open()))
     assert float(rows[0]["val/cosine"]) == pytest.approx(study.best_value, abs=1e-4)
+    assert importances(study)["method"] > 0.9
     assert (tmp_path / "sweeps" / "s" / "importance.png").stat().st_size > 10_000
 
 
