@@ -70,9 +70,14 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} is being run by {error}; wait for it, or stop it and give the same command again"
                 ) from error
-            yield
-        if not any(self.path.iterdir()):  # a mistake was found before anything was written
-            self.path.rmdir()
+            try:
+                yield
+            finally:
+                stack.close()
+                if self.path.is_dir() and not any(
+                    self.path.iterdir()
+                ):  # a mistake was found before the first file
+                    self.path.rmdir()
 
     @property
     def holder(self) -> str | None:

@@ -32,7 +32,10 @@ def search(tmp_path, monkeypatch):
     def plan(label, overrides, **options):
         chosen = dict(text.split("=") for text in overrides)
         is_low = chosen["method"] == "rkd"
-        hold = {"wait_for": "a signal"} if is_low and int(label.split()[1]) >= 5 else {}
+        number = int(label.split()[1])
+        hold = {"wait_for": "a signal"} if is_low and number >= 5 else {}
+        if number >= 3 and (tmp_path / "cut").exists():
+            hold = {"wait_for": "a signal"}
         name = "run" + "".join(letter for letter in "".join(overrides) if letter.isalnum())
         planned.append(name)
         reached = 0.1 if is_low else 0.9 - abs(math.log10(float(chosen["optimizer.lr"])) + 2) / 100
@@ -67,22 +70,25 @@ def test_a_search_finds_the_best_and_prunes_the_rest(search, tmp_path):
 
 def test_an_interrupted_search_goes_on(search, tmp_path, monkeypatch):
     """What was running is continued under its own number, and nothing that ended is run again."""
+    (tmp_path / "cut").touch()  # trials from 3 on wait
     with monkeypatch.context() as patch:
-        original, polls = search_module.Pool.wait, []
+        original, ended = search_module.Pool.wait, []
 
         def wait(self):
-            polls.append(None)
-            if len(polls) == 2:
+            if len(ended) == 3:
                 raise KeyboardInterrupt
-            return original(self)
+            ended.extend(found := original(self))
+            return found
 
         patch.setattr(search_module.Pool, "wait", wait)
         with pytest.raises(KeyboardInterrupt):
             search(trials=5, prune=False)
+    (tmp_path / "cut").unlink()
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/sweeps/s/study.db")
     cut = {trial.number: trial.params for trial in study.trials if trial.state.name == "RUNNING"}
     ended = {trial.user_attrs["run"] for trial in study.trials if trial.state.name == "COMPLETE"}
-    assert cut
+    assert sorted(cut) == [3, 4]
+    assert len(ended) == 3
     _, study, planned = search(trials=5, prune=False)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5
     assert all(study.trials[number].params == params for number, params in cut.items())
