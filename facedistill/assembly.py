@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from facedistill.assets import AssetCard, cache_dir, obtain, read_card
 from facedistill.assets.own_file import card_of
-from facedistill.checkpointing import LastCheckpoint
-from facedistill.config import identity
+from facedistill.checkpointing import FiniteOnly, LastCheckpoint, Origin
+from facedistill.config import identity, result_relevant
 from facedistill.data.module import FaceDataModule, Source
 from facedistill.data.rendered import RenderedFaces
 from facedistill.data.stored import StoredFaces
@@ -62,15 +62,20 @@ def asset_cards(config: DictConfig) -> list[AssetCard]:
     return [*cards, read_card(backbone)] if backbone else cards
 
 
-def run_folder(config: DictConfig) -> RunFolder:
-    """The folder that the configuration's identity gives its run."""
+def run_folder(config: DictConfig, origin: Origin | None = None) -> RunFolder:
+    """The folder that the configuration's identity gives its run; `origin` where it is known already."""
+    return RunFolder(Path(config.runs_dir) / f"{config.name}-{(origin or origin_of(config)).identity}")
+
+
+def origin_of(config: DictConfig) -> Origin:
+    """What the run's result depends on: configuration, weights and faces."""
     hashes = {
         f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
     }
     faces = open_set(config)
     if faces is not None:
         hashes["data"] = faces.fingerprint
-    return RunFolder(Path(config.runs_dir) / f"{config.name}-{identity(config, hashes)}")
+    return Origin(identity(config, hashes), result_relevant(config), hashes)
 
 
 def load_teacher(config: DictConfig) -> FrozenTeacher:
@@ -106,7 +111,7 @@ def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: Fr
     return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")
 
 
-def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
+def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
     device = root_device(settings_of(config))
     teacher, generator = load_teacher(config).to(device), load_generator(config).to(device)
@@ -114,7 +119,8 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher)
     if isinstance(source, RenderedFaces) and source.pool is not None:
-        source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0))
+        resumes = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+        source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0), resumes=resumes)
     check_offers(get_object(config.method._target_).needs_with(config.method), source)
     data = FaceDataModule(
         source,
@@ -132,9 +138,22 @@ def assemble(config: DictConfig, folder: RunFolder) -> Assembly:
         centers=lambda: teacher_centers(config, source, teacher),
     )
     timing = TimeShare(generator)
-    return Assembly(
-        method, data, _trainer(config, folder, data, [timing, GeneratedPairsCheck(held_out)]), timing
+    checkpoint = LastCheckpoint(
+        folder.checkpoint,
+        every_images=_images_between_checkpoints(config),
+        origin=origin,
+        own_state="data.source.replay" if OmegaConf.select(config, "data.source.replay") else None,
     )
+    watchers = [timing, GeneratedPairsCheck(held_out), FiniteOnly(), checkpoint]
+    return Assembly(method, data, _trainer(config, folder, data, watchers), timing)
+
+
+def _images_between_checkpoints(config: DictConfig) -> int:
+    """As set; but a pool of replayed faces still holds all that the checkpoint before last needs."""
+    every: int = config.callbacks.checkpoint_every_images
+    if OmegaConf.select(config, "data.source.replay"):
+        return min(every, config.data.source.pool_images // 4)
+    return every
 
 
 def build_method(
@@ -211,7 +230,6 @@ def _trainer(
         callbacks=[
             *watchers,
             SameRunEverywhere(folder.path.name.rsplit("-", 1)[-1]),
-            LastCheckpoint(folder.checkpoint, every_images=every.checkpoint_every_images),
             ImagesProgress(total_images=data.num_steps * data.batch_size, path=folder.path / "progress.json"),
         ],
         enable_checkpointing=False,

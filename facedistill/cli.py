@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -65,7 +66,7 @@ def usage() -> str:
             *lines,
             "",
             "`facedistill COMMAND --help` says more; exit codes: 0 done, 2 a mistake named in one sentence,",
-            "130 interrupted (run the same command again to continue).",
+            "130 interrupted, 143 by SIGTERM, 138 by SIGUSR1 (run the same command again to continue).",
         ]
     )
 
@@ -85,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except UserError as error:
         return _refuse(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         Console(stderr=True).print("interrupted; the same command continues")
-        return 130
+        return 128 + getattr(stop, "number", signal.SIGINT)
 
 
 def _refuse(sentence: str) -> int:

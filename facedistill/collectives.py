@@ -65,6 +65,12 @@ def _square(tensors: Sequence[Tensor], *, like: Tensor) -> Tensor:
     return torch.stack(parts).sum() if parts else like.new_zeros((), dtype=wide)
 
 
+def broadcast(tensor: Tensor) -> None:
+    """Overwrites `tensor` with the first process's."""
+    if world_size() > 1:
+        dist.broadcast(tensor, src=0)
+
+
 def global_mean(values: Tensor) -> Tensor:
     """Mean of (N,) values over all processes, whose N may differ (0 included); 0 where nobody has any.
 
@@ -81,6 +87,23 @@ def global_mean(values: Tensor) -> Tensor:
     dist.all_reduce(total)
     scaled = share * world_size()
     return scaled + (total - scaled.detach())
+
+
+def lost_a_process(error: BaseException) -> bool:
+    """Whether `error` is what a collective raises when another process has died or does not answer."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_GLOO)
+
+
+# gloo raises plain RuntimeErrors.
+_SIGNS_OF_GLOO = (
+    "/gloo/",
+    "[gloo",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Timed out waiting",
+)
 
 
 class _Gather(torch.autograd.Function):

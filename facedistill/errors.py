@@ -15,3 +15,15 @@ class AssetError(UserError):
 
 class DataError(UserError):
     """Images, pairs or a benchmark cannot be read as what they should be."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop; the command line exits with 128 + its number, as shells do.
+
+    Attributes:
+        number: The signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

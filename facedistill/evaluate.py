@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 from torch import nn
 
 from facedistill.assembly import generated_pairs, load_generator, load_teacher
@@ -23,6 +24,7 @@ from facedistill.export import load_student
 from facedistill.metrics.cost import count_macs, count_params
 from facedistill.reporting.table import as_text, results_table
 from facedistill.run_folder import RunFolder, read_json, write_text
+from facedistill.unfinished import export_unfinished, is_unfinished
 
 _ADMITTED_LOSS = 0.005  # of accuracy, between the card's faces and the user's
 
@@ -85,10 +87,13 @@ def against_card(name: str, expected: Mapping[str, Any], results: Mapping[str, A
 
 
 def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Measures student and teacher of a trained run; writes results.json and the scores.
+    """Measures student and teacher of a run; writes results.json and the scores.
+
+    Of a run that was cut short this is the student of its last checkpoint, which is said on stderr and stands in the
+    results as `unfinished`.
 
     Args:
-        folder: Of a trained run.
+        folder: Of a run.
         overrides: Changes to the `evaluation` part of its configuration. Figures with another `flip` than the run's
             are returned and not written, since tables compare runs by what is in results.json.
 
@@ -98,6 +103,8 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
     Raises:
         UserError: If the run has no student yet.
     """
+    if is_unfinished(folder) and (said := export_unfinished(folder)):
+        Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
     if not folder.student.exists():
         raise UserError(
             f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json"
@@ -114,6 +121,8 @@ def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, 
     generated = generated_pairs(config, load_generator(config).to(device), teacher)
     found, absent = find_protocols(config)
     results: dict[str, Any] = {"images_seen": folder.record().get("images_seen")}
+    if is_unfinished(folder):
+        results["unfinished"] = folder.record().get("unfinished")
     for role, network in (("student", student), ("teacher", teacher)):
         plain = teacher.network if role == "teacher" else student
         cost = {"params": count_params(plain), "macs": count_macs(plain)}

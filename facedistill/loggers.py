@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import netrc
 import os
+import time
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -15,18 +16,22 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from facedistill.run_folder import write_text
+from facedistill.run_folder import read_json, write_text
+
+_FLUSH_S = 5.0
 
 
 class MetricsCsv(Logger):
     """Writes `metrics.csv` into the run folder, one row per log call.
 
     Unlike Lightning's own, it continues the file of an interrupted run: rows later than the checkpoint that the
-    run resumes from are dropped, so that the curve is that of one uninterrupted run.
+    run resumes from are dropped, and a row that is logged twice stands there once, so that the curve is that of one
+    uninterrupted run.
 
     Args:
         save_dir: The run folder.
-        flush_every_rows: How often the file is written.
+        flush_every_rows: The file is written after as many rows, or when it was last written five seconds ago. A
+            checkpoint flushes it too, so that a kill costs no row.
     """
 
     def __init__(self, save_dir: str, flush_every_rows: int = 20) -> None:
@@ -35,6 +40,7 @@ class MetricsCsv(Logger):
         self.flush_every_rows = flush_every_rows
         self._rows: list[dict[str, Any]] = []
         self._continues = self.path.exists()
+        self._flushed_at = time.monotonic()
 
     name = None
     version = None
@@ -50,22 +56,43 @@ class MetricsCsv(Logger):
         """Nothing: the configuration stands in config.yaml."""
 
     @rank_zero_only
+    def continue_from(self, step: int) -> None:
+        """Keeps the rows of the steps before `step`, where the run goes on."""
+        self._continues = False
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Adds a row."""
         if self._continues:
-            self._continues = False
-            with self.path.open(newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < (step or 0)]
-        self._rows.append({"step": step, **metrics})
+            self.continue_from(step or 0)
+        row = {"step": step, **metrics}
+        place = len(self._rows)
+        while place and int(self._rows[place - 1]["step"]) == step:
+            place -= 1
+            if _is_same_row(self._rows[place], row):
+                self._rows[place] = row
+                return
+        self._rows.append(row)
         is_validation = any(
             name.startswith("val/") for name in metrics
         )  # a search decides by them as they come
-        if is_validation or len(self._rows) % self.flush_every_rows == 0:
-            self.save()
+        if (
+            is_validation
+            or len(self._rows) % self.flush_every_rows == 0
+            or time.monotonic() - self._flushed_at > _FLUSH_S
+        ):
+            self.flush()
+
+    def save(self) -> None:
+        """Nothing: Lightning calls it after each row, and the file grows."""
 
     @rank_zero_only
-    def save(self) -> None:
+    def flush(self) -> None:
         """Writes the file whole."""
+        self._flushed_at = time.monotonic()
         columns = list(dict.fromkeys(["step", *(name for row in self._rows for name in row)]))
         text = StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -77,7 +104,12 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Writes what is left."""
-        self.save()
+        self.flush()
+
+
+def _is_same_row(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether two rows of one step fill the same columns."""
+    return {name for name, value in kept.items() if value != ""} == row.keys()
 
 
 def wandb_logger(project: str, group: str, save_dir: str, name: str | None = None) -> WandbLogger:
@@ -88,7 +120,8 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
     Args:
         project: wandb project.
         group: wandb group; the runs of one sweep or table share it.
-        save_dir: The run folder; its name becomes the wandb run's name.
+        save_dir: The run folder; its name becomes the wandb run's name. The wandb run is the one whose id stands in its
+            run.json, so that an interrupted run goes on in it.
         name: Another name for the run.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
@@ -98,7 +131,8 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     run_name = name or Path(save_dir).name
     return WandbLogger(
-        project=project, group=group, name=run_name, id=run_name, save_dir=save_dir, mode=mode, resume="allow",
+        project=project, group=group, name=run_name, save_dir=save_dir,
+        id=read_json(Path(save_dir) / "run.json").get("wandb_id", run_name), mode=mode, resume="allow",
         settings=settings,
     )  # fmt: skip
 

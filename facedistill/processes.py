@@ -6,7 +6,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from facedistill.collectives import gather_constant
+from facedistill.collectives import broadcast, gather_constant
 from facedistill.errors import ConfigError
 
 
@@ -16,10 +16,13 @@ def is_lead() -> bool:
 
 
 class SameRunEverywhere(Callback):
-    """Refuses to start when processes were given different configurations.
+    """Refuses to start when processes were given different configurations, and validates one student.
 
     A launcher that replays a sweep in each process trains rank 0 on one configuration and rank 1 on another, and
     nothing fails (Lightning's script launcher under Hydra's multirun does).
+
+    Without synchronized batch norm each process has running statistics of its own, and those of the first one are
+    saved. At each validation all take these: what is measured is the student that is kept, also after a resume.
 
     Args:
         identity: Hash of this process's configuration, hexadecimal.
@@ -38,3 +41,8 @@ class SameRunEverywhere(Callback):
                 f"the processes of this run have different configurations ({told}); start every rank with the "
                 "same overrides"
             )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hands the first process's buffers of the student to all."""
+        for buffer in pl_module.student.buffers():  # type: ignore[union-attr]
+            broadcast(buffer)

@@ -29,6 +29,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / "last.ckpt"
+        self.previous_checkpoint = path / "previous.ckpt"
         self.student = path / "student.safetensors"
         self.onnx = path / "student.onnx"
         self.results = path / "results.json"
@@ -36,6 +37,11 @@ class RunFolder:
     def pool_of(self, rank: int) -> Path:
         """Where process `rank` keeps the faces that it replays."""
         return self.path / (f"faces.{rank}.pool" if rank else "faces.pool")
+
+    def remove_training_state(self) -> None:
+        """Deletes what only a run in training needs: replayed faces of all processes, the checkpoint before the last."""
+        for file in [self.previous_checkpoint, *self.path.glob("faces*.pool")]:
+            file.unlink(missing_ok=True)
 
     def create(self) -> None:
         """Makes the folder.
@@ -101,14 +107,26 @@ class RunFolder:
         write_text(self.path / "run.json", json.dumps({**self.record(), **changes}, indent=2) + "\n")
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the training has come to its end; figures may be missing."""
+        return self.record().get("status") in ("trained", "finished") and self.student.exists()
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run has ended with results."""
         return self.record().get("status") == "finished" and self.results.exists()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; empty where the file is missing."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Reads a JSON object; empty where the file is missing.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and give the same command again") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +137,10 @@ def write_text(path: Path, text: str) -> None:
     """
     unfinished = path.with_name(path.name + ".part")
     try:
-        unfinished.write_text(text)
+        with unfinished.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

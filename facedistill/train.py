@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
+import secrets
 import shlex
 import signal
 import sys
@@ -19,22 +21,25 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facedistill.assembly import Assembly, assemble, asset_cards, run_folder, settings_of
+from facedistill.assembly import Assembly, assemble, asset_cards, origin_of, run_folder, settings_of
 from facedistill.assets import licence_record
-from facedistill.checkpointing import check_readable
+from facedistill.checkpointing import Origin, requeue, stopping_at_once
 from facedistill.config import compose, validate
 from facedistill.data.rendered import RenderedFaces
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, Interrupted, UserError
 from facedistill.evaluate import evaluate_run, find_protocols
 from facedistill.finish import export_student, keep_faces, whole_student
 from facedistill.launch.job import read_job
 from facedistill.paths import config_dir
+from facedistill.process_watch import ProcessWatch, death_in_one_sentence
 from facedistill.processes import is_lead
 from facedistill.reporting import write_report
 from facedistill.reporting.model_card import write_model_card
+from facedistill.resuming import checkpoint_to_continue, refuse_edited_config, say_what_is_left_behind
 from facedistill.run_folder import RunFolder, provenance, write_text
 from facedistill.strategies import check_machine
 from facedistill.sweep import sweep
+from facedistill.unfinished import export_unfinished
 
 _SWEEP_FLAGS = ("-m", "--multirun")
 _HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
@@ -73,6 +78,7 @@ def _hydra_main(config: DictConfig) -> None:
     """Prints what Hydra prints; nothing is trained under `hydra.main`."""
 
 
+@stopping_at_once()
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
 
@@ -88,10 +94,11 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     """
     validate(config)
     check_machine(settings_of(config), config.data.batch_size)
-    folder = run_folder(config)
+    origin = origin_of(config)
+    folder = run_folder(config, origin)
     if not is_lead():
-        if config.force or not folder.is_finished:  # else the lead has nothing to train either
-            _fit(config, folder)
+        if config.force or not folder.is_trained:  # else the lead has nothing to train either
+            _fit(config, folder, origin)
         return folder
     find_protocols(config)  # a mistake in them is said now and not after the training
     if config.force:
@@ -100,16 +107,20 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         _say(f"{folder.path} is finished already; `force=true` starts it over")
         return folder
     folder.create()
+    refuse_edited_config(folder, origin)
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    if folder.record().get("status") == "trained":
+    if folder.is_trained:
         _say(f"{folder.path} is trained already; evaluating it")
+        folder.remove_training_state()
     else:
+        say_what_is_left_behind(folder, origin, config.name, _say)
         folder.update_record(
             id=folder.path.name, name=config.name, seed=config.seed, status="running",
             **provenance(shlex.join(["facedistill", "train", *overrides])),
-            licences=[licence_record(card) for card in asset_cards(config)],
+            licences=[licence_record(card) for card in asset_cards(config)], files=dict(origin.files),
+            wandb_id=folder.record().get("wandb_id") or f"{folder.path.name}-{secrets.token_hex(3)}",
         )  # fmt: skip
-        _fit(config, folder)
+        _fit(config, folder, origin)
     evaluate_run(folder)
     folder.update_record(status="finished")
     _say(
@@ -118,30 +129,53 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     return folder
 
 
-def _fit(config: DictConfig, folder: RunFolder) -> None:
-    """Trains, in every process of the run; the lead exports the student."""
+def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:
+    """Trains, in every process of the run; the lead exports the student, also that of a run that is cut short."""
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
     # With `force` the first process has removed the old checkpoint, or is about to.
-    resumed = folder.checkpoint if folder.checkpoint.exists() and not config.force else None
-    if resumed and is_lead():
-        check_readable(resumed)
-        _say(f"continuing {folder.path} from its last checkpoint")
-    parts = assemble(config, folder)
+    resumed = None if config.force else checkpoint_to_continue(folder, origin, _say)
     try:
-        try:
+        parts = assemble(config, folder, origin)
+        # Lightning's handler of SIGTERM starts a broadcast in the middle of whatever the processes exchange.
+        parts.trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        with ProcessWatch(parts.trainer.strategy.launcher, _say):
             parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
-        except SystemExit as stop:  # how Lightning leaves after an interruption
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if is_lead():
-                folder.update_record(status="interrupted", images_seen=parts.method.images_seen)
-            raise KeyboardInterrupt from stop
         if is_lead():
             _finish(config, folder, parts)
-        else:
-            parts.data.source.close()
+    except SystemExit as stop:  # how Lightning leaves after an interruption
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interruption = Interrupted(getattr(stop.__context__, "number", None) or signal.SIGINT)
+        _leave_what_there_is(folder, interruption)
+        raise interruption from stop
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        sentence = death_in_one_sentence(error)
+        mistake = UserError(sentence) if sentence else error
+        _leave_what_there_is(folder, mistake)
+        raise mistake from error
+    except BaseException as error:
+        _leave_what_there_is(folder, error)
+        raise
     finally:
         wandb.finish()
+
+
+def _leave_what_there_is(folder: RunFolder, error: BaseException) -> None:
+    """Records why the run was cut short and exports the student of its last checkpoint; SLURM may queue it again."""
+    if not is_lead():
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    try:
+        folder.update_record(
+            status="interrupted" if interrupted else "failed",
+            reason=None if interrupted else str(error) or type(error).__name__,
+        )
+        if exported := export_unfinished(folder):
+            _say(exported)
+    except UserError as problem:  # a full disk; what stopped the run is said in any case
+        _say(str(problem))
+    if getattr(error, "number", None) == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
+        _say(requeue())
 
 
 def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
@@ -151,15 +185,18 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     if isinstance(parts.data.source, RenderedFaces):
         keep_faces(parts.data.source, method, folder.path / "faces.npz", device)
-    parts.data.source.close()
     folder.update_record(
         status="trained",
+        reason=None,
+        unfinished=None,
         images_seen=parts.method.images_seen,
         peak_memory_mib=_peak_memory_mib(),
         export={"onnx_min_cosine": parity},
         **_teacher_logits(config),
         **parts.timing.summary(),
     )
+    parts.data.source.close()
+    folder.remove_training_state()
 
 
 def _teacher_logits(config: DictConfig) -> dict[str, str]:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -87,7 +88,11 @@ class FaceDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The held-out faces, in batches of (n, 3, H, W) uint8, split over the devices."""
         rank, world_size = self._rank_and_world_size()
-        return DataLoader(self.validation_faces[rank::world_size], batch_size=max(1, self.batch_size))  # type: ignore[arg-type]
+        return DataLoader(
+            self.validation_faces[rank::world_size],  # type: ignore[arg-type]
+            batch_size=max(1, self.batch_size),
+            generator=torch.Generator(),  # else each validation draws from the training's
+        )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Raises the mistake that a worker found, as the one sentence that it is."""
@@ -126,8 +131,8 @@ class FaceDataModule(LightningDataModule):
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """A Ctrl-C goes to the whole process group; the main process still needs batches to finish its step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """A Ctrl-C, or what SLURM sends, goes to all processes; the main one still needs batches to finish its step."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 

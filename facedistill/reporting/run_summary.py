@@ -42,7 +42,7 @@ class RunSummary:
 
     Attributes:
         folder: The run folder.
-        status: running, interrupted, trained or finished as run.json has it; "damaged" where `problems` has one.
+        status: running, interrupted, failed, trained or finished as run.json has it; "damaged" where `problems` has one.
         images: Images seen; of a run that still trains, as far as metrics.csv tells.
         cosine: Last validation cosine of student and teacher.
         accuracy: By protocol, in customary order.

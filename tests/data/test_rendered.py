@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from facedistill.data.augment import Augment
+from facedistill.data.pool import FacePool
 from facedistill.data.rendered import RenderedFaces
+from facedistill.errors import UserError
 from facedistill.models.latents import draw_latents
 
 BATCH = 4
@@ -100,3 +102,25 @@ def test_flip_mirrors_about_half_of_the_faces():
     kept = (changed == images).flatten(1).all(1)
     assert (mirrored ^ kept).all()
     assert 70 < mirrored.sum() < 130
+
+
+def test_a_killed_run_leaves_the_faces_that_its_checkpoint_needs(tiny_generator, tmp_path):
+    """The pool wraps; the run is killed up to `capacity` faces after the checkpoint."""
+
+    def source():
+        made = RenderedFaces(tiny_generator, seed=5, resampling="static", replay=1, pool_images=8)
+        made.pool.open(tmp_path / "faces.pool")
+        return made
+
+    first = source()
+    for number in range(9):  # 5 x 4 faces rendered, the last 8 of them in use
+        _batch(first, number)
+    expected = _batch(first, 9).images
+    for number in range(10, 14):  # and 8 more before the kill
+        _batch(first, number)
+    assert torch.equal(_batch(source(), 9).images, expected)
+
+
+def test_a_pool_that_should_be_there_is_asked_for(tiny_generator, tmp_path):
+    with pytest.raises(UserError, match=r"faces.pool is missing or of another size"):
+        FacePool(8).open(tmp_path / "faces.pool", resumes=True)

@@ -1,0 +1,54 @@
+"""One small run of the fault campaign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults_fork import start
+from benchmarks.faults_trainer import configuration
+from facedistill.run_folder import read_json
+
+
+@dataclass
+class Case:
+    """One run of the campaign: which small run, where, and how its undisturbed twin ended."""
+
+    recipe: str
+    processes: int
+    folder: Path
+    faces: Path
+    workers: int = 0
+    logs: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.recipe}, {self.processes} process(es), {self.folder.name}"
+
+    @property
+    def log(self) -> Path:
+        """What the processes print."""
+        return (self.logs or self.folder) / "log.txt"
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        (found,) = self.folder.glob("smoke-*")
+        return found
+
+    def start(self, nan_at: int | None = None) -> list[int]:
+        """Starts the run's processes."""
+        config = configuration(self.recipe, self.processes, self.faces, self.folder, self.workers)
+        return start(config, self.log, self.processes, nan_at)
+
+    def said(self) -> str:
+        """All that was printed so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def has_ended(case: Case) -> bool:
+    return any(read_json(run / "run.json").get("status") == "finished" for run in case.folder.glob("smoke-*"))
+
+
+def last_line(case: Case) -> str:
+    lines = [line for line in case.said().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no word"
