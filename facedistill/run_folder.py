@@ -137,9 +137,8 @@ def write_text(path: Path, text: str) -> None:
     """
     unfinished = path.with_name(path.name + ".part")
     try:
-        with unfinished.open("w") as file:
-            file.write(text)
-            file.flush()
+        unfinished.write_text(text)
+        with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
