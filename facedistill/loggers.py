@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import netrc
 import os
 import time
 from collections.abc import Mapping
@@ -12,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from facedistill.errors import UserError
+from facedistill.reporting.facts import NOT_RECORDED
+from facedistill.reporting.run_summary import summarize
+from facedistill.reporting.wandb_views import has_key
 from facedistill.run_folder import read_json, write_text
 
 _FLUSH_S = 5.0
+
+_LONGEST_TAG = 64  # what wandb takes
 
 
 class MetricsCsv(Logger):
@@ -115,7 +121,8 @@ def _is_same_row(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 def wandb_logger(project: str, group: str, save_dir: str, name: str | None = None) -> WandbLogger:
     """Makes the wandb logger of one run: online with a key, offline without.
 
-    An offline run lies in `save_dir`; `wandb sync` uploads it later. WANDB_MODE, where set, decides instead.
+    An offline run lies in `save_dir`; `wandb sync` uploads it later. WANDB_MODE, where set, decides instead. The run
+    carries the configuration of `save_dir`, and method, backbone, data and strategy as its tags.
 
     Args:
         project: wandb project.
@@ -124,7 +131,7 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
             run.json, so that an interrupted run goes on in it.
         name: Another name for the run.
     """
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     if mode != "online":
         os.environ.setdefault("WANDB_SILENT", "true")
     settings = wandb.Settings(silent=mode != "online", console="off")
@@ -133,15 +140,32 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
     return WandbLogger(
         project=project, group=group, name=run_name, save_dir=save_dir,
         id=read_json(Path(save_dir) / "run.json").get("wandb_id", run_name), mode=mode, resume="allow",
-        settings=settings,
+        settings=settings, **_about(Path(save_dir)),
     )  # fmt: skip
 
 
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
+def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
+    """Makes the TensorBoard logger of one run; its files lie in `tensorboard/` of the run folder.
+
+    Raises:
+        UserError: If TensorBoard is not installed.
+    """
     try:
-        host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        return TensorBoardLogger(save_dir, name="", version="tensorboard")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "logger=tensorboard: the package tensorboard is not installed; `pip install tensorboard`, or choose "
+            "logger=default"
+        ) from error
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What wandb shows beside the name of the run in `folder`, which has its config.yaml already."""
+    if not (folder / "config.yaml").is_file():
+        return {}
+    run = summarize(folder)
+    said = (run.method, run.backbone, run.data, run.strategy)
+    return {
+        "config": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+        "tags": [text[:_LONGEST_TAG] for text in said if text != NOT_RECORDED],
+    }

@@ -37,6 +37,7 @@ from facedistill.reporting import write_report
 from facedistill.reporting.model_card import write_model_card
 from facedistill.resuming import checkpoint_to_continue, refuse_edited_config, say_what_is_left_behind
 from facedistill.run_folder import RunFolder, provenance, write_text
+from facedistill.run_media import show_in_loggers
 from facedistill.strategies import check_machine
 from facedistill.sweep import sweep
 from facedistill.unfinished import export_unfinished
@@ -126,6 +127,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     _say(
         f"student  {folder.student}\ncard     {write_model_card(folder.path)}\nreport   {write_report(folder.path)}"
     )
+    show_in_loggers(config, folder.path)
     return folder
 
 
@@ -156,12 +158,14 @@ def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:
     except BaseException as error:
         _leave_what_there_is(folder, error)
         raise
-    finally:
-        wandb.finish()
 
 
 def _leave_what_there_is(folder: RunFolder, error: BaseException) -> None:
-    """Records why the run was cut short and exports the student of its last checkpoint; SLURM may queue it again."""
+    """Records why the run was cut short and exports the student of its last checkpoint; SLURM may queue it again.
+
+    Its wandb run ends here; that of a run that is trained is gone on with once the student is evaluated.
+    """
+    wandb.finish()
     if not is_lead():
         return
     interrupted = isinstance(error, KeyboardInterrupt)
