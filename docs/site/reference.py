@@ -34,6 +34,7 @@ GROUPS = {
     "callbacks": "How often a run validates, saves and logs.",
     "logger": "Where curves go.",
     "launcher": "Where and how many at a time the jobs of a sweep (`-m`) run.",
+    "sweep": "How the jobs of a sweep (`-m`) are chosen. [More on sweeps](../runs.md#sweeps).",
     "experiment": "Named recipes: overrides over everything else, chosen with `experiment=`.",
     "debug": "Short runs that show whether something works at all, chosen with `debug=`.",
     "asset": "Cards of weights: where a file comes from, what it must hash to, its licence. [The cards' keys](../assets.md#a-card).",

@@ -89,6 +89,8 @@ def _keys(node: yaml.MappingNode, lines: list[str], prefix: str, first: int) -> 
             yield from _keys(value, lines, f"{path}.", first)
             continue
         value_text, beside = _written(lines, value)
+        if value.start_mark.line > name.end_mark.line:  # a list below its key
+            beside.insert(0, _beside(lines[name.end_mark.line][name.end_mark.column :]))
         yield Key(path, value_text, " ".join(filter(None, (above, *beside))))
 
 
