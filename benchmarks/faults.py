@@ -89,10 +89,12 @@ class Campaign:
         allowed = {-9, 1, 2, 0} if died else _AFTER[number]
         if one and number != signal.SIGKILL:
             allowed = allowed | {1, 2}  # too early for the other to have been told
-        if codes[0] not in allowed or not set(codes) <= allowed | {-9}:  # the first one may end the second
+        # The first one may end the second, which may find its parent gone.
+        if codes[0] not in allowed or not set(codes[1:]) <= allowed | {-9, 1}:
             self.tally.finding("unexpected end", case, f"{number.name} gave {codes}; {last_line(case)}")
         if "Traceback" in case.said():
             self.tally.finding("traceback", case, last_line(case))
+            print(case.said()[-6000:], flush=True)
             case.log.rename(case.log.with_name("traceback.txt"))
             case.log.touch()
         if self.draw.random() < 0.2:

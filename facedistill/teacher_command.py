@@ -25,6 +25,8 @@ from facedistill.assets.card_reader import available_cards, read_card
 from facedistill.assets.pickled import convert_pickled
 from facedistill.config import compose
 from facedistill.errors import ConfigError
+from facedistill.evaluate import find_protocols
+from facedistill.evaluate import main as evaluate
 from facedistill.evaluation.generated import GeneratedPairs, make_generated_pairs
 from facedistill.evaluation.separation import Separation, separation, tied
 from facedistill.models.backbones import MobileFaceNet
@@ -74,8 +76,21 @@ def _add(options: argparse.Namespace) -> int:
         text = yaml.safe_dump(content | _asset_path(content, path, name), sort_keys=False, allow_unicode=True)
         write_whole(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
         print(path)
-    print(f"use it: facedistill train 'hydra.searchpath=[file://{path.parent.parent}]' teacher={name} …")
+    folder = f"hydra.searchpath=[file://{path.parent.parent}]"
+    print(f"use it: facedistill train '{folder}' teacher={name} …")
+    if not options.no_lfw:
+        _on_lfw(name, folder)
     return 0
+
+
+def _on_lfw(name: str, folder: str) -> None:
+    """What the teacher does on real faces, where LFW is at hand; else where it would be looked for."""
+    overrides = [folder, "evaluation.protocols=[lfw]"]
+    found, absent = find_protocols(compose("train", [f"teacher={name}", *overrides]))
+    if found:
+        evaluate([name, *overrides])
+    else:
+        print(*(item.reason for item in absent), sep="\n")
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -116,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--timm", metavar="NAME", help="the file holds weights of this network of timm")
     add.add_argument("--trust", action="store_true", help="let a TorchScript or torch.export program run")
+    add.add_argument(
+        "--no-lfw", action="store_true", help="leave out LFW, minutes on a CPU, where its faces are at hand"
+    )
     add.add_argument("--quiet", action="store_true", help="no progress")
     convert = verbs.add_parser(
         "convert",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from facedistill import teacher_command
 from facedistill.assembly import load_teacher
 from facedistill.assets import read_card
 from facedistill.config import compose
-from facedistill.errors import AssetError, ConfigError
+from facedistill.errors import AssetError, ConfigError, DataError
 from facedistill.evaluation.separation import Separation, separation
 from facedistill.export import save_student
 from facedistill.models.backbones import MobileFaceNet, TinyFaR
@@ -27,9 +28,10 @@ from facedistill.models.teachers.recognize import Family, recognize
 from facedistill.teacher_command import choose, main
 from facedistill.types import InputSpec
 
-sys.path.append(str(Path(__file__).parent / "models"))
+sys.path += [str(Path(__file__).parent / folder) for folder in ("models", "evaluation")]
 from arcface_layout import arcface_state
 from dlib_layout import dlib_bytes, random_weights
+from miniature_benchmark import write_lfw
 from test_ir_teacher import ir_state
 from test_program_teachers import Pooled
 from test_vit_teacher import vit_state
@@ -37,8 +39,10 @@ from test_vit_teacher import vit_state
 
 @pytest.fixture(autouse=True)
 def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colored squares for people: 20 of them, two pictures each, without a generator."""
+    """Colored squares for people: 20 of them, two pictures each, without a generator; no benchmark at hand."""
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEDISTILL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "shared"))
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, 256, (20, 3, 4, 4), generator=generator)
     base = torch.nn.functional.interpolate(coarse.float(), size=112).to(torch.uint8)
@@ -121,6 +125,34 @@ def test_the_users_word_decides_and_the_yaml_composes(
                 [f"hydra.searchpath=[file://{out}]", "teacher=my_net", "teacher.input_spec.color=RGB"],
             )
         )
+
+
+def test_it_is_measured_on_lfw_where_that_is_at_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "add",
+        str(color_graph(tmp_path / "m.onnx")),
+        "--color",
+        "RGB",
+        "--mean",
+        "127.5",
+        "--std",
+        "127.5",
+    ]
+    words += ["--out", str(tmp_path / "out")]
+    asked: list[Sequence[str]] = []
+    monkeypatch.setattr(teacher_command, "evaluate", asked.append)
+    assert main(words) == 0
+    assert "name their folder in FACEDISTILL_DATA" in capsys.readouterr().out
+    write_lfw(tmp_path / "data")
+    with pytest.raises(DataError, match="16 of the 6000 pairs"):  # it is looked for, and looked into
+        main(words)
+    monkeypatch.setattr(teacher_command, "find_protocols", lambda config: (["lfw"], []))
+    assert main([*words, "--no-lfw"]) == 0
+    assert asked == []
+    assert main(words) == 0
+    assert asked == [["m", f"hydra.searchpath=[file://{tmp_path / 'out'}]", "evaluation.protocols=[lfw]"]]
 
 
 def measured(**d_primes: float) -> dict[InputSpec, Separation]:

@@ -90,7 +90,7 @@ execute(jobs, LocalLauncher(slots=2), logs=folder / "logs")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_when_the_sweep_dies_its_jobs_save_and_end(tmp_path, number):
     root = Path(__file__).parents[2]
     process = subprocess.Popen(

@@ -187,7 +187,7 @@ def _share(rank, scaling):
     return losses, gradient / 2, dict(method.thresholds.named_buffers())
 
 
-@pytest.mark.parametrize("scaling", ["exact", "released"])
+@pytest.mark.parametrize("scaling", [pytest.param("exact", marks=pytest.mark.slow), "released"])
 def test_two_processes_equal_one(scaling):
     method = _method(identity_weight=1.0, impostor_queue=20, scaling=scaling, released_processes=2)
     losses = []

@@ -107,6 +107,7 @@ def _saved_and_loaded(rank, world_size):
     return own, whole, checkpoint["optimizer_states"][0]["state"][place]["momentum_buffer"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_momentum_of_all_centers():
     answers = in_processes(_saved_and_loaded, 2)
     momentum = torch.cat([own for own, _, _ in answers])
@@ -164,5 +165,6 @@ def _bfloat16(rank, world_size):
     return output.loss.dtype, all(p.grad.isfinite().all() for p in method.parameters())
 
 
+@pytest.mark.slow
 def test_bfloat16_is_finite_in_two_processes():
     assert in_processes(_bfloat16, 2) == [(torch.float32, True)] * 2

@@ -223,6 +223,7 @@ def _two_steps(rank, world_size):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_are_one():
     alone = _two_steps(0, 1)
     for found in in_processes(_two_steps, 2):

@@ -206,6 +206,7 @@ def _steps(rank):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_are_one():
     answers = in_processes(_steps)
     for index, (kind, arguments) in enumerate(CASES):

@@ -117,6 +117,7 @@ def _share(rank, labels):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one():
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
     for answers in in_processes(_share, labels):

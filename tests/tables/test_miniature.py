@@ -34,7 +34,7 @@ def _generator():
 def here_instead(monkeypatch):
     """Trains in this process: a process tree per run, which other tests are about, takes ten seconds to import."""
 
-    def execute(jobs, *, finished, **options):
+    def execute(jobs, launcher, *, finished, **options):
         for job in jobs:
             train(compose("train", job.overrides), job.overrides)
             finished(job)
@@ -72,7 +72,7 @@ def test_a_row_of_ekds_table_runs_to_its_rendered_cell(tmp_path, monkeypatch, ca
     assert measured["kd", "lfw/accuracy"]["value"] == "not measured"
     assert {"table.md", "table.tex", "table.html", "figures"} <= {file.name for file in folder.iterdir()}
     monkeypatch.setattr(
-        reproduce, "execute", lambda jobs, **options: pytest.fail("ran again") if jobs else []
+        reproduce, "execute", lambda jobs, launcher, **options: pytest.fail("ran again") if jobs else []
     )
     assert command(folder, "--rows", "ekd") == 0
 
