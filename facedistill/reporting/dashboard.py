@@ -24,6 +24,7 @@ from facedistill.reporting.table import in_order, title_of
 from facedistill.reporting.written import write_whole
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
+_SCRIPTS = ("charts.js", "dashboard_compare.js", "dashboard_table.js")
 _FILTERS = ("method", "backbone", "data", "strategy", "status")
 _ALWAYS_SHOWN = ("lfw", "generated")
 _MISSING = "—"
@@ -73,7 +74,7 @@ def render(runs: Sequence[RunSummary], beside: Path) -> str:
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    script = "\n" + (_TEMPLATES / "dashboard.js").read_text(encoding="utf-8")
+    script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
     protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
     return environment.get_template("dashboard.html").render(
         lines=[_line(run, protocols, beside) for run in runs],
@@ -142,6 +143,10 @@ def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any
                 "seed": run.seed,
                 "accuracy": {p: [a.value, *(a.interval or ())] for p, a in run.accuracy.items()},
                 "curves": {name: _points(series) for name, series in run.curves.items() if len(series.value)},
+                "thresholds": {p: a.threshold for p, a in run.accuracy.items() if a.threshold is not None},
+                "faces": run.pictures.faces,
+                "scores": run.pictures.scores,
+                "rocs": run.pictures.rocs,
                 "settings": {key: run.settings[key] for key in varying if key in run.settings},
             }
             for run in runs

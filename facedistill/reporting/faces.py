@@ -35,11 +35,16 @@ class FaceCard:
 
 
 def shown(faces: Faces) -> np.ndarray:
-    """Indices of the faces that are shown: from least to most agreement, evenly spaced if there are many."""
-    order = np.argsort(faces.base_cosine, kind="stable")
-    if len(order) <= _SHOWN:
+    """Indices of the faces that the report shows, least agreement first."""
+    return least_to_most(faces.base_cosine, _SHOWN)
+
+
+def least_to_most(cosines: np.ndarray, count: int) -> np.ndarray:
+    """Indices of `count` of `cosines`, rising, evenly spaced in their order; of all where there are fewer."""
+    order = np.argsort(cosines, kind="stable")
+    if len(order) <= count:
         return order
-    return order[np.linspace(0, len(order) - 1, _SHOWN).round().astype(int)]
+    return order[np.linspace(0, len(order) - 1, count).round().astype(int)]
 
 
 def face_cards(faces: Faces) -> list[FaceCard]:

@@ -1,4 +1,4 @@
-"""What a list of runs says about each: read in milliseconds, and readable where the folder is damaged."""
+"""What a list of runs says and shows of each: read in milliseconds, and readable where the folder is damaged."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from facedistill.reporting.curves import smoothed
 from facedistill.reporting.facts import NOT_RECORDED, network_name
 from facedistill.reporting.numbers import is_number, whole
 from facedistill.reporting.run_files import Series, read_curves
+from facedistill.reporting.run_pictures import RunPictures, read_pictures
 from facedistill.reporting.table import in_order
 
 DAMAGED = "damaged"
@@ -30,10 +31,11 @@ _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times the spe
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of the student on one protocol, a fraction, and its 95 % interval where it has one."""
+    """Accuracy of the student on one protocol, a fraction; its 95 % interval and its threshold where it has them."""
 
     value: float
     interval: tuple[float, float] | None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class RunSummary:
         accuracy: By protocol, in customary order.
         curves: Those of `SHOWN_CURVES` that were logged, thinned to what a chart can show.
         settings: The configuration, flat: "optimizer.lr" -> "0.001", classes by their last name.
+        pictures: Faces, histograms and ROC.
         problems: One sentence for each file that is missing or broken.
     """
 
@@ -66,6 +69,7 @@ class RunSummary:
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     curves: Mapping[str, Series] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    pictures: RunPictures = field(default_factory=RunPictures)
     problems: tuple[str, ...] = ()
 
 
@@ -113,6 +117,9 @@ def summarize(folder: Path) -> RunSummary:
     record = read("run.json", _json, needed=True)
     results = read("results.json", _json, needed=record.get("status") == "finished")
     curves = read("metrics.csv", read_curves, needed=False)
+    accuracy = _accuracies(at(results, "student", "protocols"))
+    pictures = read_pictures(folder, accuracy)
+    problems += pictures.problems
     cosine = curves["val/cosine"].value[-1] if "val/cosine" in curves else None
     return RunSummary(
         folder=folder,
@@ -127,9 +134,10 @@ def summarize(folder: Path) -> RunSummary:
         images=_number(record.get("images_seen", _images_logged(curves)), float),
         images_per_s=_number(record.get("images_per_s"), float),
         cosine=_number(float(cosine), float) if cosine is not None else None,
-        accuracy=_accuracies(at(results, "student", "protocols")),
+        accuracy=accuracy,
         curves={name: _thinned(curves[name], name) for name in SHOWN_CURVES if name in curves},
         settings=_flat({key: part for key, part in config.items() if key not in _NO_SETTINGS}),
+        pictures=pictures,
         problems=tuple(problems),
     )
 
@@ -202,7 +210,10 @@ def _accuracies(protocols: Any) -> dict[str, Accuracy]:
             whole_interval = (
                 isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval))
             )
-            found[protocol] = Accuracy(value, (interval[0], interval[1]) if whole_interval else None)
+            threshold = _number(at(protocols, protocol, "threshold"), float)
+            found[protocol] = Accuracy(
+                value, (interval[0], interval[1]) if whole_interval else None, threshold
+            )
     return found
 
 

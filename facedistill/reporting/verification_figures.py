@@ -17,7 +17,7 @@ from facedistill.reporting.style import LINES, Drawing, Theme
 from facedistill.reporting.table import title_of
 
 _BINS = 64
-_MOST_STEPS = 4000  # of a drawn curve; IJB's have a million
+_MOST_STEPS = 4000  # of a drawn curve: finer than a pixel; IJB's have a million
 
 
 def verification_drawings(
@@ -147,8 +147,13 @@ def _draw_det(axes: Axes, theme: Theme, curves: Mapping[str, Roc], floor: float,
     axes.legend(loc="best")
 
 
-def admitted(curve: Roc, floor: float) -> tuple[np.ndarray, np.ndarray]:
+def admitted(curve: Roc, floor: float, most: int = _MOST_STEPS) -> tuple[np.ndarray, np.ndarray]:
     """The TAR that each admitted FAR allows, from the FAR `floor` on: a step function, as in the table.
+
+    Args:
+        curve: The ROC.
+        floor: The lowest FAR that the impostor pairs can tell.
+        most: Steps at most, evenly over the logarithm of the FAR.
 
     Returns:
         (T,) FARs, rising from `floor`, at which the TAR changes, and the TAR (T,) from there to the next.
@@ -158,8 +163,8 @@ def admitted(curve: Roc, floor: float) -> tuple[np.ndarray, np.ndarray]:
     far, tar = far[last], tar[last]
     first = int(np.searchsorted(far, floor * (1 + 1e-9), side="right")) - 1
     far, tar = np.append(floor, far[first + 1 :]), tar[first:]
-    if len(far) > _MOST_STEPS:  # evenly over the logarithm, finer than a pixel
-        wanted = np.geomspace(floor, 1, _MOST_STEPS)
+    if len(far) > most:
+        wanted = np.geomspace(floor, 1, most)
         chosen = np.unique(np.searchsorted(far, wanted, side="right") - 1)
         far, tar = far[chosen], tar[chosen]
     return far, tar

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_run import make_run
 from PIL import Image
 from small_runs import write_many, write_small_run
 
@@ -34,6 +35,10 @@ STEPS = """<script>
     note: one("#compare-note").textContent, legend: all("#legend button").length,
     curves: all("#charts svg").map((chart) => chart.querySelectorAll("path").length),
     bars: all(".bars").map((bars) => bars.querySelectorAll(".one").length),
+    rocs: one("#verification").offsetParent === null ? [] : all("#rocs svg").map((chart) => chart.querySelectorAll("path").length),
+    lfw: cells(5)[0],
+    histograms: all("#histograms figure").length,
+    sheets: all("#sheets img").filter((image) => image.offsetParent !== null && image.naturalWidth === 640).length,
   });
   const seen = { start: state(), heading: all("#runs thead th").map((head) => head.innerText.trim()) };
   input(one("#search"), "many rkd"); seen.search = state();
@@ -54,6 +59,17 @@ STEPS = """<script>
   seen.focused = document.activeElement === chart;
   seen.read = one("#charts output").innerText;
   seen.label = chart.getAttribute("aria-label");
+  one("#select-none").click();
+  input(one("#search"), "demo-1a2b"); one("#select-shown").click(); await new Promise((done) => setTimeout(done, 200));
+  seen.pictured = state();
+  const choice = one("#protocol");
+  seen.protocols = all("#protocol option").map((option) => option.textContent);
+  choice.value = "generated"; choice.dispatchEvent(new Event("change", { bubbles: true }));
+  seen.rocOfGenerated = one("#rocs h3").textContent;
+  const roc = one("#rocs svg");
+  roc.focus(); roc.dispatchEvent(new KeyboardEvent("keydown", { key: "End" }));
+  seen.rocRead = one("#rocs output").innerText;
+  one("#filters button").click(); await new Promise((done) => setTimeout(done, 20));
   one("#select-shown").click(); seen.many = state();
   seen.colors = new Set(all("#legend path").map((path) => getComputedStyle(path).stroke + path.getAttribute("stroke-dasharray"))).size;
   one("#legend button").click(); seen.fewer = state();
@@ -70,7 +86,10 @@ STEPS = """<script>
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs_dir = write_many(tmp_path_factory.mktemp("runs"), 30, 40)
-    (write_small_run(runs_dir / "spoilt-0000000a", method="FitNet") / "run.json").write_text("{")
+    make_run(runs_dir / "zdemo-1a2b3c4d")
+    (write_small_run(runs_dir / "spoilt-0000000a", method="FitNet", accuracies={}) / "run.json").write_text(
+        "{"
+    )
     write_dashboard(runs_dir, runs_dir / "dashboard.html")
     return runs_dir / "dashboard.html"
 
@@ -106,24 +125,24 @@ def seen(page: Path) -> dict[str, Any]:
 
 def test_the_page_starts_with_a_comparison(seen: dict[str, Any]) -> None:
     start = seen["start"]
-    assert (start["count"], start["shown"], start["selected"]) == ("31 of 31 runs shown", 31, 6)
+    assert (start["count"], start["shown"], start["selected"]) == ("32 of 32 runs shown", 32, 6)
     assert (start["legend"], start["curves"], start["bars"]) == (6, [6, 6, 6], [6, 6])
     assert seen["heading"][1:3] == ["Run", "Method"]
 
 
 def test_filters_and_search_narrow_the_table(seen: dict[str, Any]) -> None:
-    assert (seen["search"]["count"], seen["search"]["shown"]) == ("8 of 31 runs shown", 8)
+    assert (seen["search"]["count"], seen["search"]["shown"]) == ("8 of 32 runs shown", 8)
     assert (seen["nothing"]["shown"], seen["nothingIsSaid"]) == (0, True)
-    assert seen["cleared"]["shown"] == 31
+    assert seen["cleared"]["shown"] == 32
     assert seen["method"] == ["EKD"] * 7
     assert seen["search"]["selected"] == 6  # hiding a run does not take it out of the comparison
 
 
 def test_sorting_puts_what_is_not_measured_last(seen: dict[str, Any]) -> None:
     values = [f"{100 * (0.7 + 0.2 * k / 30):.2f}" for k in range(30)]
-    # The spoilt run's results.json is whole: 90.00.
-    assert (seen["descending"], seen["order"]) == (["90.00", *reversed(values)], "descending")
-    assert seen["ascending"] == [*values, "90.00"]
+    highest = seen["pictured"]["lfw"]
+    assert (seen["descending"], seen["order"]) == ([highest, *reversed(values), "—"], "descending")
+    assert seen["ascending"] == [*values, highest, "—"]
 
 
 def test_selection_draws_the_comparison(seen: dict[str, Any]) -> None:
@@ -134,10 +153,22 @@ def test_selection_draws_the_comparison(seen: dict[str, Any]) -> None:
         [1, 1, 1],
         [1, 1],
     )
-    assert seen["many"]["note"].startswith("31 selected, the first 24 drawn.")
+    assert seen["many"]["note"].startswith("32 selected, the first 24 drawn.")
     assert (seen["many"]["legend"], seen["colors"]) == (24, 24)
-    assert seen["fewer"]["selected"] == 30
+    assert seen["fewer"]["selected"] == 31
     assert seen["fewer"]["legend"] == 24  # the next one takes the place
+
+
+def test_pictures_follow_the_selection(seen: dict[str, Any]) -> None:
+    assert (seen["single"]["rocs"], seen["single"]["histograms"], seen["single"]["sheets"]) == ([], 0, 0)
+    assert (seen["pictured"]["rocs"], seen["pictured"]["histograms"], seen["pictured"]["sheets"]) == (
+        [1, 1],
+        1,
+        1,
+    )
+    assert seen["protocols"] == ["LFW", "Generated pairs"]
+    assert seen["rocOfGenerated"] == "Generated pairs: ROC"
+    assert "SynthDistill, seed 2021 1.000" in seen["rocRead"]
 
 
 def test_keys_read_the_curve_and_everything_has_a_name(seen: dict[str, Any]) -> None:
@@ -154,7 +185,7 @@ def test_a_narrow_window_scrolls_only_the_table(seen: dict[str, Any]) -> None:
 
 def test_its_own_policy_lets_its_script_run(page: Path) -> None:
     text = _browse(page, "--dump-dom")
-    assert ">31 of 31 runs shown<" in text
+    assert ">32 of 32 runs shown<" in text
     assert text.count('class="curve"') == 6 + 3 * 6  # legend, and three charts
 
 
