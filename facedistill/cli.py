@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,47 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from facedistill import __version__
+from facedistill.commands import COMMANDS
 from facedistill.errors import UserError
-
-COMMANDS = {
-    "train": ("facedistill.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
-    "evaluate": (
-        "facedistill.evaluate",
-        "measure a run, a student file or a teacher on the benchmarks at hand",
-    ),
-    "embed": ("facedistill.embed", "embed aligned face images with a student file"),
-    "report": ("facedistill.reporting.command", "write the report and the model card of a run again"),
-    "dashboard": (
-        "facedistill.reporting.dashboard_command",
-        "one page on all runs of a folder: filter, sort, compare",
-    ),
-    "push": ("facedistill.push", "upload a finished run's student and card to the Hugging Face hub"),
-    "reproduce": ("facedistill.reproduce", "run what a table of experiments/ lacks and render it"),
-    "methods": (
-        "facedistill.methods_table",
-        "the methods: papers, needs, defaults; --measure for their cost",
-    ),
-    "backbones": (
-        "facedistill.backbones_table",
-        "the student networks: params, macs, weights; --measure for their time on this CPU",
-    ),
-    "data": ("facedistill.data.command", "info, verify, convert, align, audit of face sets"),
-    "generate": ("facedistill.generate", "render labelled synthetic identities to shards"),
-    "teacher": (
-        "facedistill.teacher_command",
-        "add FILE: recognize a teacher and prove how it is fed; convert FILE: a pickle to tensors",
-    ),
-    "generator": (
-        "facedistill.generator_command",
-        "convert FILE: a StyleGAN of your own; preview: what a generator renders",
-    ),
-    "assets": (
-        "facedistill.assets.command",
-        "list, fetch, verify the pretrained weights and show their licences",
-    ),
-    "completion": ("facedistill.completion", "print a script for tab-completion in bash or zsh"),
-    "align": ("facedistill.data.align", "short for data align"),
-}
 
 
 def usage() -> str:
@@ -86,9 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except UserError as error:
         return _refuse(str(error))
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as stop:
         Console(stderr=True).print("interrupted; the same command continues")
         return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more, as in `facedistill train --help | head`."""
+    watched = select.poll()
+    watched.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
 def _refuse(sentence: str) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,12 @@ def test_help_names_every_command(capsys):
 ])  # fmt: skip
 def test_one_sentence(capsys, arguments, sentence):
     assert _refused(capsys, *arguments) == f"error  {sentence}"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m facedistill.cli train --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_missing_asset(capsys, monkeypatch, tmp_path):

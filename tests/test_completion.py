@@ -20,3 +20,7 @@ def test_bash_completes_commands_choices_and_keys(capsys, tmp_path):
         "backbone=tinyfar_c",
     ]
     assert complete("train", "data.source.rh") == ["data.source.rho="]
+    assert complete("teacher", "") == ["add", "convert", "-h", "--help"]
+    assert complete("reproduce", "--r") == ["--rows", "--render"]
+    assert complete("completion", "z") == ["zsh"]
+    assert complete("methods", "backbone=tiny") == []

@@ -15,6 +15,7 @@ from hydra.utils import get_object
 from yaml_keys import Choice, Key, read_choice
 
 from facedistill import cli
+from facedistill.commands import COMMANDS
 from facedistill.paths import config_dir
 
 ROOTS = ("train", "generate")
@@ -196,7 +197,7 @@ def _docstring(head: str) -> Iterator[str]:
 
 def _commands_page() -> str:
     lines = ["# Commands", "", "```text", cli.usage(), "```", ""]
-    for name, (module, _) in cli.COMMANDS.items():
+    for name, (module, _) in COMMANDS.items():
         if name == "train":  # Hydra's own help; the reference of the configuration says more
             continue
         shown = io.StringIO()

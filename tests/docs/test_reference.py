@@ -107,7 +107,7 @@ def test_a_yaml_is_read_with_what_is_written_beside_it(tmp_path):
 
 
 def test_every_command_shows_its_own_help(generated):
-    from facedistill.cli import COMMANDS
+    from facedistill.commands import COMMANDS
 
     text = generated["reference/commands.md"]
     assert all(
