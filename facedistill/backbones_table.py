@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedistill.backbone_cost import Latency, Size, latency_of, size_of
+from facedistill.commands import positive
 from facedistill.config import signature
 from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
@@ -166,17 +167,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--measure", action="store_true", help="time of a forward pass on this CPU")
     parser.add_argument(
-        "--batch", type=_positive, default=64, metavar="N", help="faces in a batch (default: %(default)s)"
+        "--batch", type=positive, default=64, metavar="N", help="faces in a batch (default: %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads of torch (default: torch's own)"
+        "--threads", type=positive, metavar="N", help="threads of torch (default: torch's own)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number

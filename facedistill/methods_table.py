@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from facedistill.commands import positive
 from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
 from facedistill.method_cost import Cost, Sizes, measure, processor
@@ -163,21 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="only these (default: all)")
     parser.add_argument("--measure", action="store_true", help="time and memory of each loss on this CPU")
     parser.add_argument(
-        "--images", type=_positive, default=512, metavar="N", help="images per step (default: %(default)s)"
+        "--images", type=positive, default=512, metavar="N", help="images per step (default: %(default)s)"
     )
     parser.add_argument(
-        "--dim", type=_positive, default=512, metavar="D", help="embedding width (default: %(default)s)"
+        "--dim", type=positive, default=512, metavar="D", help="embedding width (default: %(default)s)"
     )
     parser.add_argument(
-        "--identities", type=_positive, default=85742, metavar="K", help="identities (default: %(default)s, MS1MV2)"
+        "--identities", type=positive, default=85742, metavar="K", help="identities (default: %(default)s, MS1MV2)"
     )  # fmt: skip
-    parser.add_argument("--steps", type=_positive, default=3, help="timed steps (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=3, help="timed steps (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -81,3 +81,18 @@ class InputSpec:
     color: Literal["RGB", "BGR"] = "RGB"
     mean: float = 127.5
     std: float = 127.5
+
+
+class Generator(Protocol):
+    """What is needed of a face generator."""
+
+    latent_dim: int
+    cholesky_w: Tensor
+
+    def map(self, z: Tensor) -> Tensor:
+        """(N, L) latents to (N, L) styles."""
+        ...
+
+    def render(self, w: Tensor) -> Tensor:
+        """(N, L) styles to (N, 3, 112, 112) faces in [-1, 1]."""
+        ...

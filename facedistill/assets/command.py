@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -14,7 +13,7 @@ from facedistill.assets.card_reader import available_cards, read_card
 from facedistill.assets.converted import problem
 from facedistill.assets.licences import licence_line
 from facedistill.assets.store import cache_dir, cached_path, obtain
-from facedistill.errors import AssetError, UserError
+from facedistill.errors import AssetError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,14 +23,13 @@ def main(argv: Sequence[str]) -> int:
         argv: The words after `assets`.
 
     Returns:
-        0, 1 when `verify` found a damaged file, or 2 after a user's mistake, told in one sentence on stderr.
+        0, or 1 when `verify` found a damaged file.
+
+    Raises:
+        UserError: On a user's mistake.
     """
     options = _parser().parse_args(list(argv))
-    try:
-        return int(options.run(options))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return int(options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from facedistill.data.choose_face import Detector, Rule, choose_face, load_detec
 from facedistill.data.counting import Counting
 from facedistill.data.picture_rows import write_rows
 from facedistill.decode import to_rgb
-from facedistill.errors import DataError, UserError
+from facedistill.errors import DataError
 from facedistill.models.detectors import Scrfd, align_face
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -41,29 +41,28 @@ def main(argv: Sequence[str]) -> int:
     """Runs `facedistill data align SRC DST`, also known as `facedistill align`.
 
     Returns:
-        0 when every photograph gave a face, 1 when some did not, 2 after a user's mistake.
+        0 when every photograph gave a face, 1 when some did not.
+
+    Raises:
+        UserError: On a user's mistake.
     """
     options = _parser().parse_args(list(argv))
-    try:
-        planned = plan(options.src, options.dst)
-        if options.detector:
-            detector = load_detector(options.detector)
-        else:
-            detector = Scrfd(obtain("scrfd_500m", quiet=options.quiet), num_threads=options.threads)
-        failures = align_folder(
-            detector,
-            options.src,
-            planned,
-            rule=options.face,
-            min_face_px=options.min_face,
-            again=options.again,
-            quiet=options.quiet,
-        )
-        if options.picture:
-            before_and_after(planned, options.picture)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    planned = plan(options.src, options.dst)
+    if options.detector:
+        detector = load_detector(options.detector)
+    else:
+        detector = Scrfd(obtain("scrfd_500m", quiet=options.quiet), num_threads=options.threads)
+    failures = align_folder(
+        detector,
+        options.src,
+        planned,
+        rule=options.face,
+        min_face_px=options.min_face,
+        again=options.again,
+        quiet=options.quiet,
+    )
+    if options.picture:
+        before_and_after(planned, options.picture)
     _tell(failures, len(planned), options.dst)
     return 1 if failures else 0
 

@@ -25,7 +25,7 @@ from facedistill.data.face_set import FaceSet
 from facedistill.data.open import open_faces
 from facedistill.data.reading import to_faces
 from facedistill.decode import SIZE_PX, decode_face
-from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.errors import ConfigError, DataError
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.models.weights import write_whole
 from facedistill.types import InputSpec
@@ -79,23 +79,22 @@ def main(
         load_teacher: The network that compares; the pocket teacher if None.
 
     Returns:
-        0 when no benchmark image has a match, 1 when some have, 2 after a user's mistake.
+        0 when no benchmark image has a match, 1 when some have.
+
+    Raises:
+        UserError: On a user's mistake.
     """
     options = _parser().parse_args(list(arguments))
-    try:
-        if not -1 < options.threshold <= 1:
-            raise ConfigError(f"--threshold: must be within (-1, 1], got {options.threshold}")
-        train = open_faces(options.train)
-        is_bin = options.benchmark.suffix.lower() == ".bin"
-        benchmark: FaceSet = BinFaces(options.benchmark) if is_bin else open_faces(options.benchmark)
-        teacher = load_teacher() if load_teacher else _pocket_teacher(options.quiet)
-        found = audit(train, benchmark, teacher, threshold=options.threshold, quiet=options.quiet)
-        names = (str(options.train), str(options.benchmark))
-        write_audit_page(options.report, found, train, benchmark, names)
-        _write_json(options.report.with_suffix(".json"), found, train, benchmark)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if not -1 < options.threshold <= 1:
+        raise ConfigError(f"--threshold: must be within (-1, 1], got {options.threshold}")
+    train = open_faces(options.train)
+    is_bin = options.benchmark.suffix.lower() == ".bin"
+    benchmark: FaceSet = BinFaces(options.benchmark) if is_bin else open_faces(options.benchmark)
+    teacher = load_teacher() if load_teacher else _pocket_teacher(options.quiet)
+    found = audit(train, benchmark, teacher, threshold=options.threshold, quiet=options.quiet)
+    names = (str(options.train), str(options.benchmark))
+    write_audit_page(options.report, found, train, benchmark, names)
+    _write_json(options.report.with_suffix(".json"), found, train, benchmark)
     _tell(found, train, options.report)
     return 1 if len(found.leaks) else 0
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.errors import DataError, UserError
+from facedistill.errors import DataError
 
 _ELSEWHERE = {"align": "facedistill.data.align", "audit": "facedistill.data.audit"}
 _EXAMPLES = """\
@@ -29,17 +28,15 @@ def main(arguments: Sequence[str]) -> int:
     """Runs `facedistill data info|verify|convert|align|audit`.
 
     Returns:
-        0 when done, 1 when `verify` found damaged images (or `align` a photograph without a face), 2 after a
-        user's mistake.
+        0 when done, 1 when `verify` found damaged images (or `align` a photograph without a face).
+
+    Raises:
+        UserError: On a user's mistake.
     """
     if arguments and arguments[0] in _ELSEWHERE:
         return int(importlib.import_module(_ELSEWHERE[arguments[0]]).main(list(arguments[1:])))
     options = _parser().parse_args(list(arguments))
-    try:
-        return int(options.run(options))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return int(options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ import json
 from dataclasses import InitVar, asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from typing import Protocol as StructuralType
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from facedistill.evaluation.protocol import PairsProtocol
 from facedistill.models.latents import draw_latents
 from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.weights import read_weights, write_weights
+from facedistill.types import Generator
 
 Purpose: TypeAlias = Literal["generated", "validation"]
 
@@ -35,21 +35,6 @@ _VERSION = 1
 _MAX_TRIES = 8
 _SHRINK = 0.75  # the spread of a redrawn variation, relative to the one before
 _BATCH = 16
-
-
-class Generator(StructuralType):
-    """What is needed of a face generator."""
-
-    latent_dim: int
-    cholesky_w: Tensor
-
-    def map(self, z: Tensor) -> Tensor:
-        """(N, L) latents to (N, L) styles."""
-        ...
-
-    def render(self, w: Tensor) -> Tensor:
-        """(N, L) styles to (N, 3, 112, 112) faces in [-1, 1]."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol as StructuralType
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +15,11 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.latents import draw_latents
+from facedistill.types import Generator
 
 _MAX_LATENTS = 64  # candidates for one identity before the settings are refused
 _BATCH = 16
 _PER_IDENTITY = 1 << 40  # numbers that one identity owns in a stream
-
-
-class Generator(StructuralType):
-    """What is needed of a face generator."""
-
-    latent_dim: int
-    cholesky_w: Tensor
-
-    def map(self, z: Tensor) -> Tensor:
-        """(N, L) latents to (N, L) styles."""
-        ...
-
-    def render(self, w: Tensor) -> Tensor:
-        """(N, L) styles to (N, 3, 112, 112) faces in [-1, 1]."""
-        ...
 
 
 @dataclass(frozen=True)

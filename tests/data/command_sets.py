@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from facedistill.data.command import main
+from facedistill.cli import main
 from facedistill.data.shards import write_shards
 from tests.data.drawn_set import DrawnSet
 
@@ -31,7 +31,7 @@ def encoded(mode="RGB", size=(112, 112), form="PNG"):
 
 
 def run(capsys, *arguments):
-    code = main([str(argument) for argument in arguments])
+    code = main(["data", *(str(argument) for argument in arguments)])
     said = capsys.readouterr()
     return code, said.out, said.err
 

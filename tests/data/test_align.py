@@ -10,7 +10,7 @@ from PIL import Image
 from facedistill.data import align
 from facedistill.data.align import main, plan
 from facedistill.data.choose_face import Rule, choose_face
-from facedistill.errors import DataError
+from facedistill.errors import DataError, UserError
 from facedistill.models.detectors import ARCFACE_TEMPLATE, Faces
 
 Capture = pytest.CaptureFixture[str]
@@ -152,13 +152,13 @@ MISTAKES: list[tuple[Callable[[Path], tuple[Path, Path]], str]] = [
 def test_mistakes_are_sentences(
     src: Path,
     tmp_path: Path,
-    capsys: Capture,
     folders: Callable[[Path], tuple[Path, Path]],
     sentence: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert main([str(path) for path in folders(tmp_path)]) == 2
-    assert capsys.readouterr().err == sentence.format(at=tmp_path) + "\n"
+    with pytest.raises(UserError) as caught:
+        main([str(path) for path in folders(tmp_path)])
+    assert str(caught.value) == sentence.format(at=tmp_path)
 
 
 def test_two_photographs_of_one_name_are_refused(src: Path, tmp_path: Path) -> None:
@@ -171,11 +171,12 @@ def test_two_photographs_of_one_name_are_refused(src: Path, tmp_path: Path) -> N
     )
 
 
-def test_a_destination_that_cannot_be_written(src: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_destination_that_cannot_be_written(src: Path, tmp_path: Path) -> None:
     (tmp_path / "dst").write_text("a file")
-    assert main([str(src), str(tmp_path / "dst"), "--quiet"]) == 2
-    assert capsys.readouterr().err == (
-        f"align: cannot write {tmp_path}/dst/Ann/Ann_0001.jpg (Not a directory); free or change DST\n"
+    with pytest.raises(UserError) as caught:
+        main([str(src), str(tmp_path / "dst"), "--quiet"])
+    assert str(caught.value) == (
+        f"align: cannot write {tmp_path}/dst/Ann/Ann_0001.jpg (Not a directory); free or change DST"
     )
 
 
@@ -264,8 +265,9 @@ def test_another_detector_by_its_path(src: Path, tmp_path: Path, capsys: Capture
         "instead of (M, 4), (M,), (M, 5, 2); mend the detector",
     }.items():
         words = [str(src), str(tmp_path / "other"), "--detector", f"{__name__}.{name}", "--quiet"]
-        assert main(words) == 2
-        assert capsys.readouterr().err.replace(__name__, "M") == sentence.format("M." + name, "M") + "\n"
+        with pytest.raises(UserError) as caught:
+            main(words)
+        assert str(caught.value).replace(__name__, "M") == sentence.format("M." + name, "M")
 
 
 def test_a_picture_of_before_and_after(src: Path, tmp_path: Path) -> None:

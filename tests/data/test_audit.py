@@ -15,7 +15,7 @@ from facedistill.data.audit import audit
 from facedistill.data.audit import main as audit_main
 from facedistill.data.bin_faces import BinFaces
 from facedistill.decode import decode_face
-from facedistill.errors import DataError
+from facedistill.errors import ConfigError, DataError
 from tests.conftest import TinyTeacher
 from tests.data.drawn_set import DrawnSet
 
@@ -106,15 +106,17 @@ def test_unreadable_images_are_named(train: Path, tmp_path: Path, capsys: Captur
     assert "003.png" in (tmp_path / "page.html").read_text()
     for path in benchmark.rglob("*.png"):
         path.write_bytes(b"\x89PNG\r\n\x1a\nno")
-    assert run(train, benchmark, tmp_path) == 2
-    assert capsys.readouterr().err.startswith("audit: the benchmark has no readable image (")
+    with pytest.raises(DataError, match=r"^audit: the benchmark has no readable image \("):
+        run(train, benchmark, tmp_path)
 
 
-def test_mistakes_are_sentences(train: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert run(train, train, tmp_path, "--threshold", "1.5") == 2
-    assert capsys.readouterr().err == "--threshold: must be within (-1, 1], got 1.5\n"
-    assert run(train, tmp_path / "gone.bin", tmp_path) == 2
-    assert capsys.readouterr().err == f"{tmp_path}/gone.bin: cannot be read (No such file or directory)\n"
+def test_mistakes_are_sentences(train: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        run(train, train, tmp_path, "--threshold", "1.5")
+    assert str(refused.value) == "--threshold: must be within (-1, 1], got 1.5"
+    with pytest.raises(DataError) as caught:
+        run(train, tmp_path / "gone.bin", tmp_path)
+    assert str(caught.value) == f"{tmp_path}/gone.bin: cannot be read (No such file or directory)"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -59,7 +59,7 @@ def test_names_that_rec_and_folders_cannot_keep(tmp_path, capsys):
     assert out.endswith("RecordIO keeps no names of identities; they are numbers now, in the same order\n")
     code, out, err = run(capsys, "convert", source, tmp_path / "f", "--to", "folder")
     assert (code, out) == (2, "")
-    assert err == "identity 'a/b' cannot be the name of a folder; convert to shards or parquet\n"
+    assert err == "error  identity 'a/b' cannot be the name of a folder; convert to shards or parquet\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r", "source"]
 
 
@@ -74,14 +74,14 @@ def test_an_existing_target_is_refused(tmp_path, capsys):
     (tmp_path / "t").mkdir()
     code, out, err = run(capsys, "convert", source, tmp_path / "t", "--to", "rec")
     assert (code, out) == (2, "")
-    assert err == f"{tmp_path}/t: is there already; delete it or write to another place\n"
+    assert err == f"error  {tmp_path}/t: is there already; delete it or write to another place\n"
 
 
 def test_damaged_images_stop_a_conversion_or_are_left_out(tmp_path, capsys):
     source = damaged_folder(tmp_path / "source")
     code, out, err = run(capsys, "convert", source, tmp_path / "t", "--to", "shards")
     assert (code, out) == (2, "")
-    assert err.startswith(f"{source}/a/1.png is cut short or damaged (")
+    assert err.startswith(f"error  {source}/a/1.png is cut short or damaged (")
     assert err.endswith("; replace or remove it, or leave it out with --skip-damaged\n")
     assert not (tmp_path / "t").exists()
     code, out, err = run(capsys, "convert", source, tmp_path / "t", "--to", "shards", "--skip-damaged")
@@ -97,7 +97,7 @@ def test_nothing_but_damage(tmp_path, capsys):
     source = folder(tmp_path / "source", {"1.png": b"x", "2.png": b"y"})
     code, _, err = run(capsys, "convert", source, tmp_path / "t", "--to", "shards", "--skip-damaged")
     assert code == 2
-    assert err.endswith(f"\n{source}: every image is damaged; there is nothing to convert\n")
+    assert err.endswith(f"\nerror  {source}: every image is damaged; there is nothing to convert\n")
 
 
 def test_a_conversion_that_reads_back_something_else_is_refused(tmp_path, capsys, monkeypatch):
@@ -109,21 +109,25 @@ def test_a_conversion_that_reads_back_something_else_is_refused(tmp_path, capsys
     monkeypatch.setattr("facedistill.data.convert.open_faces", opens_wrongly)
     code, _, err = run(capsys, "convert", source, tmp_path / "t", "--to", "rec")
     assert code == 2
-    assert err == f"{tmp_path}/t: 9 images read back are not the 12 written; check the disk\n"
+    assert err == f"error  {tmp_path}/t: 9 images read back are not the 12 written; check the disk\n"
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_mistakes(tmp_path, capsys):
     code, out, err = run(capsys, "verify", tmp_path / "absent")
     assert (code, out) == (2, "")
-    assert err.startswith(f"{tmp_path}/absent: is not there; give a face set: ")
+    assert err.startswith(f"error  {tmp_path}/absent: is not there; give a face set: ")
     source = shards(tmp_path / "source")
-    assert run(capsys, "verify", source, "--threads", "0") == (2, "", "--threads 0: must be 1 or more\n")
+    assert run(capsys, "verify", source, "--threads", "0") == (
+        2,
+        "",
+        "error  --threads 0: must be 1 or more\n",
+    )
     sheet = tmp_path / "sheet.pdf"
     assert run(capsys, "info", source, "--sheet", sheet) == (
         2,
         "",
-        f"--sheet {sheet}: a contact sheet is a .png or .jpg; name it so\n",
+        f"error  --sheet {sheet}: a contact sheet is a .png or .jpg; name it so\n",
     )
     with pytest.raises(SystemExit) as stopped:
         main(["convert", "a", "b", "--to", "lmdb"])
