@@ -49,7 +49,7 @@ docs: $(READY) ## build the documentation as a site, build/site/docs/index.html
 	@$(BIN)/python docs/site/build.py
 
 bench: $(READY) ## what the performance claims rest on, written to benchmarks/results
-	@for name in generator_exit data evaluation ekd_loss gkd_loss fuzz faults; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in generator_exit data evaluation inference ekd_loss gkd_loss fuzz faults; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@$(BIN)/facedistill methods --measure --json | $(BIN)/python benchmarks/method_cost.py
 
 lock: $(READY) ## pin the newest versions again, with hashes and without addresses

@@ -15,6 +15,7 @@ from rich.markup import escape
 from facedistill import __version__
 from facedistill.commands import COMMANDS
 from facedistill.errors import UserError
+from facedistill.memory import keep_freed_memory
 
 
 def usage() -> str:
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
+    keep_freed_memory()
     try:
         return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except UserError as error:

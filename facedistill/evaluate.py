@@ -165,7 +165,7 @@ def _run(
 ) -> dict[str, Any]:
     settings = config.evaluation
     return run_protocols(
-        network.to(_device()),
+        network.to(_device()).to(memory_format=torch.channels_last),
         protocols,
         role=role,  # type: ignore[arg-type]
         scores_dir=run_dir / "scores" if run_dir else None,

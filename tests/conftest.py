@@ -6,6 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facedistill.memory import keep_freed_memory
+
+keep_freed_memory()
+
 
 class TinyGenerator(nn.Module):
     """A frozen linear map from latents to 3 x 112 x 112 faces, with a real generator's interface."""

@@ -33,7 +33,7 @@ class Embedder:
         """
         self._backbone = self._session = None
         if path.suffix == ".safetensors":
-            self._backbone = load_student(path)
+            self._backbone = load_student(path).to(memory_format=torch.channels_last)
             self.embedding_dim = self._backbone.embedding_dim
             self.size_px = self._backbone.input_spec.size_px
         elif path.suffix == ".onnx":
