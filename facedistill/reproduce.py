@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from facedistill.errors import UserError
+from facedistill.evaluate import evaluate_run
 from facedistill.launch.job import Job
 from facedistill.launch.local import LocalLauncher, gpu_ids
 from facedistill.launch.pool import execute
@@ -18,6 +19,7 @@ from facedistill.tables.forecast import absent_columns, forecast, summary
 from facedistill.tables.merge import merge_records
 from facedistill.tables.plan import Plan, PlannedRun, Table, chosen_rows, plan, read_table
 from facedistill.tables.record import is_recorded, read_records, write_record
+from facedistill.tables.unmeasured import unmeasured
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,9 +36,12 @@ def main(arguments: Sequence[str]) -> int:
         )
         waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
         _say(summary(table, planned, waiting, parsed.images))
+        lacking = unmeasured(table, planned, records)
         if parsed.dry:
+            _say(_told(lacking))
             _say(forecast(planned, waiting))
             return 0
+        _measure(table, lacking)
         failed = _run(table, planned, waiting, parsed)
         if failed:
             _say("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
@@ -50,6 +55,27 @@ def _merge(table: Table, other: Path) -> list[str]:
     counts = f"{merged.known} here already, {len(merged.conflicts)} in conflict"
     _say("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
     return list(merged.conflicts)
+
+
+def _told(lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> str:
+    names = ", ".join(dict.fromkeys(name for _, missing in lacking for name in missing))
+    return f"{len(lacking)} recorded run(s) lack {names}, which is here by now" if lacking else ""
+
+
+def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> None:
+    """Evaluates recorded runs whose students are still here on all face sets, and says how many are not."""
+    _say(_told(lacking))
+    gone = 0
+    for run, _ in lacking:
+        assert run.job is not None
+        if not run.job.folder.is_finished:
+            gone += 1
+            continue
+        _say(f"evaluating {run.job.label}")
+        evaluate_run(run.job.folder, run.job.overrides)
+        write_record(table.folder, run)
+    if gone:
+        _say(f"{gone} of their students are not in runs/; delete their records to train them again")
 
 
 def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:

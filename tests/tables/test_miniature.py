@@ -75,6 +75,24 @@ def test_a_row_of_ekds_table_runs_to_its_rendered_cell(tmp_path, monkeypatch, ca
         reproduce, "execute", lambda jobs, launcher, **options: pytest.fail("ran again") if jobs else []
     )
     assert command(folder, "--rows", "ekd") == 0
+    measure_what_was_not_here(folder, path, record, tmp_path, monkeypatch, capsys)
+
+
+def measure_what_was_not_here(folder, path, record, tmp_path, monkeypatch, capsys):
+    """A face set that came after the run was recorded is measured on its student, or the student is missed."""
+    del record["results"]["student"]["protocols"]["lfw"]
+    path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert command(folder, "--rows", "ekd", "--dry") == 0
+    assert "1 recorded run(s) lack lfw, which is here by now" in capsys.readouterr().err
+    assert command(folder, "--rows", "ekd") == 0
+    assert "evaluating ekd seed 1" in capsys.readouterr().err
+    assert cells(folder)["ekd", "lfw/accuracy"]["value"] != "not measured"
+    path.write_text(json.dumps(record))
+    (run,) = (tmp_path / "runs").glob("ekd-*")
+    run.rename(tmp_path / "elsewhere")
+    assert command(folder, "--rows", "ekd") == 0
+    assert "1 of their students are not in runs/; delete their records" in capsys.readouterr().err
 
 
 @pytest.mark.slow
