@@ -31,6 +31,7 @@ class Measured:
         seeds: How many runs it rests on.
         published: What a paper says, if it does.
         reason: "not measured" or "not measurable", where there is no value.
+        values: Of each seed.
     """
 
     value: float | None
@@ -38,6 +39,7 @@ class Measured:
     seeds: int
     published: Published | None
     reason: str = NOT_MEASURED
+    values: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -160,7 +162,7 @@ def _measured(records: Sequence[Mapping[str, Any]], metric: str, published: Publ
     else:
         low, high = mean_interval(torch.tensor(values))
         interval = (max(0.0, low), min(1.0, high)) if is_rate(metric) else (low, high)
-    return Measured(sum(values) / len(values), interval, len(values), published)
+    return Measured(sum(values) / len(values), interval, len(values), published, values=tuple(values))
 
 
 def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, float] | None]:

@@ -24,8 +24,16 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
     axes = figure.add_subplot()
     for place, (value, measured, _) in enumerate(drawn):
         low, high = measured.interval or (value, value)
-        axes.plot([factor * low, factor * high], [place, place], color=LIGHT.student, linewidth=2, alpha=0.55)
-        axes.plot(factor * value, place, "o", color=LIGHT.student, markersize=5)
+        several = measured.seeds > 1
+        axes.plot(
+            [factor * low, factor * high], [place, place], color=LIGHT.student, linewidth=2, alpha=0.55,
+            linestyle="-" if several else ":",
+        )  # fmt: skip
+        if several:
+            seeds = [factor * one for one in measured.values]
+            axes.plot(seeds, [place] * len(seeds), "|", color=LIGHT.student, markersize=9)
+        inside = LIGHT.student if several else LIGHT.ground
+        axes.plot(factor * value, place, "o", color=LIGHT.student, markerfacecolor=inside, markersize=5)
         if measured.published:
             inside = "none" if measured.published.source.differs else LIGHT.teacher
             axes.plot(
@@ -34,7 +42,9 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
             )  # fmt: skip
     axes.set_yticks(range(len(drawn)), [label for _, _, label in drawn])
     axes.set_xlabel(column_title(metric) + (" (%)" if factor == 100 else ""))
-    title = f"{comparison.images:,} images a run; 95 % intervals"
+    title = f"{comparison.images:,} images a run; 95 % intervals, of the mean over seeds (strokes: each seed)"
+    if any(measured.seeds == 1 for _, measured, _ in drawn):
+        title += "\nhollow, dotted: one seed, interval over its pairs"
     if any(measured.published for _, measured, _ in drawn):
         title += "; diamonds: published (hollow: not comparable)"
     axes.set_title(title, fontsize=9, color=LIGHT.faint, loc="left")
