@@ -105,6 +105,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     if config.force:
         folder.clear()
     if folder.is_finished:
+        if not (folder.path / "report.html").is_file():  # stopped between its results and its pages
+            _publish(config, folder)
         _say(f"{folder.path} is finished already; `force=true` starts it over")
         return folder
     folder.create()
@@ -124,11 +126,16 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         _fit(config, folder, origin)
     evaluate_run(folder)
     folder.update_record(status="finished")
+    _publish(config, folder)
+    return folder
+
+
+def _publish(config: DictConfig, folder: RunFolder) -> None:
+    """Writes the model card and the report, and hands the report's figures to the loggers."""
     _say(
         f"student  {folder.student}\ncard     {write_model_card(folder.path)}\nreport   {write_report(folder.path)}"
     )
     show_in_loggers(config, folder.path)
-    return folder
 
 
 def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:

@@ -66,6 +66,10 @@ def test_a_run_leaves_everything_and_is_never_silently_repeated(train, capsys):
     assert code == 0
     assert said.strip() == f"{run} is finished already; `force=true` starts it over"
     assert (run / "student.safetensors").stat().st_mtime_ns == before
+    (run / "report.html").unlink()  # as a run that was stopped between its results and its pages
+    assert train()[0] == 0
+    assert (run / "report.html").is_file()
+    assert (run / "student.safetensors").stat().st_mtime_ns == before
     assert main(["evaluate", str(run)]) == 0
     assert "Generated pairs" in capsys.readouterr().out
 
