@@ -30,9 +30,8 @@ _facedistill() {{
 complete -F _facedistill facedistill
 """
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-_VERB = re.compile(
-    r"^    ([a-z]+)\s", re.MULTILINE
-)  # in argparse's help plain arguments stand two spaces in, verbs four
+# In argparse's help plain arguments stand two spaces in, verbs four.
+_VERB = re.compile(r"^    ([a-z]+)\s", re.MULTILINE)
 _CHOICES = re.compile(r"^  \{([\w,]+)\}", re.MULTILINE)
 _CONFIGURED = ("train", "evaluate")  # commands that take groups and keys of conf/train.yaml
 _TRAIN_OPTIONS = "-m --multirun --config --cfg --help"

@@ -2,17 +2,14 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 import time
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from dashboard_page import Page, written
 from small_runs import write_many, write_small_run
 
 from facedistill.errors import UserError
@@ -21,50 +18,10 @@ from facedistill.reporting.dashboard_command import main
 from facedistill.reporting.run_summary import read_runs, summarize
 
 
-class Page(HTMLParser):
-    """Collects the cells of the table, the tags, what a browser would load, and the embedded data."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.options: list[str] = []
-        self.html = path.read_text(encoding="utf-8")
-        self._into: list[str] | None = None
-        self.feed(self.html)
-        self.data = json.loads(self.html.split('id="data">')[1].split("</script>")[0])
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._into = self.rows[-1]
-        if tag == "option":
-            self.options.append("")
-            self._into = self.options
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th", "option"):
-            self._into = None
-
-    def handle_data(self, data: str) -> None:
-        if self._into:
-            self._into[-1] = " ".join(f"{self._into[-1]} {data}".split())
-
-
-def _page(runs_dir: Path) -> Page:
-    write_dashboard(runs_dir, runs_dir / "dashboard.html")
-    return Page(runs_dir / "dashboard.html")
-
-
 def test_the_table_says_what_the_files_say(tmp_path: Path) -> None:
     run = write_small_run(tmp_path / "demo-1a2b3c4d", accuracies={"generated": 0.95, "lfw": 0.9})
     (run / "report.html").write_text("")
-    page = _page(tmp_path)
+    page = written(tmp_path)
     headings, row = page.rows
     assert dict(zip(headings, row, strict=True)) == {
         "Select": "",
@@ -87,7 +44,7 @@ def test_the_table_says_what_the_files_say(tmp_path: Path) -> None:
 def test_the_comparison_gets_the_curves_and_what_differs(tmp_path: Path) -> None:
     write_small_run(tmp_path / "a-00000001", num_logged=3)
     write_small_run(tmp_path / "a-00000002", method="KD", num_logged=1000)
-    kd, synthdistill = _page(tmp_path).data["runs"]
+    kd, synthdistill = written(tmp_path).data["runs"]
     assert synthdistill["curves"] == {
         "train/loss": [[100, 200, 300], [2.0, 1.0, 0.66667]],
         "val/cosine": [[100, 200, 300], [0.0, 0.5, 0.66667]],
@@ -118,50 +75,6 @@ def test_strategy_and_data_are_named_from_the_configuration(tmp_path: Path) -> N
     )
 
 
-def test_pictures_are_those_of_the_files(run: Path, tmp_path: Path) -> None:
-    (shown,) = _page(tmp_path).data["runs"]
-    assert shown["thresholds"].keys() == {"lfw"}
-    scores = np.load(run / "scores" / "lfw.student.npz")
-    genuine, impostor = scores["score"][scores["same"]], scores["score"][~scores["same"]]
-    roc = shown["rocs"]["lfw"]
-    assert (len(roc["far"]), roc["floor"], roc["least"]) == (len(roc["tar"]), 0.0003333, 0.0003333)
-    assert 40 < len(roc["far"]) <= 120
-    for far, tar in list(zip(roc["far"], roc["tar"], strict=True))[::10]:
-        threshold = np.sort(impostor)[::-1][min(int(far * 3000 * (1 + 1e-3)), 2999)]
-        assert tar == pytest.approx((genuine > threshold).mean(), abs=2e-3)
-    drawn = shown["scores"]["lfw"]
-    width = (drawn["high"] - drawn["low"]) / 48
-    for kind in ("genuine", "impostor"):
-        assert sum(drawn[kind]) * width == pytest.approx(1, abs=1e-2)
-    assert (drawn["low"], drawn["high"]) == pytest.approx(
-        (genuine.min().clip(max=impostor.min()), genuine.max()), abs=1e-3
-    )
-    kind, picture = shown["faces"]["uri"].split(",", 1)
-    assert kind == "data:image/jpeg;base64"
-    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))), dtype=float)
-    faces = np.load(run / "faces.npz")
-    least = int(faces["base_cosine"].argmin())
-    for name, top in (("base", 0), ("variation", 80)):
-        expected = Image.fromarray(faces[name][least].transpose(1, 2, 0)).resize((80, 80))
-        assert np.abs(sheet[top : top + 80, :80] - np.asarray(expected, dtype=float)).mean() < 6
-    assert shown["faces"]["told"].startswith(
-        f"cosine of student and teacher from {faces['base_cosine'].min():.2f}, left"
-    )
-
-
-def test_broken_pictures_are_named_and_the_rest_is_shown(run: Path, tmp_path: Path) -> None:
-    (run / "faces.npz").write_bytes(b"PK spoilt")
-    np.savez(run / "scores" / "lfw.student.npz", score=np.ones(3))
-    page = _page(tmp_path)
-    assert page.rows[1][4] == "damaged"
-    assert "faces.npz cannot be read" in page.rows[1][1]
-    assert "scores/lfw.student.npz has no array same, fold; delete it" in page.rows[1][1]
-    assert str(tmp_path) not in page.rows[1][1]
-    (shown,) = page.data["runs"]
-    assert (shown["faces"], shown["rocs"], shown["scores"]) == (None, {}, {})
-    assert shown["curves"]
-
-
 Spoil = Callable[[Path], object]
 
 
@@ -185,7 +98,7 @@ Spoil = Callable[[Path], object]
 def test_a_damaged_run_stands_on_the_page_with_its_reason(tmp_path: Path, spoil: Spoil, reason: str) -> None:
     write_small_run(tmp_path / "good-00000001")
     spoil(write_small_run(tmp_path / "spoilt-00000002"))
-    page = _page(tmp_path)
+    page = written(tmp_path)
     good, spoilt = sorted(page.rows[1:], key=lambda row: row[1])
     assert good[4] == "finished"
     assert (spoilt[1].split()[0], spoilt[4]) == ("spoilt-00000002", "damaged")
@@ -207,7 +120,7 @@ def test_results_of_another_shape_are_not_measured(tmp_path: Path, content: obje
     run = write_small_run(tmp_path / "odd-00000001", seed=None, images_seen="many", machine=[])
     (run / "results.json").write_text(json.dumps(content))
     (run / "metrics.csv").write_text("step,images_seen,train/loss,val/cosine\n1,10,inf,-inf\n")
-    row = _page(tmp_path).rows[1]
+    row = written(tmp_path).rows[1]
     assert row[3:10] == ["—", "finished", "—", "—", "—", "—", "107"]
 
 
@@ -224,13 +137,13 @@ def test_a_run_that_trains_tells_how_far_it_is(tmp_path: Path) -> None:
     del record["images_seen"]
     (run / "run.json").write_text(json.dumps(record))
     (run / "results.json").unlink()
-    row = _page(tmp_path).rows[1]
+    row = written(tmp_path).rows[1]
     assert (row[4], row[8]) == ("running", "700")
 
 
 def test_loads_nothing_and_runs_only_its_own_script(tmp_path: Path) -> None:
     write_small_run(tmp_path / "a-00000001")
-    page = _page(tmp_path)
+    page = written(tmp_path)
     assert [link for link in page.links if not link.startswith("#")] == []
     assert not re.search(r"url\(|@import|<link|innerHTML|eval\(|fetch\(", page.html)
     assert page.html.count("http") == 2  # the SVG namespace, and http-equiv
@@ -248,7 +161,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     run = write_small_run(tmp_path / "a-00000002")
     with (run / "config.yaml").open("a") as file:
         file.write(f"extra: {json.dumps(attack)}\n")
-    page = _page(tmp_path)
+    page = written(tmp_path)
     assert page.tags.count("script") == 2
     assert "img" not in page.tags
     assert attack in [one["id"] for one in page.data["runs"]]
@@ -274,7 +187,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 def test_two_hundred_runs_take_seconds(tmp_path: Path) -> None:
     write_many(tmp_path, 200, 60)
     before = time.process_time()
-    page = _page(tmp_path)
+    page = written(tmp_path)
     assert time.process_time() - before < 10  # about 1.5 s of one core
     assert len(page.rows) == 201
 
