@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.config import compose
 from facedistill.config.validate import validate
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 RESULTS = Path(__file__).parent / "results"
 AXES = ("method", "backbone", "data", "strategy")

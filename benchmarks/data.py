@@ -22,14 +22,14 @@ import simplejpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from facedistill.data.face_set import FaceSet
-from facedistill.data.folder import FolderFaces
-from facedistill.data.parquet import ParquetFaces
-from facedistill.data.parquet_write import write_parquet
-from facedistill.data.recordio import RecordIOFaces, write_recordio
-from facedistill.data.shards import ShardFaces
-from facedistill.data.shards_write import write_shards
-from facedistill.decode import decode_face
+from facedistill.data.formats.face_set import FaceSet
+from facedistill.data.formats.folder import FolderFaces
+from facedistill.data.formats.parquet.reader import ParquetFaces
+from facedistill.data.formats.parquet.writer import write_parquet
+from facedistill.data.formats.recordio.reader import RecordIOFaces, write_recordio
+from facedistill.data.formats.shards.reader import ShardFaces
+from facedistill.data.formats.shards.writer import write_shards
+from facedistill.images import decode_face
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = 0.85

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.evaluation.benchmark import run_protocols
-from facedistill.evaluation.bin_file import load_bin
-from facedistill.evaluation.templates import pool_templates
+from facedistill.evaluation.protocols.bin_file import load_bin
+from facedistill.evaluation.protocols.templates import pool_templates
 from facedistill.metrics.operating import tars_at_fars
 from facedistill.metrics.verification import tenfold_accuracy
 

@@ -31,7 +31,7 @@ from benchmarks.faults_case import Case, has_ended, last_line
 from benchmarks.faults_disk import fill, small_disk
 from benchmarks.faults_fork import adopt_orphans, children, ended, is_running, signal_if_there
 from benchmarks.faults_report import PATIENCE_S, Tally, differences, final_state, kills, missing_rows, report
-from facedistill.run_folder import read_json
+from facedistill.runs.folder import read_json
 
 _KILLS = (signal.SIGKILL,) * 8 + (signal.SIGTERM, signal.SIGINT)
 _AFTER = {

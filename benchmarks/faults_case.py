@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.faults_fork import start
 from benchmarks.faults_trainer import configuration
-from facedistill.run_folder import read_json
+from facedistill.runs.folder import read_json
 
 
 @dataclass

@@ -19,7 +19,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor
 
-import facedistill.train
+import facedistill.runs.train
 from facedistill.errors import UserError
 from facedistill.methods.base import DistillationMethod
 from facedistill.types import FaceBatch
@@ -73,7 +73,7 @@ def start(config: DictConfig, log: Path, processes: int, nan_at: int | None = No
 
 def _launches(second: Forked) -> None:
     """Makes the second process one that the first one's trainer has started."""
-    assemble = facedistill.train.assemble
+    assemble = facedistill.runs.train.assemble
 
     def assembled(*parts: object) -> object:
         made = assemble(*parts)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def _launches(second: Forked) -> None:
         )  # fmt: skip
         return made
 
-    facedistill.train.assemble = assembled  # type: ignore[assignment]
+    facedistill.runs.train.assemble = assembled  # type: ignore[assignment]
 
 
 def _be(config: DictConfig, log: Path, rank: int, processes: int, port: int, nan_at: int | None) -> NoReturn:
@@ -116,7 +116,7 @@ def _be(config: DictConfig, log: Path, rank: int, processes: int, port: int, nan
 
 def _as_the_command_line(config: DictConfig) -> int:
     try:
-        facedistill.train.train(config, ["campaign"])
+        facedistill.runs.train.train(config, ["campaign"])
         return 0
     except UserError as error:
         print(f"error  {error}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Runs of a second for the fault campaign: the real trainer, callbacks and files around tiny networks.
 
-What is real: `facedistill.train.train` with its configuration, run folder, sources (a folder of PNG faces, latents
+What is real: `facedistill.runs.train.train` with its configuration, run folder, sources (a folder of PNG faces, latents
 of a generator), DataModule, methods, heads, optimizers, schedules, Lightning, DDP over gloo, callbacks,
 checkpoints, interruptions and the export of unfinished students. What is small or left out: the networks; the
 teacher's and generator's weights come from a seed instead of a file; ONNX export, evaluation and report.
@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
-import facedistill.assembly
-import facedistill.train
+import facedistill.runs.assembly
+import facedistill.runs.train
 from facedistill.config import compose
-from facedistill.evaluation.images import ArrayImages
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.export import save_student
 from facedistill.export.student import BACKBONES
 from facedistill.models.backbones import Backbone
@@ -112,7 +112,7 @@ def prepare(folder: Path) -> None:
         name="validation", image_set=ArrayImages(faces), left=index.repeat(2), right=torch.cat([index, index.roll(1)]),
         same=torch.arange(40) < 20, fold=(index % 10).repeat(2),
     )  # fmt: skip
-    assembly, train = facedistill.assembly, facedistill.train
+    assembly, train = facedistill.runs.assembly, facedistill.runs.train
     assembly.load_teacher = lambda config: SmallTeacher()  # type: ignore[assignment]
     assembly.load_generator = lambda config: SmallGenerator()  # type: ignore[assignment]
     assembly.validation_pairs = lambda config, generator, teacher: pairs

@@ -31,12 +31,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import fuzz_inputs, fuzz_oracles
-from facedistill.data.recordio import RecordIOFaces
-from facedistill.data.shards import ShardFaces
-from facedistill.decode import decode_face
+from facedistill.data.formats.recordio.reader import RecordIOFaces
+from facedistill.data.formats.shards.reader import ShardFaces
 from facedistill.errors import UserError
-from facedistill.evaluation.archives import TarArchive
-from facedistill.evaluation.bin_file import load_bin
+from facedistill.evaluation.protocols.archives import TarArchive
+from facedistill.evaluation.protocols.bin_file import load_bin
+from facedistill.images import decode_face
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT_S = 5.0

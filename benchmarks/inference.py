@@ -30,8 +30,8 @@ def measure(name: str, last: bool, kept: bool) -> None:
     import torch
 
     from facedistill.config.compose import compose
-    from facedistill.memory import keep_freed_memory
-    from facedistill.sources import instantiate
+    from facedistill.runs.sources import instantiate
+    from facedistill.system.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.data.rendered import RenderedFaces
+from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.models.batch_norm import synchronize
 from tests.conftest import TinyGenerator

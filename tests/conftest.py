@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facedistill.memory import keep_freed_memory
+from facedistill.system.memory import keep_freed_memory
 
 keep_freed_memory()
 

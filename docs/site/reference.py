@@ -14,9 +14,9 @@ from docstrings import arguments, documented
 from hydra.utils import get_object
 from yaml_keys import Choice, Key, read_choice
 
-from facedistill import cli
-from facedistill.commands import COMMANDS
-from facedistill.paths import config_dir
+from facedistill.cli import main as cli
+from facedistill.cli.commands import COMMANDS
+from facedistill.system.paths import config_dir
 
 ROOTS = ("train", "generate")
 _MARKUP = re.compile(r"([\\*\[\]|<#$~]|(?<!\w)_|_(?!\w))")

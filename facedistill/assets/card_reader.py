@@ -17,7 +17,7 @@ import yaml
 
 from facedistill.assets.card import AssetCard, Member
 from facedistill.errors import AssetError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 _NEEDS = {
     "package": ("index", "package", "version", "archive_sha256"),

@@ -18,7 +18,7 @@ from facedistill.assets.converted import convert_members, problem
 from facedistill.assets.fetch import fetch_members
 from facedistill.assets.licences import show_licence_once
 from facedistill.errors import AssetError
-from facedistill.locking import one_at_a_time
+from facedistill.system.locks import one_at_a_time
 
 
 def cache_dir() -> Path:

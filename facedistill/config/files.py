@@ -25,7 +25,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:

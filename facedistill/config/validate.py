@@ -10,7 +10,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config import signature, trainer
+from facedistill.config import signature
+from facedistill.config import trainer_settings as trainer
 from facedistill.errors import ConfigError
 from facedistill.types import Traits
 

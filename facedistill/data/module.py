@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facedistill.errors import ConfigError, UserError
+from facedistill.images import to_float
 from facedistill.types import FaceBatch, Traits
 
 
@@ -103,7 +104,7 @@ class FaceDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
         """Renders or normalises on the device; a method cannot tell which it got."""
         if isinstance(batch, Tensor):
-            return FaceBatch(images=batch.float().sub(127.5).div(127.5))
+            return FaceBatch(images=to_float(batch))
         return self.source.finish(batch)
 
     def finish_step(self, agreement: Tensor | None) -> None:

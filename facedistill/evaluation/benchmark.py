@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant, rank
+from facedistill.distributed.collectives import gather_constant, rank
 from facedistill.evaluation.embedder import embed
-from facedistill.evaluation.protocol import Flip, PairsProtocol, Protocol, Scores
+from facedistill.evaluation.protocols.base import Flip, PairsProtocol, Protocol, Scores
 from facedistill.evaluation.worst import write_worst_errors
 from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.weights import write_whole

@@ -17,8 +17,9 @@ from rich.progress import (
 from rich.text import Text
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant, rank, world_size
-from facedistill.evaluation.protocol import Flip, Protocol
+from facedistill.distributed.collectives import gather_constant, rank, world_size
+from facedistill.evaluation.protocols.base import Flip, Protocol
+from facedistill.images import to_float
 
 FLIPS = ("none", "sum", "unit_sum", "both")
 
@@ -62,7 +63,7 @@ def embed(
         with torch.inference_mode(), face_progress(quiet or own > 0) as progress:
             task = progress.add_task(protocol.name, total=len(share))
             for faces in protocol.images(batch_size, share):
-                images = faces.to(device).float().sub_(127.5).div_(127.5)
+                images = to_float(faces.to(device))
                 embeddings.append(_embedded(backbone, images, flip).float().cpu())
                 progress.advance(task, len(faces))
     finally:

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from facedistill.decode import SIZE_PX
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.images import SIZE_PX
 from facedistill.models.weights import write_whole
 
 _COLUMNS = 4

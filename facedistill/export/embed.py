@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from facedistill.decode import decode_face
 from facedistill.errors import AssetError, DataError
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
 from facedistill.export.student import load_student, parse_description
+from facedistill.images import decode_face, to_float
 
 
 class Embedder:
@@ -105,4 +105,4 @@ def read_face(file: Path, size_px: int) -> Tensor:
         )
     if image.size != (size_px, size_px):
         image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()
+    return to_float(torch.from_numpy(np.array(image))).permute(2, 0, 1).contiguous()

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from facedistill.collectives import gather_constant
+from facedistill.distributed.collectives import gather_constant
 from facedistill.errors import ConfigError
 
 GroupingRule = Literal["top_n", "batch_mass", "sample_mass"]

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from facedistill.collectives import global_norm
+from facedistill.distributed.collectives import global_norm
 from facedistill.methods.schedules import Constant, Schedule
 from facedistill.types import FaceBatch, StepOutput, Traits
 

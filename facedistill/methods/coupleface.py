@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.collectives import gather_constant, global_mean
+from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.losses.embedding import cosine_distances
 from facedistill.losses.relations_to_centers import nearest_identities, relation_excess
 from facedistill.methods.identity import IdentityMethod

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant, global_mean, rank, world_size
+from facedistill.distributed.collectives import gather_constant, global_mean, rank, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.contrastive import bank_scores, log_normalizer, noise_contrastive
 from facedistill.methods.identity import IdentityMethod

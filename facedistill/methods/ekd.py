@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from facedistill.collectives import gather, gather_constant, rank, world_size
+from facedistill.distributed.collectives import gather, gather_constant, rank, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.rank_thresholds import RankThresholds
 from facedistill.losses.ranks import rank_losses, score_pairs

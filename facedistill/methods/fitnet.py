@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.losses.feature_maps import hint_errors
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.identity import IdentityMethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from facedistill.collectives import world_size
+from facedistill.distributed.collectives import world_size
 from facedistill.losses.grouping import Grouping, GroupingRule, Network
 from facedistill.losses.groups import grouped_terms
 from facedistill.losses.sharded_groups import Shards, sharded_gkd_terms

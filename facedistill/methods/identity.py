@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.heads.sharded import ShardedHead
 from facedistill.types import FaceBatch, Traits

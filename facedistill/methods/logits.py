@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facedistill.collectives import gather_constant, global_mean
+from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.errors import ConfigError
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.heads.own_margin import OwnMarginHead

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.collectives import gather_constant, global_mean
+from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.margins import arcface
 from facedistill.losses.precision import at_least_float32

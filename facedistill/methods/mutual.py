@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.mutual import peer_divergence
 from facedistill.methods.identity import IdentityMethod

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.embedding import squared_errors
 from facedistill.methods.base import DistillationMethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from facedistill.collectives import gather, gather_constant
+from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, StepOutput

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, StepOutput

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from facedistill.collectives import global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances, squared_errors
 from facedistill.methods.base import DistillationMethod
 from facedistill.types import FaceBatch, StepOutput
@@ -17,7 +17,7 @@ class SynthDistill(DistillationMethod):
 
     L = MSE(F_S(x), F_T(x)) over batch and dimensions, on a fresh batch and then on the batch resampled around
     it: two optimizer steps per drawn batch. Which faces come next is the source's business
-    (`facedistill.data.rendered.RenderedFaces`); this class reports, per image, the cosine that decides it,
+    (`facedistill.data.sources.rendered.RenderedFaces`); this class reports, per image, the cosine that decides it,
     measured before the update.
 
     As in the released code, the student's batch normalisation is in train mode on both halves, nothing is

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from facedistill.collectives import gather, gather_constant
+from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.losses.triplets import Distance, triplet_distillation
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, StepOutput

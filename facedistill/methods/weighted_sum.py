@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import gather, gather_constant
+from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.errors import ConfigError
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.identity import IdentityMethod

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from facedistill.collectives import gather_constant, total_constant, world_size
+from facedistill.distributed.collectives import gather_constant, total_constant, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.precision import at_least_float32
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant
+from facedistill.distributed.collectives import gather_constant
 
 
 class MemoryBank(nn.Module):

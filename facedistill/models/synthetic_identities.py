@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
+from facedistill.images import to_float, to_uint8
 from facedistill.models.latents import draw_latents
 from facedistill.types import Generator
 
@@ -206,7 +207,7 @@ def render_identity_images(
 
 def to_bytes(faces: Tensor) -> Tensor:
     """Faces in [-1, 1] as uint8 on the CPU."""
-    return faces.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    return to_uint8(faces).cpu()
 
 
 def _base_latents(
@@ -231,4 +232,4 @@ def _base_embeddings(
 
 def _embed(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
     """(N, D) raw embeddings on the CPU, from the very bytes that will be stored."""
-    return teacher(faces.to(device).float().sub(127.5).div(127.5)).float().cpu()
+    return teacher(to_float(faces.to(device))).float().cpu()

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from facedistill.images import to_uint8
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
 
 _CELL_PX, _GAP_PX, _CAPTION_PX = 224, 6, 26
@@ -50,7 +51,7 @@ def draw_sheet(captions: Sequence[str], rows: Sequence[Row]) -> Image.Image:
 
 
 def _picture(image: Tensor) -> Image.Image:
-    values = ((image.float() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
+    values = to_uint8(image).permute(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(values.numpy()))
     return picture.resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
 

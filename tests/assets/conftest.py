@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from invented_assets import MEMBER, WEIGHT, WEIGHT_SHA, install_converter, sha256
+
+from tests.assets.invented_assets import MEMBER, WEIGHT, WEIGHT_SHA, install_converter, sha256
 
 
 @pytest.fixture(autouse=True)

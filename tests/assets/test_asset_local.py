@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invented_assets import MEMBER, WEIGHT, WEIGHT_SHA
 
 from facedistill.assets import obtain
 from facedistill.errors import AssetError
+from tests.assets.invented_assets import MEMBER, WEIGHT, WEIGHT_SHA
 
 CardWriter = Callable[..., Path]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invented_assets import MEMBER, WEIGHT, sha256
 
 from facedistill.assets import obtain, package
 from facedistill.errors import AssetError
+from tests.assets.invented_assets import MEMBER, WEIGHT, sha256
 
 CardWriter = Callable[..., Path]
 MEND = (

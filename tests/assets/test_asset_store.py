@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from invented_assets import CONVERTER, MEMBER, WEIGHT, WEIGHT_SHA, install_converter
 from safetensors import safe_open
 
 from facedistill.assets import archive, cache_dir, licence_record, obtain, read_card
 from facedistill.assets.converted import problem
 from facedistill.errors import AssetError
+from tests.assets.invented_assets import CONVERTER, MEMBER, WEIGHT, WEIGHT_SHA, install_converter
 
 CardWriter = Callable[..., Path]
 

@@ -10,10 +10,10 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from facedistill.cli import main
+from facedistill.cli.main import main
 from facedistill.config import compose, files
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 GROUPS = {
     path.name: sorted(choice.stem for choice in path.glob("*.yaml"))

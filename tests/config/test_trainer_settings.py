@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from facedistill.config import compose, identity, validate
+from facedistill.config import compose, make_run_id, validate
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 LABELLED = "data=synthetic_identities"
 
@@ -68,7 +68,7 @@ def test_one_problem_one_sentence(overrides, problem):
 
 def test_an_option_at_its_default_is_the_same_run_and_elsewhere_another():
     def of(*overrides):
-        return identity(compose("train", overrides), {})
+        return make_run_id(compose("train", overrides), {})
 
     options = ["accumulate_grad_batches=4", "gradient_clip_val=1", "compile=true", "channels_last=false"]
     assert len({of(), *(of(f"trainer.{option}") for option in options)}) == 5
@@ -76,4 +76,4 @@ def test_an_option_at_its_default_is_the_same_run_and_elsewhere_another():
     OmegaConf.set_struct(config, False)
     for option in options:
         del config.trainer[option.split("=")[0]]
-    assert identity(config, {}) == of()
+    assert make_run_id(config, {}) == of()

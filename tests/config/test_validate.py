@@ -1,8 +1,8 @@
 import pytest
 
-from facedistill.config import compose, identity, validate
+from facedistill.config import compose, make_run_id, validate
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 
 def _message(*overrides, **arguments):
@@ -63,7 +63,7 @@ def test_a_wrong_override_is_one_sentence(override, sentence):
 
 def test_identity_is_what_changes_the_result():
     def of(*overrides, hashes=None):
-        return identity(compose("train", overrides), hashes or {"teacher": "aa"})
+        return make_run_id(compose("train", overrides), hashes or {"teacher": "aa"})
 
     assert of() == of(
         "name=other", "runs_dir=elsewhere", "logger=csv", "force=true", "callbacks.log_every_steps=3"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from facedistill.models.backbones import Backbone
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 NAMES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
 # One of each family, small enough for the fast tests; the others are slow.

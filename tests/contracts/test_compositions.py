@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from facedistill.config import compose
 from facedistill.config.validate import validate
 from facedistill.errors import ConfigError
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 
 def _load(name: str) -> ModuleType:

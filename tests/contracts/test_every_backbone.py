@@ -10,14 +10,14 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from facedistill.assembly import build_method
 from facedistill.config import compose
 from facedistill.export import check_parity, export_onnx, load_student, save_student
-from facedistill.method_cost import GivenTeacher
 from facedistill.models.backbones import Backbone
+from facedistill.models.drawn_faces import draw_faces
+from facedistill.runs.assembly import build_method
+from facedistill.runs.method_cost import GivenTeacher
 from facedistill.types import FaceBatch, InputSpec
 from tests.contracts.backbone_cards import NAMES, QUICK, build
-from tests.models.drawn_faces import draw_faces
 
 D = 32
 

@@ -12,11 +12,11 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 from torch import nn
 
-from facedistill.assembly import build_method
-from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
-from facedistill.paths import config_dir
+from facedistill.runs.assembly import build_method
+from facedistill.runs.checkpointing import LastCheckpoint
+from facedistill.system.paths import config_dir
 from facedistill.types import FaceBatch, InputSpec, Traits
 from tests.distributed.processes import in_processes
 

@@ -13,8 +13,8 @@ from facedistill.assets import read_card
 from facedistill.config import compose, validate
 from facedistill.models.teachers import teacher_card
 from facedistill.models.teachers.golden import NUM_ELEMENTS, NUM_FACES
-from facedistill.paths import config_dir
-from facedistill.sources import instantiate
+from facedistill.runs.sources import instantiate
+from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
 
 TEACHERS = sorted(path.stem for path in (config_dir() / "teacher").glob("*.yaml"))

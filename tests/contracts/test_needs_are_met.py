@@ -9,7 +9,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from facedistill.config import compose
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 GENERATED = {"stylegan", "synthetic_identities", "synthetic_identities_stream"}
 

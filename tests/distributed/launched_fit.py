@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
-from facedistill.assembly import settings_of
-from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
-from facedistill.data.rendered import RenderedFaces
+from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.methods.synthdistill import SynthDistill
-from facedistill.processes import SameRunEverywhere, is_lead
-from facedistill.strategies import check_machine, execution, trainer_arguments
+from facedistill.runs.assembly import settings_of
+from facedistill.runs.checkpointing import LastCheckpoint
+from facedistill.runs.processes import SameRunEverywhere, is_lead
+from facedistill.runs.strategies import check_machine, execution, trainer_arguments
 from tests.conftest import TinyBackbone, TinyGenerator, TinyTeacher
 
 BATCH, STEPS = 8, 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from facedistill.collectives import gather, gather_constant, global_mean, rank, world_size
+from facedistill.distributed.collectives import gather, gather_constant, global_mean, rank, world_size
 from tests.distributed.processes import in_processes
 
 

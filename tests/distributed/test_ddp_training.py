@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from facedistill.checkpointing import LastCheckpoint
 from facedistill.data.module import FaceDataModule
-from facedistill.data.rendered import RenderedFaces
+from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.errors import ConfigError
 from facedistill.methods.synthdistill import SynthDistill
-from facedistill.processes import SameRunEverywhere
+from facedistill.runs.checkpointing import LastCheckpoint
+from facedistill.runs.processes import SameRunEverywhere
 from tests.conftest import TinyGenerator, TinyTeacher
 from tests.distributed.processes import in_processes
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
-from facedistill.evaluation.images import ArrayImages
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.images import ArrayImages
 from tests.distributed.processes import in_processes
 
 

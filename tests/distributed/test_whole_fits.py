@@ -14,13 +14,13 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 from torch import nn
 
-from facedistill.assembly import build_method, settings_of
-from facedistill.checkpointing import LastCheckpoint
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
 from facedistill.models.backbones import MobileFaceNet, TinyFaR
 from facedistill.models.execution import as_built
-from facedistill.strategies import execution, trainer_arguments
+from facedistill.runs.assembly import build_method, settings_of
+from facedistill.runs.checkpointing import LastCheckpoint
+from facedistill.runs.strategies import execution, trainer_arguments
 from facedistill.types import InputSpec
 from tests.contracts.test_every_method import FixedFaces, K, N, Teacher
 from tests.distributed.processes import in_processes

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documented import Command, blocks, commands, inline
 
-from facedistill import cli
-from facedistill.commands import COMMANDS as OURS
+from facedistill.cli import main as cli
+from facedistill.cli.commands import COMMANDS as OURS
 from facedistill.config import compose, validate
 from facedistill.errors import ConfigError
-from facedistill.launch.grid import expand
-from facedistill.launch.space import read_space
-from facedistill.paths import config_dir
+from facedistill.sweeps.grid import expand
+from facedistill.sweeps.search.space import read_space
+from facedistill.system.paths import config_dir
+from tests.docs.documented import Command, blocks, commands, inline
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,7 +9,7 @@ import yaml
 from hydra.utils import get_object
 from yaml_keys import read_choice
 
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 
 FILES = sorted(path for path in config_dir().rglob("*.yaml"))
 CODE = re.compile(r"`([^`]*)`")
@@ -107,7 +107,7 @@ def test_a_yaml_is_read_with_what_is_written_beside_it(tmp_path):
 
 
 def test_every_command_shows_its_own_help(generated):
-    from facedistill.commands import COMMANDS
+    from facedistill.cli.commands import COMMANDS
 
     text = generated["reference/commands.md"]
     assert all(

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError
-from facedistill.evaluation.generated import GeneratedPairs, load_generated_pairs
-from facedistill.evaluation.generated import generated_protocol as loud_protocol
-from facedistill.evaluation.generated import make_generated_pairs as loud_make
+from facedistill.evaluation.generated_pairs import GeneratedPairs, load_generated_pairs
+from facedistill.evaluation.generated_pairs import generated_protocol as loud_protocol
+from facedistill.evaluation.generated_pairs import make_generated_pairs as loud_make
 from facedistill.models.latents import draw_latents
 
 generated_protocol = partial(loud_protocol, quiet=True)

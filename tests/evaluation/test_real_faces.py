@@ -1,20 +1,18 @@
 """The pocket teacher's published figures on the developers' real faces."""
 
-from pathlib import Path
-
 import pytest
 
 from facedistill.assets import obtain
 from facedistill.evaluation.benchmark import run_protocols
-from facedistill.evaluation.places import Absent, find_protocol, search_dirs
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.places import Absent, find_protocol, search_dirs
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.types import InputSpec
+from tests.shared_faces import SHARED
 
 
 def real(name: str) -> PairsProtocol:
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    protocol = find_protocol(name, [*search_dirs(), beside])
+    protocol = find_protocol(name, [*search_dirs(), SHARED / "data"])
     if isinstance(protocol, Absent):
         pytest.skip(protocol.reason)
     return protocol

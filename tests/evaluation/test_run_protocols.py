@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniature_benchmark import Averages, lfw_list, write_lfw
 from torch import Tensor, nn
 
 from facedistill.errors import DataError
-from facedistill.evaluation.archives import FolderArchive
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
-from facedistill.evaluation.images import ArrayImages
-from facedistill.evaluation.pairs import pairs_protocol, parse_lfw_pairs
-from facedistill.evaluation.protocol import PairsProtocol
+from facedistill.evaluation.protocols.archives import FolderArchive
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.images import ArrayImages
+from facedistill.evaluation.protocols.pairs import pairs_protocol, parse_lfw_pairs
 from facedistill.metrics.verification import verification_summary
 from facedistill.models.network_fingerprint import network_fingerprint
+from tests.evaluation.protocols.miniature_benchmark import Averages, lfw_list, write_lfw
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_generated_pairs import SMALL, TinyGenerator, TinyTeacher
 
 from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.evaluation.generated import STREAMS, GeneratedPairs, generated_protocol
-from facedistill.evaluation.places import open_protocols
+from facedistill.evaluation.generated_pairs import STREAMS, GeneratedPairs, generated_protocol
+from facedistill.evaluation.protocols.places import open_protocols
 from facedistill.models.latents import draw_latents
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
+from tests.evaluation.test_generated_pairs import SMALL, TinyGenerator, TinyTeacher
 
 CONFIGS = sorted(path.stem for path in (config_dir() / "evaluation").glob("*.yaml"))
 

@@ -6,19 +6,16 @@ python tests/golden/make_w600k_mbf.py
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 
 from facedistill.assets import obtain
+from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.types import InputSpec
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "models"))
-
-from drawn_faces import draw_faces  # noqa: E402
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from facedistill.methods.pkt import PKT
 from facedistill.methods.rkd import RKD
 from facedistill.methods.sp import SP
 from facedistill.models.heads.base import MarginHead
-from facedistill.paths import config_dir
+from facedistill.system.paths import config_dir
 from facedistill.types import FaceBatch, Traits
 from tests.conftest import TinyTeacher
 from tests.distributed.processes import in_processes

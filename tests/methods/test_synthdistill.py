@@ -11,13 +11,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from facedistill.checkpointing import LastCheckpoint
 from facedistill.data.augment import Augment
 from facedistill.data.module import FaceDataModule
-from facedistill.data.rendered import RenderedFaces
+from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.methods.schedules import StepDecay, WarmupCosine
 from facedistill.methods.synthdistill import SynthDistill
 from facedistill.models.latents import draw_latents
+from facedistill.runs.checkpointing import LastCheckpoint
 
 BATCH, LR = 8, 1e-2
 

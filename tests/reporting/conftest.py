@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_run import make_run
 
 from facedistill.reporting import write_report
+from tests.reporting.fake_run import make_run
 
 
 @pytest.fixture(scope="session")

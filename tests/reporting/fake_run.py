@@ -32,7 +32,7 @@ method:
 data:
   batch_size: 128
   source:
-    _target_: facedistill.data.rendered.RenderedFaces
+    _target_: facedistill.data.sources.rendered.RenderedFaces
     resampling: dynamic
     spread: covariance
     rho: 1.0

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fake_run import CONFIG, RECORD
+from tests.reporting.fake_run import CONFIG, RECORD
 
 ACCURACIES = {"lfw": 0.9, "generated": 0.95}
 

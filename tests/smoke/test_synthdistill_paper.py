@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from facedistill.cli import main
-from facedistill.config import compose, identity
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from arcface_layout import arcface_state
-from stylegan_layout import stylegan2, write_pickle
+from facedistill.cli.main import main
+from facedistill.config import compose, make_run_id
+from tests.models.generators.stylegan_layout import stylegan2, write_pickle
+from tests.models.teachers.arcface_layout import arcface_state
 
 
 def test_it_says_which_two_files_to_bring(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +46,7 @@ def test_the_identity_knows_the_files_by_their_hashes_and_not_by_their_places() 
             f"generator.sha256={sha256}",
         ]
         config = compose("train", ["experiment=synthdistill_paper", *files, *others])
-        return identity(config, {"g": sha256})
+        return make_run_id(config, {"g": sha256})
 
     assert of("/a") == of("/b")
     assert of("/a") != of("/a", sha256="1" * 64)

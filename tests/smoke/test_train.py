@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from facedistill.assets import obtain
-from facedistill.cli import main
+from facedistill.cli.main import main
 from facedistill.data.module import FaceDataModule
 from facedistill.errors import AssetError
 

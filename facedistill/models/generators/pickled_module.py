@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from facedistill.assets.inert_pickle import Inert, module_tensors
+from facedistill.assets.pickle.reader import Inert, module_tensors
 from facedistill.errors import AssetError
 
 _PERSISTENT = "_reconstruct_persistent_obj"

@@ -1,6 +1,6 @@
 """From a file that holds a StyleGAN to the plain state of a `StyleGANGenerator`: once, in a process of its own.
 
-The reader has no means to run what a pickle names (see `facedistill.assets.inert_pickle`). The process around it holds
+The reader has no means to run what a pickle names (see `facedistill.assets.pickle.reader`). The process around it holds
 no secrets in its environment, and a file that is made to exhaust memory or the stack takes down nothing else.
 """
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import facedistill
-from facedistill.assets.inert_pickle import Inert, read_inert
+from facedistill.assets.pickle.reader import Inert, read_inert
 from facedistill.errors import AssetError
 from facedistill.models.generators import stylegan2_conversion, stylegan3_conversion
 from facedistill.models.generators.conversion import measure_latents

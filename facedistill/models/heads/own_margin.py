@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant
+from facedistill.distributed.collectives import gather_constant
 from facedistill.errors import ConfigError
 from facedistill.losses.margins import own_cosines, replace_own
 from facedistill.losses.precision import at_least_float32

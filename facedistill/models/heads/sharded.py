@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from facedistill.collectives import gather, gather_constant, rank, world_size
+from facedistill.distributed.collectives import gather, gather_constant, rank, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.margins import own_cosines, replace_own
 from facedistill.losses.precision import at_least_float32
@@ -42,7 +42,7 @@ class ShardedHead(nn.Module):
     out in runs of ceil(K / W). With one process it is the plain head.
 
     Gradients: those of the embeddings, and of the head's other parameters, are W times the sum's share, as
-    `facedistill.collectives` wants before DDP averages. Those of the share of centers are already whole, and each
+    `facedistill.distributed.collectives` wants before DDP averages. Those of the share of centers are already whole, and each
     process has another share: DDP must leave `share.weight` alone, so name the module's `unaveraged` parameters in
     `_ddp_params_and_buffers_to_ignore` of the module that DDP wraps. The state dict is the plain head's: `weight`
     is gathered on saving (every process must call `state_dict`) and split on loading, whatever W was.

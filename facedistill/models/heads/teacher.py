@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from facedistill.collectives import gather_constant
+from facedistill.distributed.collectives import gather_constant
 from facedistill.errors import ConfigError
 from facedistill.losses.precision import at_least_float32
 from facedistill.models.heads.own_margin import OwnMarginHead

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facedistill.assets.pickled import NESTED
+from facedistill.assets.pickle.convert import NESTED
 from facedistill.errors import AssetError
 from facedistill.models.weights import read_weights
 
@@ -20,7 +20,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     A pickle is read by torch's `weights_only` reader, which knows tensors and plain containers; anything else
     in it is refused before it is built. A state dict inside `state_dict` or another of
-    `facedistill.assets.pickled.NESTED` is taken out; a prefix `module.` that all names share (DataParallel) is dropped.
+    `facedistill.assets.pickle.convert.NESTED` is taken out; a prefix `module.` that all names share (DataParallel) is dropped.
 
     Args:
         path: The file.

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from facedistill.assets.inert_pickle import module_tensors, read_inert
+from facedistill.assets.pickle.reader import module_tensors, read_inert
 from facedistill.models.backbones.mobilefacenet import STAGES, MobileFaceNet
 from facedistill.models.teachers.checkpoint import completed, read_checkpoint
 from facedistill.models.weights import check_state
@@ -45,7 +45,7 @@ def convert_mbf(members: Mapping[str, Path]) -> dict[str, Tensor]:
 def convert_facexzoo(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Reads a FaceX-Zoo MobileFaceNet into the state of a `FaceXZooMobileFaceNet`.
 
-    Its releases are pickles of the whole module: they are read as data (`facedistill.assets.inert_pickle`), and
+    Its releases are pickles of the whole module: they are read as data (`facedistill.assets.pickle.reader`), and
     nothing in them is imported or called.
 
     Args:

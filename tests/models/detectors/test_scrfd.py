@@ -1,8 +1,6 @@
 """Decoding and suppression against slow loops; the detector itself on the developers' faces."""
 
-import io
-import os
-import tarfile
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from facedistill.assets import cached_path, obtain, read_card
 from facedistill.errors import AssetError
 from facedistill.models.detectors import ARCFACE_TEMPLATE, Faces, Scrfd, fit_similarity, nms
 from facedistill.models.detectors.scrfd import _decode
+from tests.shared_faces import lfw_faces
 
 NUM_FACES = 24
 
@@ -97,20 +96,7 @@ def detector() -> Scrfd:
 @pytest.fixture(scope="module")
 def crops() -> list[Image.Image]:
     """A few of the developers' aligned LFW faces, spread over the archive."""
-    beside = Path(__file__).resolve().parents[4] / "shared"
-    archive = Path(os.environ.get("FACEDISTILL_SHARED", beside)) / "data" / "lfw112.tar"
-    if not archive.is_file():
-        pytest.skip("the developers' folder of real faces is absent; set FACEDISTILL_SHARED")
-    images = []
-    with tarfile.open(archive) as bundle:
-        for entry in bundle:
-            if entry.isfile() and entry.name.endswith("_0001.jpg"):
-                stream = bundle.extractfile(entry)
-                assert stream is not None
-                images.append(Image.open(io.BytesIO(stream.read())).convert("RGB"))
-                if len(images) == NUM_FACES:
-                    break
-    return images
+    return list(itertools.islice(lfw_faces("_0001.jpg"), NUM_FACES))
 
 
 @pytest.mark.assets

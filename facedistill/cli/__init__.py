@@ -1,0 +1,1 @@
+"""The command `facedistill`: one module per command; nothing else imports them."""

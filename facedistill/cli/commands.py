@@ -1,0 +1,58 @@
+"""The commands of `facedistill`: the module of each, whose `main` runs it, and what it does; what they parse alike."""
+
+from __future__ import annotations
+
+import argparse
+
+COMMANDS = {
+    "train": ("facedistill.cli.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
+    "evaluate": (
+        "facedistill.cli.evaluate",
+        "measure a run, a student file or a teacher on the benchmarks at hand",
+    ),
+    "embed": ("facedistill.cli.embed", "embed aligned face images with a student file"),
+    "report": ("facedistill.cli.report", "write the report and the model card of a run again"),
+    "dashboard": (
+        "facedistill.cli.dashboard",
+        "one page on all runs of a folder: filter, sort, compare",
+    ),
+    "push": ("facedistill.cli.push", "upload a finished run's student and card to the Hugging Face hub"),
+    "reproduce": ("facedistill.cli.reproduce", "run what a table of experiments/ lacks and render it"),
+    "methods": (
+        "facedistill.cli.methods",
+        "the methods: papers, needs, defaults; --measure for their cost",
+    ),
+    "backbones": (
+        "facedistill.cli.backbones",
+        "the student networks: params, macs, weights; --measure for their time on this CPU",
+    ),
+    "data": ("facedistill.cli.data", "info, verify, convert, align, audit of face sets"),
+    "generate": ("facedistill.cli.generate", "render labelled synthetic identities to shards"),
+    "teacher": (
+        "facedistill.cli.teacher",
+        "add FILE: recognize a teacher and prove how it is fed; convert FILE: a pickle to tensors",
+    ),
+    "generator": (
+        "facedistill.cli.generator",
+        "convert FILE: a StyleGAN of your own; preview: what a generator renders",
+    ),
+    "assets": (
+        "facedistill.cli.assets",
+        "list, fetch, verify the pretrained weights and show their licences",
+    ),
+    "completion": ("facedistill.cli.completion", "print a script for tab-completion in bash or zsh"),
+    "align": ("facedistill.cli.align", "short for data align"),
+}
+
+
+def positive(text: str) -> int:
+    """A number above 0 of a command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not above 0.
+        ValueError: If it is no whole number.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return number

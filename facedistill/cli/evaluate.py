@@ -1,0 +1,50 @@
+"""`facedistill evaluate`: verification figures of a run, of a student file, or of a teacher."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from facedistill.config import compose
+from facedistill.errors import UserError
+from facedistill.export import load_student
+from facedistill.reporting.table.results import as_text, results_table
+from facedistill.runs.assembly import load_teacher
+from facedistill.runs.evaluate import against_card, evaluate_network, evaluate_run
+from facedistill.runs.folder import RunFolder
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluates what is named and prints a table."""
+    parser = argparse.ArgumentParser(prog="facedistill evaluate", description=__doc__)
+    parser.add_argument(
+        "what", help="a run folder, a student.safetensors, or the name of a teacher in conf/teacher"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
+    )
+    parsed = parser.parse_args(arguments)
+    path, expected = Path(parsed.what), None
+    if (path / "run.json").is_file():
+        results = evaluate_run(RunFolder(path), parsed.overrides)
+    elif path.is_file():
+        results = evaluate_network("student", load_student(path), compose("train", parsed.overrides))
+    elif path.suffix or "/" in parsed.what:
+        raise UserError(
+            f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`"
+        )
+    else:
+        config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
+        results = evaluate_network("teacher", load_teacher(config), config)
+        expected = OmegaConf.select(config, "teacher.card.accuracy")
+    print(as_text(results_table(results)), *results["absent"].values(), sep="\n")
+    if expected is not None and (
+        said := against_card(parsed.what, expected, results, config.evaluation.flip)
+    ):
+        print(said)
+    return 0

@@ -1,0 +1,133 @@
+"""`facedistill reproduce`: runs what a table still lacks, and renders it from its records."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from facedistill.errors import UserError
+from facedistill.reporting.table.render import render
+from facedistill.runs.evaluate import evaluate_run
+from facedistill.sweeps.job import Job
+from facedistill.sweeps.launchers.local import LocalLauncher, gpu_ids
+from facedistill.sweeps.launchers.pool import execute
+from facedistill.sweeps.tables.forecast import absent_columns, forecast, summary
+from facedistill.sweeps.tables.merge import merge_records
+from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table, chosen_rows, plan, read_table
+from facedistill.sweeps.tables.record import is_recorded, read_records, write_record
+from facedistill.sweeps.tables.unmeasured import unmeasured
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Plans, runs and renders one table."""
+    parsed = _parser().parse_args(arguments)
+    table = read_table(Path(parsed.experiments) / parsed.table)
+    records = read_records(table.folder)  # those that do not belong together are told before anything runs
+    failed: list[str] = []
+    if parsed.merge:
+        failed = _merge(table, Path(parsed.merge))
+    elif not parsed.render:
+        planned = plan(
+            chosen_rows(table, parsed.rows), images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids())
+        )
+        waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
+        _say(summary(table, planned, waiting, parsed.images))
+        lacking = unmeasured(table, planned, records)
+        if parsed.dry:
+            _say(_told(lacking))
+            _say(forecast(planned, waiting))
+            return 0
+        _measure(table, lacking)
+        failed = _run(table, planned, waiting, parsed)
+        if failed:
+            _say("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
+    written = render(table.folder, read_records(table.folder), parsed.images)
+    _say("\n".join(str(path) for path in written))
+    return 1 if failed else 0
+
+
+def _merge(table: Table, other: Path) -> list[str]:
+    merged = merge_records(table.folder, other, {row.name for row in table.rows})
+    counts = f"{merged.known} here already, {len(merged.conflicts)} in conflict"
+    _say("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
+    return list(merged.conflicts)
+
+
+def _told(lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> str:
+    names = ", ".join(dict.fromkeys(name for _, missing in lacking for name in missing))
+    return f"{len(lacking)} recorded run(s) lack {names}, which is here by now" if lacking else ""
+
+
+def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> None:
+    """Evaluates recorded runs whose students are still here on all face sets, and says how many are not."""
+    _say(_told(lacking))
+    gone = 0
+    for run, _ in lacking:
+        assert run.job is not None
+        if not run.job.folder.is_finished:
+            gone += 1
+            continue
+        _say(f"evaluating {run.job.label}")
+        evaluate_run(run.job.folder, run.job.overrides)
+        write_record(table.folder, run)
+    if gone:
+        _say(f"{gone} of their students are not in runs/; delete their records to train them again")
+
+
+def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
+    blocked = [run for run in waiting if run.job is None]
+    if blocked:
+        raise UserError(
+            f"{table.folder.name}: {len(blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or choose "
+            "other rows with --rows"
+        )
+    _say(absent_columns(waiting))
+    by_id: dict[str, PlannedRun] = {}
+    for run in waiting:
+        assert run.job is not None
+        if run.job.folder.is_finished:  # trained by hand, or before the record was written
+            write_record(table.folder, run)
+        else:
+            by_id[run.job.id] = run
+
+    def keep(job: Job) -> None:
+        write_record(table.folder, by_id[job.id])
+        render(table.folder, read_records(table.folder), parsed.images)
+
+    jobs = [run.job for run in by_id.values() if run.job]
+    return execute(jobs, LocalLauncher(slots=parsed.slots), logs=Path("runs") / "logs", finished=keep)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facedistill reproduce", description=__doc__)
+    parser.add_argument(
+        "table", nargs="?", default="pocket", help="a folder of experiments/ with a rows.yaml"
+    )
+    parser.add_argument("--rows", metavar="NAMES", help="only these rows, separated by commas")
+    parser.add_argument("--images", type=int, help="another image budget per run")
+    parser.add_argument("--seeds", type=int, help="seeds of every row")
+    parser.add_argument(
+        "--slots", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="runs at a time"
+    )
+    parser.add_argument(
+        "--dry",
+        action="store_true",
+        help="say what would run, what it would cost and what is missing, and stop",
+    )
+    parser.add_argument("--render", action="store_true", help="render from the records there are, and stop")
+    parser.add_argument(
+        "--merge",
+        metavar="FOLDER",
+        help="take the records that another machine made of this table, and render",
+    )
+    parser.add_argument("--experiments", default="experiments", help=argparse.SUPPRESS)
+    return parser
+
+
+def _say(text: str) -> None:
+    if text:
+        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

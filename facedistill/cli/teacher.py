@@ -1,0 +1,298 @@
+"""`facedistill teacher`: add FILE (what is it, how is it fed, does it then know people apart?) and convert FILE."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from facedistill.assets import cache_dir
+from facedistill.assets.archive import sha256_of
+from facedistill.assets.card import MEBI
+from facedistill.assets.card_reader import available_cards, read_card
+from facedistill.assets.pickle.convert import convert_pickled
+from facedistill.cli.evaluate import main as evaluate
+from facedistill.config import compose
+from facedistill.errors import ConfigError
+from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generated_pairs
+from facedistill.evaluation.separation import Separation, separation, tied
+from facedistill.images import to_float
+from facedistill.models.backbones import MobileFaceNet
+from facedistill.models.teachers.checkpoint import demand_no_page
+from facedistill.models.teachers.frozen import FrozenTeacher
+from facedistill.models.teachers.golden import golden_of
+from facedistill.models.teachers.recognize import Family, recognize
+from facedistill.models.weights import read_weights, write_weights, write_whole
+from facedistill.runs.assembly import load_generator, load_teacher
+from facedistill.runs.evaluate import find_protocols
+from facedistill.types import InputSpec
+
+SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
+"""Mean and std on 0..255 that published recognizers are fed with."""
+LEAST_D_PRIME = 3.5  # random weights reach 3.3, published recognizers 4.1 and more: docs/teachers.md
+_BATCH = 10
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `facedistill teacher add …` or `facedistill teacher convert …`.
+
+    Raises:
+        UserError: If the file is no teacher, or the faces do not tell two input specs apart and nothing else does.
+    """
+    options = _parser().parse_args(list(arguments))
+    return int(options.verb(options))
+
+
+def _add(options: argparse.Namespace) -> int:
+    file = Path(options.file).expanduser().absolute()
+    name = options.name or re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise ConfigError(f"--name {name}: use lower-case letters, digits, '_', '-' and '.'")
+    family = recognize(file, options.timm, options.trust)
+    sha256 = sha256_of(file)
+    print(f"{file.name}: {family.title}; sha256 {sha256}")
+    for known in (
+        card for card in map(read_card, available_cards()) if sha256 in {m.sha256 for m in card.members}
+    ):
+        print(f"these are the very weights of the asset {known.name}: {known.licence}")
+    with loaded(family, file) as teacher:
+        measured = measure(teacher, family, probe_faces(options.identities, options.quiet))
+        _show(measured, family)
+        teacher.input_spec = choose(measured, family, _given(options, family))
+        golden = golden_of(teacher)
+    teacher_yaml, asset = propose(name, file, sha256, family, teacher.input_spec, options.licence, golden)
+    for kind, content in (("asset", asset), ("teacher", teacher_yaml)):
+        path = Path(options.out).expanduser().absolute() / kind / f"{name}.yaml"
+        text = yaml.safe_dump(content | _asset_path(content, path, name), sort_keys=False, allow_unicode=True)
+        write_whole(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        print(path)
+    folder = f"hydra.searchpath=[file://{path.parent.parent}]"
+    print(f"use it: facedistill train '{folder}' teacher={name} …")
+    if not options.no_lfw:
+        _on_lfw(name, folder)
+    return 0
+
+
+def _on_lfw(name: str, folder: str) -> None:
+    """What the teacher does on real faces, where LFW is at hand; else where it would be looked for."""
+    overrides = [folder, "evaluation.protocols=[lfw]"]
+    found, absent = find_protocols(compose("train", [f"teacher={name}", *overrides]))
+    if found:
+        evaluate([name, *overrides])
+    else:
+        print(*(item.reason for item in absent), sep="\n")
+
+
+def _convert(options: argparse.Namespace) -> int:
+    file, target = (Path(path).expanduser().absolute() for path in (options.file, options.out))
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out {options.out}: name a file that ends in .safetensors")
+    if not file.is_file():
+        raise ConfigError(f"{options.file}: there is no such file")
+    demand_no_page(file)
+    left_out: list[str] = []
+    write_whole(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
+    tensors = read_weights(target)[0]
+    print(f"{target}: {len(tensors)} tensors, {sum(t.numel() for t in tensors.values()):,} numbers")
+    if left_out:
+        print(f"left out, and never run: {', '.join(left_out)}")
+    print(f"next: facedistill teacher add {target} --out FOLDER")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facedistill teacher", description="Teachers of your own.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    add = verbs.add_parser("add", help="recognize a file, prove how it is fed, and write its two yaml files")
+    add.set_defaults(verb=_add)
+    add.add_argument("file", metavar="FILE", help="a checkpoint, a graph, a program or a student of ours")
+    add.add_argument(
+        "--out", required=True, metavar="FOLDER", help="where asset/NAME.yaml and teacher/NAME.yaml go"
+    )
+    add.add_argument("--name", help="the teacher's name; from the file's when left out")
+    add.add_argument(
+        "--licence", default="not stated by its owner", help="shown at first use and in every report"
+    )
+    add.add_argument("--color", choices=("RGB", "BGR"), help="decides where the probe faces cannot")
+    add.add_argument("--mean", type=float, help="on 0..255; with --std")
+    add.add_argument("--std", type=float, help="on 0..255; with --mean")
+    add.add_argument(
+        "--identities", type=int, default=20, help="probe faces: two each; a multiple of 10 from 20"
+    )
+    add.add_argument("--timm", metavar="NAME", help="the file holds weights of this network of timm")
+    add.add_argument("--trust", action="store_true", help="let a TorchScript or torch.export program run")
+    add.add_argument(
+        "--no-lfw", action="store_true", help="leave out LFW, minutes on a CPU, where its faces are at hand"
+    )
+    add.add_argument("--quiet", action="store_true", help="no progress")
+    convert = verbs.add_parser(
+        "convert",
+        help="take the tensors out of a pickle of others, in a process of its own, running nothing of it",
+    )
+    convert.set_defaults(verb=_convert)
+    convert.add_argument(
+        "file", metavar="FILE", help="a pickled module, or a checkpoint with objects beside its tensors"
+    )
+    convert.add_argument("--out", required=True, metavar="FILE.safetensors", help="where the tensors go")
+    return parser
+
+
+def probe_faces(identities: int, quiet: bool = False) -> tuple[Tensor, Tensor]:
+    """Base faces and variations, each uint8 (K, 3, 112, 112), rendered once into the cache."""
+    config = compose("train", [])
+    pairs = config.evaluation.generated_pairs
+    settings = GeneratedPairs(identities, pairs.seed, pairs.spread, pairs.min_teacher_cosine)
+    path = make_generated_pairs(
+        load_generator(config), load_teacher(config), cache_dir(), settings, quiet=quiet
+    )
+    arrays = read_weights(path)[0]
+    return arrays["base"], arrays["variation"]
+
+
+@contextmanager
+def loaded(family: Family, file: Path) -> Iterator[FrozenTeacher]:
+    """The file as a frozen teacher, fed as its family is or else as the package's own faces are."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        write_weights(weights, family.convert({file.name: file}), {})
+        spec = family.input_spec or InputSpec(family.size_px)
+        yield FrozenTeacher(family.network(**family.arguments), weights, spec)
+
+
+def measure(
+    teacher: FrozenTeacher, family: Family, faces: tuple[Tensor, Tensor]
+) -> dict[InputSpec, Separation]:
+    """The separation under every plausible input spec, best first; the teacher keeps the last that was tried."""
+    own = family.input_spec
+    specs = [InputSpec(family.size_px, color, *scale) for color in ("RGB", "BGR") for scale in SCALES]
+    specs += [own] if own is not None and own not in specs else []
+    found = {}
+    for spec in specs:
+        teacher.input_spec = spec
+        found[spec] = separation(*(_embed(teacher, group) for group in faces))
+    return dict(sorted(found.items(), key=lambda item: -item[1].d_prime))
+
+
+def choose(
+    measured: dict[InputSpec, Separation], family: Family, given: InputSpec | None = None
+) -> InputSpec:
+    """The input spec to write: what the user says, else what the family uses if nothing beats it, else the only best.
+
+    Args:
+        measured: Best first.
+        family: May know its own input spec.
+        given: The user's word.
+
+    Raises:
+        ConfigError: If the faces do not single one out, contradict the family, or are not told apart at all.
+    """
+    best = next(iter(measured))
+    if given is not None:
+        return given
+    if measured[best].d_prime < LEAST_D_PRIME:
+        raise ConfigError(
+            f"{family.title}: however it is fed, it tells the probe faces apart no better than random weights do "
+            f"(d-prime {measured[best].d_prime:.1f}, {LEAST_D_PRIME} is the least); it is no recognizer of aligned "
+            f"faces, or say how it is fed, for example {_flags(best)}"
+        )
+    among = [spec for spec in measured if spec == best or tied(measured[best], measured[spec])]
+    if family.input_spec in among:
+        return family.input_spec
+    if family.input_spec is not None:
+        raise ConfigError(
+            f"{_words(best)} tells people apart better than {_words(family.input_spec)}, which {family.title} is made "
+            f"for; say which with {_flags(best)} or {_flags(family.input_spec)}"
+        )
+    if len(among) > 1:
+        raise ConfigError(
+            f"the probe faces cannot tell {' from '.join(map(_words, among))}; say which, for example {_flags(best)}"
+        )
+    return best
+
+
+def propose(
+    name: str,
+    file: Path,
+    sha256: str,
+    family: Family,
+    spec: InputSpec,
+    licence: str,
+    golden: list[list[float]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The contents of `teacher/NAME.yaml` and `asset/NAME.yaml`."""
+    convert = f"{family.convert.__module__}.{family.convert.__name__}"
+    home = "backbones" if family.network is MobileFaceNet else "teachers"
+    target = f"facedistill.models.{home}.{family.network.__name__}"
+    teacher = {
+        "asset": name,
+        "embedding_dim": family.embedding_dim,
+        "network": {"_target_": target, **family.arguments},
+        "input_spec": asdict(spec),
+        "precision": "fp32",
+        "compile": False,
+        "card": {"flip": "none", "classifier": family.classifier, "accuracy": None, "golden": golden},
+    }
+    asset = {
+        "name": name,
+        "source": "file",
+        "file": str(file),
+        "members": [{"path": file.name, "sha256": sha256}],
+        "licence": licence,
+        "origin": family.title,
+        "size_mb": round(max(0.1, file.stat().st_size / MEBI), 1),
+        "convert": convert,
+    }
+    return teacher, asset
+
+
+def _asset_path(content: dict[str, Any], path: Path, name: str) -> dict[str, str]:
+    """A teacher of one's own names its asset card by its path."""
+    return {"asset": str(path.parent.parent / "asset" / f"{name}.yaml")} if "asset" in content else {}
+
+
+def _given(options: argparse.Namespace, family: Family) -> InputSpec | None:
+    said = (options.color, options.mean, options.std)
+    if said == (None, None, None):
+        return None
+    if None in said or options.std <= 0:
+        raise ConfigError("--color, --mean and --std: give all three, and std above 0")
+    return replace(InputSpec(*(family.size_px, *said)))
+
+
+def _embed(teacher: FrozenTeacher, faces: Tensor) -> Tensor:
+    return torch.cat([teacher(to_float(part)) for part in faces.split(_BATCH)])
+
+
+def _show(measured: dict[InputSpec, Separation], family: Family) -> None:
+    best = next(iter(measured.values()))
+    table = Table("color", "mean", "std", "genuine", "impostor", "d-prime", "AUC", "")
+    for spec, found in measured.items():
+        notes = ["best" if found is best else "ties with the best" if tied(best, found) else ""]
+        notes += ["its makers' own"] if spec == family.input_spec else []
+        figures = (
+            f"{found.genuine:.3f}",
+            f"{found.impostor:.3f}",
+            f"{found.d_prime:.2f}",
+            f"{found.auc:.4f}",
+        )
+        table.add_row(spec.color, f"{spec.mean:g}", f"{spec.std:g}", *figures, ", ".join(filter(None, notes)))
+    Console(width=110).print(table)
+
+
+def _words(spec: InputSpec) -> str:
+    return f"{spec.color} (x - {spec.mean:g}) / {spec.std:g}"
+
+
+def _flags(spec: InputSpec) -> str:
+    return f"--color {spec.color} --mean {spec.mean:g} --std {spec.std:g}"

@@ -1,0 +1,56 @@
+"""`facedistill train`: one configuration, or a sweep."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from facedistill.config import compose, validate
+from facedistill.errors import ConfigError
+from facedistill.runs.assembly import run_folder
+from facedistill.runs.processes import is_lead
+from facedistill.runs.train import train
+from facedistill.sweeps.job import read_job
+from facedistill.sweeps.sweep import sweep
+from facedistill.system.paths import config_dir
+
+_SWEEP_FLAGS = ("-m", "--multirun")
+_HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one configuration, or a sweep (`-m`), or hands `--help` and `--cfg` to Hydra."""
+    if any(flag in arguments for flag in _SWEEP_FLAGS):
+        return sweep([argument for argument in arguments if argument not in _SWEEP_FLAGS])
+    if any(
+        argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
+    ):
+        sys.argv = ["facedistill train", *arguments]
+        _hydra_main()
+        return 0
+    config, overrides = _requested(arguments)
+    validate(config)
+    with run_folder(config).held() if is_lead() else nullcontext():
+        train(config, overrides)
+    return 0
+
+
+def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str]]:
+    """The configuration, and what it was composed from: overrides, or `--config FILE` as it stands."""
+    if not arguments or arguments[0] != "--config":
+        return compose("train", arguments), arguments
+    if len(arguments) != 2:
+        raise ConfigError(
+            "--config FILE: takes one file and no overrides; the file is the whole configuration"
+        )
+    return read_job(Path(arguments[1]))
+
+
+@hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
+def _hydra_main(config: DictConfig) -> None:
+    """Prints what Hydra prints; nothing is trained under `hydra.main`."""

@@ -1,0 +1,70 @@
+"""A run's identity: a short hash of whatever can change its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from facedistill.config import signature
+from facedistill.config import trainer_settings as trainer
+from facedistill.config.class_names import with_published_names
+
+# What a run is called, where it is written and how it is watched does not change what it learns.
+_WITHOUT_EFFECT = (
+    "name",
+    "runs_dir",
+    "run_dir",
+    "force",
+    "logger",
+    "callbacks",
+    "launcher",
+    "sweep",
+    "evaluation",
+)
+# The faces are known by their fingerprint, wherever they lie.
+_WITHOUT_EFFECT_IN_DATA = ("path", "num_workers")
+_WITHOUT_EFFECT_IN_WEIGHTS = ("file", "sha256", "card")  # a card checks a teacher and does not change it
+
+
+def result_relevant(config: DictConfig) -> dict[str, Any]:
+    """Returns the resolved configuration without the keys that cannot change the trained student."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    resolved = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
+    if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
+        del resolved["head"]
+    for group in ("teacher", "generator"):  # known by the file's hash, wherever it lies
+        if isinstance(resolved.get(group), dict):
+            resolved[group] = {
+                k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS
+            }
+    if isinstance(resolved.get("trainer"), dict):
+        resolved["trainer"] = {
+            k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
+        }
+    if isinstance(resolved.get("data"), dict):
+        resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
+    return {str(key): value for key, value in with_published_names(resolved).items()}
+
+
+def _uses_head(method: str) -> bool:
+    return "head" in signature.accepted(get_object(method))
+
+
+def make_run_id(config: DictConfig, asset_hashes: dict[str, str]) -> str:
+    """Hashes the configuration together with the weights it names.
+
+    Args:
+        config: Composed configuration.
+        asset_hashes: sha256 of every asset's members, by asset name, and the fingerprint of faces on disk:
+            another teacher file is another run, and so are other faces.
+
+    Returns:
+        Eight hexadecimal digits.
+    """
+    content = {"config": result_relevant(config), "assets": asset_hashes}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,161 @@
+"""From a folder of photographs to a folder of aligned 112 x 112 faces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from facedistill.data.alignment.choose_face import Detector, Rule, choose_face
+from facedistill.data.image_rows import write_rows
+from facedistill.errors import DataError
+from facedistill.images import to_rgb
+from facedistill.models.detectors import align_face
+from facedistill.system.progress import Counting
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_SIZE_PX = 112
+_PICTURE_PAIRS, _PAIRS_PER_ROW = 24, 4
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photograph that gave no aligned face: its path below the source folder, and why."""
+
+    path: Path
+    reason: str
+
+
+def plan(src: Path, dst: Path) -> dict[Path, Path]:
+    """Photograph to aligned face, by path; `.jpg`, `.jpeg` and `.png` keep their names, others get `.jpg`.
+
+    Raises:
+        DataError: If `src` is no folder or holds no photograph, if one folder lies inside the other, or if
+            two photographs would be written to one file.
+    """
+    if not src.is_dir():
+        raise DataError(f"align: {src} is not a folder; name the folder that holds the photographs")
+    source, target = src.resolve(), dst.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        raise DataError(f"align: {src} and {dst} lie inside one another; write to a folder beside {src}")
+    planned: dict[Path, Path] = {}
+    origin: dict[Path, Path] = {}
+    for photograph in sorted(_photographs(src)):
+        relative = photograph.relative_to(src)
+        keeps = relative.suffix.lower() in (".jpg", ".jpeg", ".png")
+        face = dst / (relative if keeps else relative.with_suffix(".jpg"))
+        if face in origin:
+            raise DataError(f"align: {origin[face]} and {photograph} would both become {face}; rename one")
+        origin[face] = photograph
+        planned[photograph] = face
+    if not planned:
+        raise DataError(f"align: {src} holds no photograph ({', '.join(sorted(_SUFFIXES))})")
+    return planned
+
+
+def _photographs(src: Path) -> Iterator[Path]:
+    return (path for path in src.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
+def align_folder(
+    detector: Detector,
+    src: Path,
+    planned: dict[Path, Path],
+    *,
+    rule: Rule = "main",
+    min_face_px: int = 0,
+    again: bool = False,
+    quiet: bool = False,
+) -> list[Failure]:
+    """Aligns every planned photograph, and returns those that gave no face.
+
+    Raises:
+        DataError: If a face cannot be written.
+        ConfigError: If the detector's answer is not what it should be.
+    """
+    failures = []
+    with Counting("aligning", len(planned), "photographs", quiet=quiet) as counting:
+        for photograph, face in planned.items():
+            if again or not face.exists():
+                aligned = align_photograph(detector, photograph, rule=rule, min_face_px=min_face_px)
+                if isinstance(aligned, str):
+                    failures.append(Failure(photograph.relative_to(src), aligned))
+                else:
+                    _write(aligned, face)
+            counting.advance()
+    return failures
+
+
+def align_photograph(
+    detector: Detector, path: Path, *, rule: Rule = "main", min_face_px: int = 0
+) -> Image.Image | str:
+    """One face of a photograph, 112 x 112, turned as its EXIF says; or the reason why there is none."""
+    image = _read(path)
+    if isinstance(image, str):
+        return image
+    chosen = choose_face(detector, image, rule, min_face_px)
+    if isinstance(chosen, str):
+        return chosen
+    try:
+        return align_face(image, chosen)
+    except ValueError:  # five landmarks in one place
+        return "landmarks without extent"
+
+
+def _read(path: Path) -> Image.Image | str:
+    """A photograph, upright and in eight-bit RGB; or what is wrong with it."""
+    try:
+        if path.stat().st_size == 0:
+            return "zero bytes"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                upright = ImageOps.exif_transpose(opened)
+                return to_rgb(upright)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return "too many pixels"
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):
+        return "not a readable image"  # Pillow raises each of them on damaged files
+
+
+def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
+    """Writes a picture of at most 24 photographs, spread over the folder, each beside its face.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    done = [(photograph, face) for photograph, face in planned.items() if face.exists()]
+    if not done:
+        return
+    tiles = []
+    for number in np.linspace(0, len(done) - 1, min(len(done), _PICTURE_PAIRS)).astype(int):
+        for path in done[number]:
+            image = _read(path)
+            if not isinstance(image, str):
+                tiles.append(np.asarray(ImageOps.pad(image, (_SIZE_PX, _SIZE_PX))))
+    width = 2 * _PAIRS_PER_ROW
+    write_rows(picture, [tiles[start : start + width] for start in range(0, len(tiles), width)])
+
+
+def _write(face: Image.Image, path: Path) -> None:
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".png":
+            face.save(beside, format="PNG")
+        else:
+            face.save(beside, format="JPEG", quality=95, subsampling=0)
+        os.replace(beside, path)
+    except OSError as error:
+        raise DataError(
+            f"align: cannot write {path} ({error.strerror or error}); free or change DST"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

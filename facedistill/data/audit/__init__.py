@@ -1,0 +1,1 @@
+"""Looks for a benchmark's people in a training set."""

@@ -1,0 +1,1 @@
+"""Arrays kept on disk: replayed faces, decoded faces, teacher embeddings."""

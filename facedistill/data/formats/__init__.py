@@ -1,0 +1,1 @@
+"""Face sets on disk: opening, reading, writing, converting, verifying."""

@@ -1,0 +1,117 @@
+"""Images in folders, one folder per identity."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.data.formats.fingerprint import fingerprint_of
+from facedistill.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
+
+class FolderFaces:
+    """Images below one folder: a folder per identity, or all in one and unlabelled; see `FaceSet`.
+
+    Identities and the images of each are sorted by name; an identity's folder may hold folders of its own.
+    Files and folders whose names begin with a dot, and files that are no images by their ending, are ignored.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        labels, identities, fingerprint: See `FaceSet`. An identity's name is that of its folder.
+
+    Raises:
+        DataError: In one sentence, if there is no image, an image of zero bytes, only one identity, or images
+            both beside and inside the identities' folders.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
+        if not path.is_dir():
+            raise DataError(f"{path}: is not a folder; give the folder that holds one folder per identity")
+        self._names, sizes = _images_below(path)
+        if not self._names:
+            raise DataError(
+                f"{path}: holds no images ({', '.join(sorted(SUFFIXES))}); give a folder of images"
+            )
+        _refuse_empty(path, self._names, sizes)
+        owners = [name.split("/", 1)[0] if "/" in name else None for name in self._names]
+        num_flat = owners.count(None)
+        self.labels: np.ndarray | None = None
+        self.identities: list[str] = []
+        if num_flat < len(owners):
+            self.identities = sorted({owner for owner in owners if owner is not None})
+            _refuse_mixture(path, num_flat, len(owners) - num_flat, self.identities)
+            place = {name: label for label, name in enumerate(self.identities)}
+            self.labels = np.array([place[owner] for owner in owners if owner is not None], dtype=np.int64)
+        self._root = str(path)
+        self.fingerprint = fingerprint_of(sizes, self.labels, self.identities, self.encoded)
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self._names)
+
+    def encoded(self, index: int) -> bytes:
+        """The file of one image.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        try:
+            with open(f"{self._root}/{self._names[index]}", "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{self.where(index)} cannot be read ({error.strerror or error})") from error
+
+    def where(self, index: int) -> str:
+        """The path of one image."""
+        return f"{self._root}/{self._names[index]}"
+
+
+def _images_below(root: Path) -> tuple[list[str], np.ndarray]:
+    """(N,) paths below the root, the identities' folders in order and each one's images in order; (N,) sizes."""
+    found: list[tuple[list[str], str, int]] = []
+    pending = [""]
+    try:
+        while pending:
+            below = pending.pop()
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name = f"{below}{entry.name}"
+                    if entry.is_dir():
+                        pending.append(f"{name}/")
+                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                        found.append((name.split("/"), name, entry.stat().st_size))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+    found.sort()
+    return [name for _, name, _ in found], np.array([size for *_, size in found], dtype=np.int64)
+
+
+def _refuse_empty(path: Path, names: list[str], sizes: np.ndarray) -> None:
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        raise DataError(
+            f"{path}: {len(empty)} of {len(names)} images have zero bytes, the first {names[empty[0]]}; "
+            "replace or remove them"
+        )
+
+
+def _refuse_mixture(path: Path, num_flat: int, num_nested: int, identities: list[str]) -> None:
+    if num_flat:
+        raise DataError(
+            f"{path}: holds {num_flat} images itself and {num_nested} in {len(identities)} folders; move the "
+            "former into folders of their identities, or give one kind alone"
+        )
+    if len(identities) == 1:
+        raise DataError(
+            f"{path}: holds one identity only ({identities[0]}, {num_nested} images), and labels need two; give "
+            f"the folder of several identities, or {path}/{identities[0]} for an unlabelled set"
+        )

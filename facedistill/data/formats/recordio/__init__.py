@@ -1,0 +1,1 @@
+"""RecordIO files (train.rec, train.idx), as InsightFace distributes them."""

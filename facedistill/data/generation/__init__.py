@@ -1,0 +1,1 @@
+"""Renders labelled synthetic identities to shards."""

@@ -1,0 +1,1 @@
+"""Where batches come from: rendered faces, stored faces, synthetic identities."""

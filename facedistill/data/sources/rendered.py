@@ -1,0 +1,153 @@
+"""The source that renders faces on the fly from a frozen generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from facedistill.data.augment import Augment
+from facedistill.data.cache.replay_pool import FacePool
+from facedistill.distributed.collectives import gather_constant, world_size
+from facedistill.models.generators import FrozenGenerator, resample
+from facedistill.models.latents import draw_latents
+from facedistill.types import FaceBatch, Traits
+
+Resampling = Literal["dynamic", "static"]
+StepKind = Literal["fresh", "resampled", "replayed"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What optimizer step `number` trains on: `kind` of faces, and how many batches were rendered before it."""
+
+    number: int
+    kind: StepKind
+    pair: int
+    rendered_before: int
+
+
+class RenderedFaces:
+    """Faces that the generator renders for each step; nothing is stored unless `replay` asks for it.
+
+    SynthDistill's stream (methods' section 1.2) alternates a fresh batch, z ~ N(0, I), and a batch resampled
+    around it, w' = w + c·rho·n with c = (cos(student, teacher) + 1) / 2 measured on the fresh batch before its
+    update: where both agree the noise is large and a new face comes, where they disagree a variation of the
+    hard face comes. `resampling="static"` draws a fresh batch instead, at the same number of images.
+
+    Fresh latents are a function of (seed, global sample index): see `facedistill.models.latents`.
+
+    Args:
+        generator: Frozen generator.
+        seed: The run's seed.
+        resampling: "dynamic" needs a method that reports its agreement per image.
+        spread: Units of the perturbation, see `facedistill.models.generators.resample`.
+        rho: Resampling coefficient of the paper, >= 0.
+        replay: Steps on faces rendered earlier in this run per rendered step; 0 in the paper. Rendering is most
+            of the cost on a CPU, so a few-step recipe shows each face more than once.
+        pool_images: Capacity of the pool that replayed faces are taken from; each process has its own pool.
+        augment: Applied on the device to every batch; the teacher sees the same images as the student.
+    """
+
+    offers = Traits(latents=True)
+
+    def __init__(
+        self,
+        generator: FrozenGenerator,
+        *,
+        seed: int,
+        resampling: Resampling = "dynamic",
+        spread: Literal["covariance", "latent", "isotropic"] = "covariance",
+        rho: float = 1.0,
+        replay: int = 0,
+        pool_images: int = 20_000,
+        augment: Augment | None = None,
+    ) -> None:
+        assert resampling in get_args(Resampling)
+        self.generator = generator
+        self.seed = seed
+        self.spread = spread
+        self.rho = rho
+        self.replay = replay
+        self.augment = augment
+        self.needs_agreement = resampling == "dynamic"
+        self.pool = FacePool(pool_images) if replay else None
+        self._agreement: Tensor | None = None
+
+    def step(self, number: int) -> Step:
+        """Says what optimizer step `number` trains on: fresh, resampled (dynamic only), then the replays."""
+        rendered = 2 if self.needs_agreement else 1
+        cycle, position = divmod(number, rendered * (1 + self.replay))
+        kind: StepKind = "replayed" if position >= rendered else ("fresh", "resampled")[position]
+        return Step(number, kind, pair=cycle, rendered_before=cycle * rendered + min(position, rendered))
+
+    def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+        """Prepares step `number` on the CPU: latents, noise and indices of this rank's share of the batch.
+
+        Rank r takes every `world_size`-th sample of the global batch from r on.
+        """
+        step = self.step(number)
+        share = torch.arange(rank, batch_size, world_size)
+        raw: dict[str, Any] = {"step": number, "share": share}
+        if step.kind == "replayed":
+            stream = f"replay/{number}"
+            raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
+            return raw
+        samples = step.pair * batch_size + share
+        raw["z"] = draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
+        if step.kind == "resampled":
+            raw["noise"] = draw_latents(self.seed, "resample", samples, self.generator.latent_dim)
+        return raw
+
+    def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
+        """Renders (or replays) the batch on the device the tensors are on."""
+        step = self.step(raw["step"])
+        if step.kind == "replayed":
+            assert self.pool is not None
+            images, latents = self.pool.take(raw["draw"], step.rendered_before * len(raw["share"])), None
+        else:
+            latents = self._latents(step, raw)
+            images = self.generator.render(latents)
+            if self.pool is not None:
+                self.pool.put(images, step.rendered_before * len(raw["share"]))
+        if self.augment is not None:
+            images = self.augment(images, seed=self.seed, step=step.number, samples=raw["share"])
+        return FaceBatch(images=images, latents=latents)
+
+    def observe(self, raw_step: int, agreement: Tensor) -> None:
+        """Keeps the agreement (n,) in [-1, 1] of a fresh batch for the resampled batch that follows it.
+
+        That of the whole global batch is kept, (N,) in the order of samples, so that a checkpoint of one number of
+        processes continues on another.
+        """
+        if self.needs_agreement and self.step(raw_step).kind == "fresh":
+            joined = gather_constant(agreement.detach().float())
+            self._agreement = joined.view(world_size(), -1).T.flatten().cpu()
+
+    def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
+        if step.kind == "fresh":
+            return self.generator.map(raw["z"])
+        assert self._agreement is not None, (
+            "a resampled batch needs the agreement of the fresh batch before it"
+        )
+        coefficient = (self._agreement[raw["share"].cpu()].to(raw["z"].device) + 1) / 2
+        w = self.generator.map(raw["z"])
+        return resample(
+            self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
+        )
+
+    def close(self) -> None:
+        """Ends the stream: the pool's file goes."""
+        if self.pool is not None:
+            self.pool.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The part of the stream that is not a function of the step: the last agreement."""
+        return {"agreement": self._agreement}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores `state_dict()`."""
+        self._agreement = state["agreement"]

@@ -1,0 +1,146 @@
+"""The source of faces that lie on disk, with or without identity labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facedistill.assets import cache_dir
+from facedistill.data.augment import Augment
+from facedistill.data.cache.array import KeptArray
+from facedistill.data.cache.teacher_embeddings import TeacherCache
+from facedistill.data.formats.face_set import FaceSet, read_faces
+from facedistill.data.sources.sampling import Balanced, BatchPlan
+from facedistill.errors import ConfigError
+from facedistill.images import SIZE_PX, to_float
+from facedistill.models.teachers import FrozenTeacher
+from facedistill.types import FaceBatch, Traits
+
+
+class StoredFaces:
+    """Aligned faces of a RecordIO file, folder, tar shards or Parquet files.
+
+    Images are decoded to bytes in the worker and normalized, mirrored and augmented on the device. What a step
+    trains on is a function of (seed, step), see `facedistill.data.sources.sampling`.
+
+    Args:
+        faces: The set, opened with `facedistill.data.formats.open.open_faces`.
+        seed: The run's seed.
+        balanced: The identity-balanced part of each batch, {identities: P, images: K}; None for none.
+        augment: Applied on the device; the teacher sees the same images as the student.
+        decoded_cache: Keep the decoded bytes of all images (37.6 kB each) in the cache folder, so that later
+            epochs and runs decode nothing.
+
+    Raises:
+        ConfigError: If `balanced` does not fit the set.
+    """
+
+    offers = Traits(labels=True, indices=True, class_centers=True)
+    needs_agreement = False
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        *,
+        seed: int,
+        balanced: Mapping[str, int] | None = None,
+        augment: Augment | None = None,
+        decoded_cache: bool = False,
+    ) -> None:
+        labelled = faces.labels is not None
+        self.offers = Traits(labels=labelled, indices=True, class_centers=labelled)
+        self.faces = faces
+        self.seed = seed
+        self.augment = augment
+        self.plan = BatchPlan(
+            len(faces), faces.labels, seed=seed, balanced=Balanced(**balanced) if balanced else None
+        )
+        self.teacher_cache: TeacherCache | None = None
+        self._decoded = self._keep_decoded() if decoded_cache else None
+
+    def keep_teacher(self, teacher: FrozenTeacher, *, use: bool) -> TeacherCache:
+        """Embeds the whole set with the teacher, once; with `use`, batches carry what was kept.
+
+        Raises:
+            ConfigError: If an augmentation would make kept embeddings those of other images.
+        """
+        flips = self.augment is not None and self.augment.flip > 0
+        if use and self.augment is not None and not self.augment.only_mirrors:
+            raise ConfigError(
+                "data.teacher_cache=true: kept embeddings are right for plain and mirrored images only; set "
+                "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
+            )
+        cache = TeacherCache(self.faces, teacher, cache_dir(), mirrored=flips and use)
+        self.teacher_cache = cache if use else None
+        return cache
+
+    def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+        """Decodes this rank's share of step `number`: every `world_size`-th image from `rank` on."""
+        indices, balanced = self.plan.batch(number, batch_size)
+        if balanced is not None and int((~balanced).sum()) % world_size:
+            raise ConfigError(
+                f"data.batch_size={batch_size}: leaves {int((~balanced).sum())} images beside the balanced part, which "
+                f"{world_size} processes cannot share equally; change it by {int((~balanced).sum()) % world_size}"
+            )
+        share = np.arange(rank, batch_size, world_size)
+        mine = indices[share]
+        raw: dict[str, Any] = {
+            "step": number,
+            "share": torch.from_numpy(share),
+            "indices": torch.from_numpy(mine),
+            "images": torch.from_numpy(self._images(mine)),
+        }
+        if self.faces.labels is not None:
+            raw["labels"] = torch.from_numpy(self.faces.labels[mine].astype(np.int64))
+        if balanced is not None:
+            raw["balanced"] = torch.from_numpy(balanced[share])
+        return raw
+
+    def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
+        """Normalizes and augments on the device, and adds the kept teacher embeddings."""
+        images, indices = to_float(raw["images"].permute(0, 3, 1, 2)), raw["indices"]
+        mirrored: Tensor | None = None
+        if self.augment is not None:
+            draw: dict[str, Any] = {"seed": self.seed, "step": raw["step"], "samples": raw["share"]}
+            images = self.augment(images, **draw)
+            mirrored = self.augment.mirrored(**draw)
+        kept = self.teacher_cache
+        return FaceBatch(
+            images=images,
+            labels=raw.get("labels"),
+            indices=indices,
+            balanced=raw.get("balanced"),
+            teacher_embeddings=kept.embeddings(indices, mirrored).to(images.device) if kept else None,
+        )
+
+    def observe(self, raw_step: int, agreement: Tensor) -> None:
+        """Nothing follows from the agreement: the set is fixed."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the stream is a function of the step."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def _images(self, indices: np.ndarray) -> np.ndarray:
+        if self._decoded is not None:
+            return np.asarray(self._decoded[indices])
+        return read_faces(self.faces, indices)
+
+    def _keep_decoded(self) -> KeptArray:
+        shape = (len(self.faces), SIZE_PX, SIZE_PX, 3)
+        kept = KeptArray(cache_dir(), "decoded", {"faces": self.faces.fingerprint}, shape, np.uint8)
+        kept.fill(
+            lambda start, stop: read_faces(self.faces, np.arange(start, stop)),
+            block=256,
+            title="decoding, once",
+        )
+        return kept

@@ -1,0 +1,238 @@
+"""Verification on generated pairs: made once from the generator and the teacher, then a benchmark as any.
+
+Where no photograph may be shown or had, it tells whether a student separates people as its teacher does. The
+teacher picks the genuine pairs, so it scores near 1 itself; the figures are no substitute for LFW's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import InitVar, asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.evaluation.embedder import face_progress
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.images import ArrayImages
+from facedistill.images import SIZE_PX, to_float, to_uint8
+from facedistill.models.latents import draw_latents
+from facedistill.models.network_fingerprint import network_fingerprint
+from facedistill.models.weights import read_weights, write_weights
+from facedistill.types import Generator
+
+Purpose: TypeAlias = Literal["generated", "validation"]
+
+NUM_FOLDS = 10
+STREAMS: dict[Purpose, str] = {"generated": "generated_pairs", "validation": "validation_pairs"}
+"""For the table, and for watching a run: streams of latents that have nothing in common, whatever the seeds."""
+_VERSION = 1
+_MAX_TRIES = 8
+_SHRINK = 0.75  # the spread of a redrawn variation, relative to the one before
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class GeneratedPairs:
+    """What the pairs are made of.
+
+    Attributes:
+        identities: K, a multiple of 10 and >= 20; K genuine pairs, and as many impostor pairs per turn.
+        seed: Seed of the held-out latents, whose streams training never draws from.
+        spread: c of a variation's style w' = w + c·L·n, with L Lᵀ = Cov(w) and n ~ N(0, I).
+        min_teacher_cosine: A genuine pair below is redrawn with a smaller spread.
+        impostors_per_identity: Turns; 1 keeps both kinds of pairs equal in number, as accuracy wants it.
+        purpose: Whose part of the configuration it is, for messages.
+
+    Raises:
+        ConfigError: If a value is outside its range.
+    """
+
+    identities: int = 300
+    seed: int = 20261122
+    spread: float = 0.35
+    min_teacher_cosine: float = 0.4
+    impostors_per_identity: int = 1
+    purpose: InitVar[Purpose] = "generated"
+
+    def __post_init__(self, purpose: Purpose) -> None:
+        key = f"evaluation.{STREAMS[purpose]}"
+        if self.identities < 2 * NUM_FOLDS or self.identities % NUM_FOLDS:
+            raise ConfigError(f"{key}.identities: must be a multiple of 10 from 20, got {self.identities}")
+        if self.spread <= 0:
+            raise ConfigError(f"{key}.spread: must be above 0, got {self.spread}")
+        if not -1 <= self.min_teacher_cosine < 1:
+            raise ConfigError(
+                f"{key}.min_teacher_cosine: must be within [-1, 1), got {self.min_teacher_cosine}"
+            )
+        if not 1 <= self.impostors_per_identity < self.identities // NUM_FOLDS:
+            most = self.identities // NUM_FOLDS - 1
+            raise ConfigError(
+                f"{key}.impostors_per_identity: must be within 1 and {most} (identities per fold - 1), "
+                f"got {self.impostors_per_identity}"
+            )
+
+
+def generated_protocol(
+    generator: Generator,
+    teacher: nn.Module,
+    cache: Path,
+    settings: GeneratedPairs | None = None,
+    *,
+    purpose: Purpose = "generated",
+    quiet: bool = False,
+) -> PairsProtocol:
+    """The protocol `generated` or `validation`, from the cache where it has been made before.
+
+    Args:
+        generator: A frozen face generator, also an `nn.Module`.
+        teacher: A frozen teacher.
+        cache: Folder of the file.
+        settings: What to make; the defaults if None.
+        purpose: Decides the protocol's name and the stream of latents.
+        quiet: Draws no progress bar.
+
+    Raises:
+        ConfigError: If no variation of some identity reaches the teacher cosine.
+        UserError: If the file cannot be written or read.
+    """
+    path = make_generated_pairs(generator, teacher, cache, settings, purpose=purpose, quiet=quiet)
+    return load_generated_pairs(path, purpose)
+
+
+def make_generated_pairs(
+    generator: Generator,
+    teacher: nn.Module,
+    cache: Path,
+    settings: GeneratedPairs | None = None,
+    *,
+    purpose: Purpose = "generated",
+    quiet: bool = False,
+) -> Path:
+    """Renders a base face and a variation of each identity, once per generator, teacher and settings.
+
+    The file holds `base` and `variation`, uint8 (K, 3, 112, 112), `teacher_cosine` (K,) between them and
+    `spread` (K,) as used. Identity i depends on the seed and on i only, but for the rounding of batches.
+
+    Args:
+        generator: A frozen face generator, also an `nn.Module`.
+        teacher: A frozen teacher on the same device.
+        cache: Folder of the file, whose name carries a hash of all that decides its content.
+        settings: What to make; the defaults if None.
+        purpose: Decides the protocol's name and the stream of latents.
+        quiet: Draws no progress bar.
+
+    Returns:
+        The file's path, whether it was there or not.
+
+    Raises:
+        ConfigError: If no variation of some identity reaches the teacher cosine.
+        UserError: If the file cannot be written.
+    """
+    settings = settings or GeneratedPairs()
+    assert isinstance(generator, nn.Module)
+    parts = {
+        "version": _VERSION,
+        "generator": network_fingerprint(generator),
+        "teacher": network_fingerprint(teacher),
+        **asdict(settings),
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    path = cache / f"{STREAMS[purpose].replace('_', '-')}-{key[:16]}.safetensors"
+    if not path.is_file():
+        drawn = []
+        with face_progress(quiet) as progress:
+            task = progress.add_task(f"making {purpose} pairs, once", total=settings.identities)
+            for indices in torch.arange(settings.identities).split(_BATCH):
+                drawn.append(_draw(generator, teacher, indices, settings, STREAMS[purpose]))
+                progress.advance(task, len(indices))
+        arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
+        write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
+    return path
+
+
+def load_generated_pairs(path: Path, name: Purpose = "generated") -> PairsProtocol:
+    """Opens a file of `make_generated_pairs`.
+
+    Genuine pairs are base and variation of one identity; an impostor pair is the base of one and the
+    variation of the t-th next identity in the same fold, t = 1, …, impostors_per_identity. Folds share no
+    identity.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    try:
+        arrays, metadata = read_weights(path)
+        base, variation = arrays["base"], arrays["variation"]
+        turns = int(json.loads(metadata["settings"])["impostors_per_identity"])
+        faces = ArrayImages(torch.cat([base, variation]))
+    except (UserError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: is not a whole file of generated pairs; delete it, it will be made anew"
+        ) from error
+    k = len(base)
+    identity = torch.arange(k)
+    per_fold = k // NUM_FOLDS
+    fold = identity // per_fold
+    others = [
+        fold * per_fold + (identity - fold * per_fold + turn) % per_fold for turn in range(1, turns + 1)
+    ]
+    return PairsProtocol(
+        name=name,
+        image_set=faces,
+        left=identity.repeat(1 + turns),
+        right=torch.cat([identity, *others]) + k,
+        same=torch.arange(k * (1 + turns)) < k,
+        fold=fold.repeat(1 + turns),
+    )
+
+
+@torch.no_grad()
+def _draw(
+    generator: Generator, teacher: nn.Module, indices: Tensor, settings: GeneratedPairs, stream: str
+) -> dict[str, Tensor]:
+    """Base faces and accepted variations of a few identities."""
+    factor = generator.cholesky_w
+    z = draw_latents(settings.seed, f"{stream}/base", indices, generator.latent_dim)
+    w = generator.map(z.to(factor.device))
+    base = to_bytes(generator.render(w))
+    wanted = _unit_embeddings(teacher, base, factor.device)
+    variation = torch.empty_like(base)
+    cosine, spread = torch.empty(len(indices)), torch.empty(len(indices))
+    pending = torch.arange(len(indices))
+    step = settings.spread
+    for attempt in range(_MAX_TRIES):
+        noise = draw_latents(
+            settings.seed, f"{stream}/variation/{attempt}", indices[pending], len(factor)
+        ).to(factor)
+        tried = to_bytes(generator.render(w[pending.to(w.device)] + step * noise @ factor.T))
+        reached = (_unit_embeddings(teacher, tried, factor.device) * wanted[pending]).sum(dim=1)
+        good = reached >= settings.min_teacher_cosine
+        done = pending[good]
+        variation[done], cosine[done], spread[done] = tried[good], reached[good], step
+        pending = pending[~good]
+        if len(pending) == 0:
+            return {"base": base, "variation": variation, "teacher_cosine": cosine, "spread": spread}
+        step *= _SHRINK
+    raise ConfigError(
+        f"evaluation.{stream}.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
+        f"identity {int(indices[pending[0]])} in {_MAX_TRIES} tries down to spread {step / _SHRINK:.3f}; "
+        "lower one of the two"
+    )
+
+
+def to_bytes(faces: Tensor) -> Tensor:
+    """Faces in [-1, 1] as uint8 (N, 3, 112, 112) on the CPU."""
+    assert faces.shape[1:] == (3, SIZE_PX, SIZE_PX)
+    return to_uint8(faces).cpu()
+
+
+def _unit_embeddings(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
+    """(N, D) on the CPU, from the very bytes that the protocol will show."""
+    images = to_float(faces.to(device))
+    return F.normalize(teacher(images).float(), dim=1).cpu()

@@ -1,0 +1,1 @@
+"""The benchmarks: their files and their rules."""

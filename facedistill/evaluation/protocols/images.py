@@ -1,0 +1,129 @@
+"""The faces of a protocol: distinct images in a fixed order, decoded from an archive or held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from facedistill.evaluation.protocols.archives import Archive
+from facedistill.images import SIZE_PX, decode_face
+
+_DECODERS = 4
+
+
+class ImageSet(Protocol):
+    """M distinct faces in a fixed order."""
+
+    def __len__(self) -> int:
+        """M."""
+        ...
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once, in order: uint8 (n, 3, 112, 112) RGB with n <= `batch_size`.
+
+        Args:
+            batch_size: Most faces at a time.
+            indices: Only these, in this order; all if None.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 over what the faces are, whatever they are stored in."""
+        ...
+
+
+class EncodedImages:
+    """Distinct images of an archive, decoded as they are asked for.
+
+    Args:
+        archive: Where the names live.
+        names: (M,) distinct names.
+    """
+
+    def __init__(self, archive: Archive, names: Sequence[str]) -> None:
+        self.archive = archive
+        self.names = list(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once; see `ImageSet.batches`.
+
+        Raises:
+            DataError: If an image is broken or not 112x112.
+        """
+        return decoded_in_threads(self._decode, range(len(self)) if indices is None else indices, batch_size)
+
+    def fingerprint(self) -> str:
+        """sha256 over the encoded bytes, in order."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            data = self.archive.read(name)
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()
+
+    def _decode(self, index: int) -> Tensor:
+        name = self.names[index]
+        return decode_tensor(self.archive.read(name), f"{self.archive.where}: image {name}")
+
+
+class ArrayImages:
+    """Faces held in memory.
+
+    Args:
+        faces: uint8 (M, 3, 112, 112) RGB.
+    """
+
+    def __init__(self, faces: Tensor) -> None:
+        if faces.dtype != torch.uint8 or faces.shape[1:] != (3, SIZE_PX, SIZE_PX):
+            raise ValueError(f"faces must be uint8 (M, 3, 112, 112), got {faces.dtype} {tuple(faces.shape)}")
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once; see `ImageSet.batches`."""
+        faces = (
+            self.faces if indices is None else self.faces[torch.as_tensor(list(indices), dtype=torch.long)]
+        )
+        yield from faces.split(batch_size)
+
+    def fingerprint(self) -> str:
+        """sha256 over the pixels."""
+        return hashlib.sha256(self.faces.contiguous().numpy().tobytes()).hexdigest()
+
+
+def decoded_in_threads(
+    decode: Callable[[int], Tensor], indices: Sequence[int], batch_size: int
+) -> Iterator[Tensor]:
+    """Batches of faces, decoded in a few threads while the network runs on the batch before."""
+    starts = range(0, len(indices), batch_size)
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        waiting: deque[list[Future[Tensor]]] = deque()
+        for start in starts:
+            waiting.append([pool.submit(decode, index) for index in indices[start : start + batch_size]])
+            if len(waiting) > 1:
+                yield torch.stack([face.result() for face in waiting.popleft()])
+        while waiting:
+            yield torch.stack([face.result() for face in waiting.popleft()])
+
+
+def decode_tensor(data: bytes, where: str) -> Tensor:
+    """Decodes one image to uint8 (3, 112, 112) RGB.
+
+    Args:
+        data: The encoded image.
+        where: What to call it in a message.
+
+    Raises:
+        DataError: If it is empty, broken or not 112x112.
+    """
+    return torch.from_numpy(decode_face(data, where)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,120 @@
+"""Lists of pairs: LFW's `pairs.txt` and tab-separated tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from facedistill.errors import DataError
+from facedistill.evaluation.protocols.archives import Archive, without_suffix
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.images import EncodedImages
+
+
+@dataclass(frozen=True)
+class PairList:
+    """P pairs by name; a name is a path below the images' root, without suffix."""
+
+    left: list[str] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    fold: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+    def add(self, left: str, right: str, same: bool, fold: int) -> None:
+        """Appends one pair."""
+        self.left.append(left)
+        self.right.append(right)
+        self.same.append(same)
+        self.fold.append(fold)
+
+
+def parse_lfw_pairs(text: str, where: str) -> PairList:
+    """LFW's view 2 list: a line `10 300`, then per fold 300 genuine lines and 300 impostor lines.
+
+    A genuine line is `Name i j`, an impostor line `Name i Other j`; image i of Name is `Name/Name_000i`.
+
+    Args:
+        text: The file's content.
+        where: What to call the file in a message.
+
+    Raises:
+        DataError: If the first line, a pair's line or the number of pairs is not as described.
+    """
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    header = lines[0] if lines else []
+    if len(header) != 2 or not all(item.isdigit() and int(item) > 0 for item in header):
+        raise DataError(f"{where}: line 1 must hold the numbers of folds and of pairs (10 300), got {header}")
+    num_folds, per_kind = int(header[0]), int(header[1])
+    if len(lines) - 1 != num_folds * per_kind * 2:
+        raise DataError(
+            f"{where}: holds {len(lines) - 1} pairs where its first line promises "
+            f"{num_folds * per_kind * 2}; download it again"
+        )
+    pairs = PairList()
+    for number, words in enumerate(lines[1:]):
+        fold, within = divmod(number, 2 * per_kind)
+        same = within < per_kind
+        names = (words[0], words[0]) if same else (words[0], words[2] if len(words) == 4 else "")
+        indices = words[1:] if same else words[1::2]
+        if len(words) != (3 if same else 4) or not all(index.isdigit() for index in indices):
+            wanted = "Name i j" if same else "Name i Other j"
+            raise DataError(f"{where}: pair {number + 1} must read '{wanted}', got '{' '.join(words)}'")
+        left, right = (f"{name}/{name}_{int(index):04d}" for name, index in zip(names, indices, strict=True))
+        pairs.add(left, right, same, fold)
+    return pairs
+
+
+def parse_tsv_pairs(text: str, where: str) -> PairList:
+    """A table of tab-separated lines `imageA imageB same fold`; same is 1 or 0; lines with # are comments.
+
+    Args:
+        text: The file's content.
+        where: What to call the file in a message.
+
+    Raises:
+        DataError: If a line is not as described, or there are fewer than two folds or only one kind of pair.
+    """
+    pairs = PairList()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        words = line.rstrip("\r\n").split("\t")
+        if len(words) != 4 or words[2] not in ("0", "1") or not words[3].strip().isdigit():
+            raise DataError(
+                f"{where}: line {number} must hold imageA, imageB, same (0 or 1), fold; got {line!r}"
+            )
+        pairs.add(without_suffix(words[0]), without_suffix(words[1]), words[2] == "1", int(words[3]))
+    if len(set(pairs.fold)) < 2 or len(set(pairs.same)) < 2:
+        raise DataError(
+            f"{where}: needs genuine and impostor pairs in at least two folds; found {len(pairs)} pairs"
+        )
+    return pairs
+
+
+def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtocol:
+    """Joins a list and the images it names; each distinct image is read once, in the archive's own order.
+
+    Raises:
+        DataError: If an image of the list is not in the archive.
+    """
+    wanted = set(pairs.left) | set(pairs.right)
+    names = [image for image in archive.names() if image in wanted]
+    missing = sorted(wanted - set(names))
+    if missing:
+        raise DataError(
+            f"{name}: {len(missing)} of {len(wanted)} images are missing from {archive.where}, "
+            f"the first is {missing[0]}; add them, or take the list that belongs to these images"
+        )
+    place = {image: index for index, image in enumerate(names)}
+    return PairsProtocol(
+        name=name,
+        image_set=EncodedImages(archive, names),
+        left=torch.tensor([place[image] for image in pairs.left]),
+        right=torch.tensor([place[image] for image in pairs.right]),
+        same=torch.tensor(pairs.same),
+        fold=torch.tensor(pairs.fold),
+    )

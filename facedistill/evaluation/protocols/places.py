@@ -1,0 +1,245 @@
+"""Finds a protocol's files, or says in one sentence what to put where."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facedistill.errors import ConfigError, DataError
+from facedistill.evaluation.protocols.archives import FolderArchive, TarArchive, read_list
+from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
+from facedistill.evaluation.protocols.bin_file import load_bin
+from facedistill.evaluation.protocols.groups import open_rfw, with_groups
+from facedistill.evaluation.protocols.ijb import open_ijb
+from facedistill.evaluation.protocols.pairs import PairList, pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
+from facedistill.evaluation.protocols.tinyface import open_tinyface
+from facedistill.system.paths import config_dir
+
+_PARSERS = {"lfw": parse_lfw_pairs, "tsv": parse_tsv_pairs}
+_FOLDERS: dict[str, Callable[[Path, str], Protocol]] = {
+    "ijb": open_ijb,
+    "tinyface": open_tinyface,
+    "rfw": open_rfw,
+}
+_CONTENTS = {
+    "ijb": "with loose_crop and meta, insightface's package",
+    "tinyface": "with Testing_Set and the aligned 112x112 faces in aligned",
+    "rfw": "with txts and the aligned 112x112 faces in data",
+}
+_LAYOUTS = (*_PARSERS, *_FOLDERS)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A protocol that cannot be run here, and the sentence that says what to put where."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a protocol's files are called, in any searched folder.
+
+    Attributes:
+        images: Tars or folders of aligned faces; the first that exists is taken. Empty: only `<name>.bin`.
+            For the layouts `ijb`, `tinyface` and `rfw`, the folder that holds everything.
+        pairs: Pair lists, beside the images or inside them.
+        layout: `lfw` (pairs.txt), `tsv`, or a whole folder: `ijb`, `tinyface`, `rfw`.
+        num_pairs: How many pairs the list must hold; 0 does not ask.
+        groups: Tables of groups for the pairs, beside the images or inside them; see `with_groups`.
+    """
+
+    images: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    layout: str = "tsv"
+    num_pairs: int = 0
+    groups: tuple[str, ...] = ()
+
+
+def default_places() -> dict[str, Place]:
+    """The places of `conf/evaluation/default.yaml`."""
+    text = (config_dir() / "evaluation" / "default.yaml").read_text(encoding="utf-8")
+    return read_places(yaml.safe_load(text)["places"])
+
+
+def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
+    """Checks the `evaluation.places` of a configuration.
+
+    Raises:
+        ConfigError: If an entry has an unknown key or an unknown layout.
+    """
+    known = [field.name for field in fields(Place)]
+    places = {}
+    for name, entry in entries.items():
+        for key in entry:
+            if key not in known:
+                raise ConfigError(f"evaluation.places.{name}: unknown key {key!r}; known: {', '.join(known)}")
+        place = Place(
+            images=tuple(entry.get("images", ())),
+            pairs=tuple(entry.get("pairs", ())),
+            layout=str(entry.get("layout", Place.layout)),
+            num_pairs=int(entry.get("num_pairs", 0)),
+            groups=tuple(entry.get("groups", ())),
+        )
+        if place.layout not in _LAYOUTS:
+            known_layouts = f"{', '.join(_LAYOUTS[:-1])} or {_LAYOUTS[-1]}"
+            raise ConfigError(
+                f"evaluation.places.{name}.layout: must be {known_layouts}, got {place.layout!r}"
+            )
+        places[name] = place
+    return places
+
+
+def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
+    """Folders in which benchmarks are looked for, in order.
+
+    Args:
+        data_dir: The configuration's own; the environment's FACEDISTILL_DATA, or `data`, if None.
+
+    Returns:
+        `data_dir`, then the developers' `data` below FACEDISTILL_SHARED, or below `../shared` of a checkout.
+    """
+    first = Path(data_dir or os.environ.get("FACEDISTILL_DATA") or "data").expanduser()
+    shared = Path(os.environ.get("FACEDISTILL_SHARED") or Path("..") / "shared").expanduser()
+    return [first, shared / "data"]
+
+
+def open_protocols(
+    names: Sequence[str],
+    search_dirs: Sequence[Path],
+    places: Mapping[str, Place] | None = None,
+    *,
+    taken: Collection[str] = ("generated", "validation"),
+) -> tuple[list[Protocol], list[Absent]]:
+    """Opens several protocols; names those whose files are not here.
+
+    Args:
+        names: See `find_protocol`.
+        search_dirs: Folders to look in, in order.
+        places: How known protocols' files are called; `default_places()` if None.
+        taken: Names that other protocols of the same table have.
+
+    Raises:
+        ConfigError: If two protocols have one name, or a name is neither known nor a file.
+        DataError: If files are there and are not what they should be.
+    """
+    found = [(name, find_protocol(name, search_dirs, places)) for name in names]
+    origin = dict.fromkeys(taken, "the generated pairs")
+    for name, protocol in found:
+        if protocol.name in origin:
+            raise ConfigError(
+                f"evaluation.protocols: two protocols are named {protocol.name}: {origin[protocol.name]} and {name}; "
+                "rename a file, or ask for one of them"
+            )
+        origin[protocol.name] = name
+    opened = [protocol for _, protocol in found]
+    return [p for p in opened if not isinstance(p, Absent)], [p for p in opened if isinstance(p, Absent)]
+
+
+def find_protocol(
+    name: str, search_dirs: Sequence[Path], places: Mapping[str, Place] | None = None
+) -> Protocol | Absent:
+    """Opens a protocol by name, or by the path of a `.bin` file or of a folder of faces with its pair list.
+
+    Args:
+        name: A key of `places`, the stem of a `.bin` in a searched folder, or a path.
+        search_dirs: Folders to look in, in order.
+        places: How known protocols' files are called; `default_places()` if None.
+
+    Raises:
+        ConfigError: If the name is neither known nor a file.
+        DataError: If files are there and are not what they should be.
+    """
+    places = default_places() if places is None else places
+    if name not in places and ("/" in name or name.endswith(".bin")):
+        return _open_path(Path(name).expanduser())
+    place = places.get(name, Place())
+    for folder in search_dirs:
+        found = _open_in(folder, name, place)
+        if found is not None:
+            return found
+        as_pairs = not place.groups and place.layout not in _FOLDERS  # else a .bin would be another benchmark
+        if as_pairs and (folder / f"{name}.bin").is_file():
+            return load_bin(folder / f"{name}.bin", name)
+    if name not in places:
+        close = difflib.get_close_matches(name, places, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(places)}"
+        raise ConfigError(
+            f"evaluation.protocols: no protocol is named {name!r} and there is no {name}.bin; {hint}"
+        )
+    return Absent(name, _what_to_put_where(name, place, search_dirs))
+
+
+def _open_in(folder: Path, name: str, place: Place) -> Protocol | None:
+    """The protocol from the files in one folder; None where one of them is not there."""
+    images = next((folder / entry for entry in place.images if (folder / entry).exists()), None)
+    if images is None:
+        return None
+    if place.layout in _FOLDERS:
+        return _FOLDERS[place.layout](images, name)
+    archive = FolderArchive(images) if images.is_dir() else TarArchive(images)
+    pairs = _first_text(folder, images, archive, place.pairs)
+    if pairs is None:
+        return None
+    protocol = _join(name, archive, place, *pairs)
+    if not place.groups:
+        return protocol
+    groups = _first_text(folder, images, archive, place.groups)
+    return None if groups is None else with_groups(protocol, *groups)
+
+
+def _first_text(
+    folder: Path, images: Path, archive: FolderArchive | TarArchive, entries: Sequence[str]
+) -> tuple[str, str] | None:
+    """Content and whereabouts of the first of some text files, beside the images or inside them."""
+    for entry in entries:
+        if (folder / entry).is_file():
+            return read_list(folder / entry), str(folder / entry)
+        inside = archive.read_text(entry)
+        if inside is not None:
+            return inside, f"{images}:{entry}"
+    return None
+
+
+def _join(
+    name: str, archive: FolderArchive | TarArchive, place: Place, text: str, where: str
+) -> PairsProtocol:
+    pairs: PairList = _PARSERS[place.layout](text, where)
+    if place.num_pairs and len(pairs) != place.num_pairs:
+        raise DataError(
+            f"{where}: holds {len(pairs)} of the {place.num_pairs} pairs of {name}; download it again"
+        )
+    return pairs_protocol(name, archive, pairs)
+
+
+def _open_path(path: Path) -> PairsProtocol:
+    if path.is_file() and path.suffix == ".bin":
+        return load_bin(path)
+    for entry, layout in (("pairs.txt", "lfw"), ("pairs.tsv", "tsv")):
+        if (path / entry).is_file():
+            text = read_list(path / entry)
+            return _join(path.name, FolderArchive(path), Place(layout=layout), text, str(path / entry))
+    raise DataError(
+        f"{path}: is neither a .bin file nor a folder of faces with pairs.txt or pairs.tsv; correct the path"
+    )
+
+
+def _what_to_put_where(name: str, place: Place, search_dirs: Sequence[Path]) -> str:
+    wanted = f"{name}.bin"
+    if place.layout in _FOLDERS:
+        wanted = f"a folder {' or '.join(place.images)} {_CONTENTS[place.layout]},"
+    elif place.images:
+        archives = " or ".join(entry if "." in entry else f"a folder {entry}" for entry in place.images)
+        wanted = f"{archives} of aligned 112x112 faces with {' or '.join(place.pairs)}, or {wanted}"
+        if place.groups:
+            lists = f"{' or '.join(place.pairs)} and {' or '.join(place.groups)}"
+            wanted = f"{archives} of aligned 112x112 faces with {lists}"
+    where = search_dirs[0] if search_dirs else "data"
+    return f"{name} is not here: put {wanted} into {where}, or name their folder in FACEDISTILL_DATA"

@@ -1,0 +1,139 @@
+"""TinyFace identification: native low-resolution probes in a gallery with 153,428 distractors.
+
+    tinyface/Testing_Set/gallery_match_img_ID_pairs.mat   gallery_set (names), gallery_ids
+    tinyface/Testing_Set/probe_img_ID_pairs.mat           probe_set (names), probe_ids
+    tinyface/<faces>/Gallery_Match, Probe, Gallery_Distractor
+
+<faces> holds the 112x112 faces: `aligned_pad_0.1_pad_high` as AdaFace's tool writes it, `aligned`, or
+`Testing_Set` itself where its images have that size; the published ones (about 20x16 pixels) do not, and are not
+silently enlarged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedistill.errors import DataError
+from facedistill.evaluation.protocols.archives import FolderArchive, without_suffix
+from facedistill.evaluation.protocols.base import Measured, checked_embeddings
+from facedistill.evaluation.protocols.images import EncodedImages, ImageSet
+from facedistill.evaluation.protocols.mat_file import read_mat
+from facedistill.metrics.identification import closed_set_summary, search
+
+RANKS = (1, 5, 10, 20)
+_FACES = ("aligned_pad_0.1_pad_high", "aligned", "Testing_Set")
+_NOBODY = -1
+
+
+@dataclass(frozen=True, eq=False)
+class IdentificationProtocol:
+    """Probes searched in one gallery, everybody enrolled: closed-set identification.
+
+    Attributes:
+        name: What tables call it.
+        image_set: M faces: the probes, then the gallery.
+        probe: (Q,) identity of each probe.
+        gallery: (M - Q,) identity of each gallery face, -1 for distractors.
+    """
+
+    name: str
+    image_set: ImageSet
+    probe: Tensor
+    gallery: Tensor
+
+    @property
+    def num_images(self) -> int:
+        """M."""
+        return len(self.image_set)
+
+    @property
+    def flip(self) -> None:
+        """None: the configuration says."""
+        return
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over faces and identities."""
+        digest = hashlib.sha256(self.image_set.fingerprint().encode())
+        for values in (self.probe, self.gallery):
+            digest.update(values.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def images(self, batch_size: int = 64, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once, in order: uint8 (n, 3, 112, 112) RGB."""
+        return self.image_set.batches(batch_size, indices)
+
+    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, Measured]:
+        """Rank-k from (M, D) embeddings; an identity is found by the best of its gallery faces."""
+        unit = F.normalize(checked_embeddings(self.name, embeddings), dim=1)
+        probes, gallery = unit[: len(self.probe)], unit[len(self.probe) :]
+        searches = search(probes, gallery, self.probe, self.gallery)
+        summary = closed_set_summary(searches, self.probe.numpy(), ranks=RANKS, resamples=resamples)
+        return {self.name: Measured({"identification": {**summary, "gallery": len(self.gallery)}})}
+
+
+def open_tinyface(folder: Path, name: str) -> IdentificationProtocol:
+    """Reads TinyFace's id files and finds its faces.
+
+    Raises:
+        DataError: If a file is missing or is not as described, or named faces are not there; with counts.
+    """
+    lists = folder / "Testing_Set"
+    probe_names, probe = _names_and_ids(lists / "probe_img_ID_pairs.mat", "probe")
+    gallery_names, gallery = _names_and_ids(lists / "gallery_match_img_ID_pairs.mat", "gallery")
+    faces = next((folder / entry for entry in _FACES if (folder / entry / "Probe").is_dir()), None)
+    if faces is None:
+        raise DataError(
+            f"{folder}: has no folder with the faces; put Probe, Gallery_Match and Gallery_Distractor of aligned "
+            f"112x112 faces into {folder / 'aligned'}"
+        )
+    archive = FolderArchive(faces)
+    known = archive.names()
+    distractors = [known_name for known_name in known if known_name.startswith("Gallery_Distractor/")]
+    if not distractors:
+        raise DataError(
+            f"{faces}: Gallery_Distractor holds no image; rank-k without distractors is another benchmark"
+        )
+    wanted = [f"Probe/{item}" for item in probe_names] + [f"Gallery_Match/{item}" for item in gallery_names]
+    missing = sorted(set(wanted) - set(known))
+    if missing:
+        raise DataError(
+            f"{name}: {len(missing)} of {len(wanted)} images are missing from {faces}, the first is {missing[0]}; "
+            "align all of the published images"
+        )
+    lonely = ~np.isin(probe, gallery)
+    if lonely.any():
+        raise DataError(
+            f"{lists}: {int(lonely.sum())} of {len(probe)} probes have no mate in the gallery, the first is "
+            f"{probe_names[int(lonely.argmax())]}; take both .mat files from one package"
+        )
+    return IdentificationProtocol(
+        name=name,
+        image_set=EncodedImages(archive, wanted + distractors),
+        probe=torch.from_numpy(probe),
+        gallery=torch.cat([torch.from_numpy(gallery), torch.full((len(distractors),), _NOBODY)]),
+    )
+
+
+def _names_and_ids(path: Path, kind: str) -> tuple[list[str], np.ndarray]:
+    variables = read_mat(path)
+    names, ids = variables.get(f"{kind}_set"), variables.get(f"{kind}_ids")
+    if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
+        raise DataError(
+            f"{path}: {kind}_set must be a cell array of file names; take it from the package again"
+        )
+    if not isinstance(ids, np.ndarray) or ids.size != len(names) or not names or (ids < 0).any():
+        found = ids.size if isinstance(ids, np.ndarray) else 0
+        raise DataError(
+            f"{path}: holds {len(names)} names and {found} {kind}_ids >= 0; take it from the package again"
+        )
+    return [without_suffix(str(item)) for item in names], ids.ravel().astype(np.int64)

@@ -1,0 +1,172 @@
+"""Writes the dashboard: one self-contained page on all runs of a folder, to filter, sort and compare."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from facedistill.errors import UserError
+from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
+from facedistill.reporting.run.files import Series
+from facedistill.reporting.run.summary import Accuracy, RunSummary, read_runs
+from facedistill.reporting.table.results import in_order, title_of
+from facedistill.reporting.written import write_whole
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_SCRIPTS = ("charts.js", "compare.js", "table.js")
+_FILTERS = ("method", "backbone", "data", "strategy", "status")
+_ALWAYS_SHOWN = ("lfw", "generated")
+_MISSING = "—"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell of the table shows, what it is sorted by, small print, and its CSS class."""
+
+    value: str
+    order: float | str = ""
+    remark: str = ""
+    kind: str = "number"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run in the table."""
+
+    run: RunSummary
+    report: str
+    cells: tuple[Cell, ...]
+    search: str
+
+
+def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
+    """Writes the page `out` from the files of the run folders inside `runs_dir` alone.
+
+    Links to the runs' report.html are relative to `out`. The same files give the same bytes.
+
+    Returns:
+        The runs on the page, damaged ones among them.
+
+    Raises:
+        UserError: If there is no such folder, it holds no run, or `out` cannot be written.
+    """
+    runs = read_runs(runs_dir)
+    if not runs:
+        raise UserError(f"{runs_dir} holds no run; give the folder that runs_dir= named")
+    write_whole(out, render(runs, out.absolute().parent))
+    return runs
+
+
+def render(runs: Sequence[RunSummary], beside: Path) -> str:
+    """The page as text, for a file inside the folder `beside`."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
+    protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
+    return environment.get_template("page.html").render(
+        lines=[_line(run, protocols, beside) for run in runs],
+        columns=_columns(protocols),
+        filters={name: sorted({getattr(run, name) for run in runs}) for name in _FILTERS},
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(_embedded(_data(runs, protocols))),
+        num_damaged=sum(bool(run.problems) for run in runs),
+    )
+
+
+def _columns(protocols: Sequence[str]) -> list[tuple[str, bool]]:
+    """Heading of each column after the run's, and whether it holds numbers."""
+    accuracy = [(f"{title_of(name)} accuracy, %", True) for name in protocols]
+    numbers = [*accuracy, ("Validation cosine", True), ("Images", True), ("Images/s", True)]
+    words = [(name, False) for name in ("Backbone", "Data", "Strategy")]
+    return [("Method", False), ("Seed", True), ("Status", False), *numbers, *words]
+
+
+def _line(run: RunSummary, protocols: Sequence[str], beside: Path) -> Line:
+    cells = (
+        _word(run.method),
+        _cell(run.seed, str(run.seed)),
+        Cell(run.status, run.status.lower(), kind=f"status {run.status}"),
+        *(_accuracy_cell(run.accuracy.get(name)) for name in protocols),
+        _cell(run.cosine, f"{round(run.cosine or 0, 3) or 0:.3f}"),
+        _cell(run.images, whole(run.images)),
+        _cell(run.images_per_s, rate(run.images_per_s)),
+        *map(_word, (run.backbone, run.data, run.strategy)),
+    )
+    search = " ".join([run.id, run.name, run.folder.name, *(cell.value for cell in cells), *run.problems])
+    return Line(run, _report_link(run.folder, beside), cells, search.lower())
+
+
+def _word(text: str) -> Cell:
+    return Cell(text, text.lower(), kind="word")
+
+
+def _cell(value: float | None, text: str) -> Cell:
+    return Cell(text, value) if is_number(value) else Cell(_MISSING)  # type: ignore[arg-type]
+
+
+def _accuracy_cell(accuracy: Accuracy | None) -> Cell:
+    if accuracy is None:
+        return Cell(_MISSING)
+    return Cell(
+        percent(accuracy.value).removesuffix(" %"), accuracy.value, percent_interval(accuracy.interval)
+    )
+
+
+def _report_link(folder: Path, beside: Path) -> str:
+    """The path of a run's report as a link in a page inside `beside`; empty where there is no report."""
+    report = folder.absolute() / "report.html"
+    return quote(Path(os.path.relpath(report, beside)).as_posix()) if report.is_file() else ""
+
+
+def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any]:
+    varying = _varying(runs)
+    return {
+        "protocols": [[name, title_of(name)] for name in protocols],
+        "runs": [
+            {
+                "id": run.id,
+                "method": run.method,
+                "seed": run.seed,
+                "accuracy": {p: [a.value, *(a.interval or ())] for p, a in run.accuracy.items()},
+                "curves": {name: _points(series) for name, series in run.curves.items() if len(series.value)},
+                "thresholds": {p: a.threshold for p, a in run.accuracy.items() if a.threshold is not None},
+                "faces": run.pictures.faces,
+                "scores": run.pictures.scores,
+                "rocs": run.pictures.rocs,
+                "settings": {key: run.settings[key] for key in varying if key in run.settings},
+            }
+            for run in runs
+        ],
+    }
+
+
+def _varying(runs: Sequence[RunSummary]) -> list[str]:
+    """Settings that are not the same in all readable runs, in the configuration's order."""
+    settings = [run.settings for run in runs if run.settings]
+    keys = dict.fromkeys(key for own in settings for key in own)
+    return [key for key in keys if len({own.get(key) for own in settings}) > 1]
+
+
+def _points(series: Series) -> list[list[float]]:
+    seen = np.round(series.images_seen).astype(int).tolist()
+    return [seen, [float(f"{value:.5g}") for value in series.value.tolist()]]
+
+
+def _embedded(content: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,116 @@
+"""Learning curves over images seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from facedistill.reporting.numbers import short
+from facedistill.reporting.run.files import Series
+from facedistill.reporting.style import Drawing, Theme
+
+_SMOOTHED_SHARE = 0.03
+
+
+def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
+    """Figures of what was logged: loss, agreement with the teacher, accuracy, learning rate."""
+    drawings = []
+    for name, title, keys, draw in (
+        ("learning-loss", "Loss", _loss_keys(curves), _draw_loss),
+        ("learning-cosine", "Cosine of student and teacher", ["train/cosine", "val/cosine"], _draw_cosine),
+        ("learning-accuracy", "Accuracy on validation pairs", ["val/accuracy"], _draw_accuracy),
+        ("learning-rate", "Learning rate", ["lr"], _draw_rate),
+    ):
+        there = {key: curves[key] for key in keys if key in curves}
+        if there:
+            alt = (
+                f"{title} over images seen: "
+                + "; ".join(_story(key, series) for key, series in there.items())
+                + "."
+            )
+            drawings.append(Drawing(name, title, alt, partial(draw, series=there)))
+    return drawings
+
+
+def smoothed(value: np.ndarray) -> np.ndarray:
+    """Centered mean over about 3 % of the values (T,), the window cut off at both ends."""
+    half = int(len(value) * _SMOOTHED_SHARE / 2)
+    total = np.concatenate([[0.0], np.cumsum(value)])
+    at = np.arange(len(value))
+    first, after = np.maximum(at - half, 0), np.minimum(at + half + 1, len(value))
+    return (total[after] - total[first]) / (after - first)
+
+
+def _loss_keys(curves: Mapping[str, Series]) -> list[str]:
+    loss, mse = curves.get("train/loss"), curves.get("train/mse")
+    same = (
+        loss and mse and len(loss.value) == len(mse.value) and np.allclose(loss.value, mse.value, rtol=1e-4)
+    )
+    return ["train/loss", "val/mse"] if same else ["train/loss", "train/mse", "val/mse"]
+
+
+def _story(key: str, series: Series) -> str:
+    first, last = series.value[0], series.value[-1]
+    return f"{key} from {first:.4g} to {last:.4g} after {short(series.images_seen[-1])} images"
+
+
+def _draw_loss(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
+    colors = {"train/loss": theme.student, "train/mse": theme.impostor, "val/mse": theme.teacher}
+    for key, one in series.items():
+        _draw_line(axes, one, colors[key], key)
+    values = np.concatenate([smoothed(one.value) for one in series.values()])
+    if values.min() > 0 and values.max() / values.min() > 10:
+        axes.set_yscale("log")
+    elif values.min() >= 0:
+        axes.set_ylim(bottom=0)
+    _finish(axes, "loss", len(series))
+
+
+def _draw_cosine(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
+    for key, one in series.items():
+        _draw_line(axes, one, theme.student if key.startswith("train") else theme.teacher, key)
+    lowest = min(one.value.min() for one in series.values())
+    axes.set_ylim(min(0.0, lowest - 0.02), 1.0)
+    _finish(axes, "cosine", len(series))
+
+
+def _draw_accuracy(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
+    one = series["val/accuracy"]
+    axes.plot(one.images_seen, 100 * one.value, color=theme.student, marker="o", markersize=4)
+    axes.set_ylim(min(50.0, 100 * one.value.min()), 100)
+    _finish(axes, "accuracy, %", 1)
+
+
+def _draw_rate(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
+    one = series["lr"]
+    axes.plot(one.images_seen, one.value, color=theme.student)
+    if one.value.min() > 0 and one.value.max() / one.value.min() > 100:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, one.value.max() * 1.08 or 1)
+    _finish(axes, "learning rate", 1)
+
+
+def _draw_line(axes: Axes, one: Series, color: str, label: str) -> None:
+    if label.startswith("val") or len(one.value) < 60:
+        marker = "o" if len(one.value) <= 40 else None
+        axes.plot(one.images_seen, one.value, color=color, label=label, marker=marker, markersize=4)
+        return
+    axes.plot(one.images_seen, one.value, color=color, alpha=0.22, linewidth=0.8)
+    axes.plot(one.images_seen, smoothed(one.value), color=color, label=label)
+
+
+def _finish(axes: Axes, quantity: str, lines: int) -> None:
+    axes.set_xlabel("images seen")
+    axes.set_ylabel(quantity)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda seen, _: short(seen).replace(" ", "") if seen else "0")
+    )
+    if lines > 1 or quantity == "loss":
+        axes.legend(loc="best")

@@ -1,0 +1,157 @@
+"""Writes the report of a run: figures/*.png and report.html, which needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from facedistill.errors import UserError
+from facedistill.reporting.run.absent import absent_parts
+from facedistill.reporting.run.curves import learning_drawings
+from facedistill.reporting.run.faces import face_cards, faces_drawing, resampling_settings, shown
+from facedistill.reporting.run.facts import (
+    export_facts,
+    headline,
+    network_name,
+    provenance,
+    shell_path,
+    time_shares,
+)
+from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.reporting.run.verification_figures import verification_drawings
+from facedistill.reporting.style import DARK, LIGHT, Drawing
+from facedistill.reporting.table.results import NETWORKS, measured_protocols, results_table, title_of
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class InlineFigure:
+    """A figure as the page holds it: PNGs for light and dark ground as data URIs."""
+
+    title: str
+    alt: str
+    light: str
+    dark: str
+
+
+@dataclass(frozen=True)
+class ProtocolFigures:
+    """All figures of one protocol."""
+
+    title: str
+    figures: list[InlineFigure]
+    worst: list[tuple[str, str]]
+
+
+def write_report(run_dir: Path) -> Path:
+    """Writes figures/*.png and report.html from the files of a run folder alone.
+
+    Args:
+        run_dir: The run folder; config.yaml and run.json must be there. Whatever else is missing is named in
+            the report.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        UserError: If the folder is not a run or cannot be written.
+        DataError: If one of its files is broken.
+    """
+    run_dir = Path(run_dir)
+    files = read_run(run_dir)
+    figures = _Figures(run_dir / "figures")
+    page = _page(files, figures)
+    return _write(run_dir / "report.html", page.encode("utf-8"))
+
+
+class _Figures:
+    """Draws figures, keeps each as a file and hands it back for the page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, drawing: Drawing) -> bytes:
+        png = drawing.png(LIGHT)
+        _write(self.folder / f"{drawing.name}.png", png)
+        return png
+
+    def inline(self, drawings: Sequence[Drawing]) -> list[InlineFigure]:
+        return [
+            InlineFigure(one.title, one.alt, _uri(self.keep(one)), _uri(one.png(DARK))) for one in drawings
+        ]
+
+
+def _page(files: RunFiles, figures: _Figures) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    if files.faces is not None:
+        figures.keep(faces_drawing(files.faces))
+    return environment.get_template("report.html").render(
+        student=network_name(files.config, "backbone"),
+        teacher=network_name(files.config, "teacher"),
+        teacher_asset=(files.config.get("teacher") or {}).get("asset", ""),
+        method=network_name(files.config, "method"),
+        run_id=files.record.get("id") or files.folder.name,
+        status=files.record.get("status") or "of unknown status",
+        headline=headline(files),
+        table=results_table(files.results),
+        curves=figures.inline(learning_drawings(files.curves)),
+        faces=face_cards(files.faces) if files.faces is not None else [],
+        faces_in_all=len(files.faces.base) if files.faces is not None else 0,
+        faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
+        resampling=resampling_settings(files.config),
+        protocols=_protocol_figures(files, figures),
+        time_shares=time_shares(files.record),
+        export=export_facts(files.record),
+        student_path=shell_path(files.folder, "student.safetensors"),
+        onnx_path=shell_path(files.folder, "student.onnx"),
+        provenance=provenance(files),
+        command=files.record.get("command") or "not recorded",
+        config_text=files.config_text,
+        licences=files.record.get("licences") or [],
+        absent=absent_parts(files),
+    )
+
+
+def _protocol_figures(files: RunFiles, figures: _Figures) -> list[ProtocolFigures]:
+    sections = []
+    for protocol in measured_protocols(files.results):
+        scores = {n: files.scores[protocol, n] for n in NETWORKS if (protocol, n) in files.scores}
+        parts = {n: (files.results.get(n) or {}).get("protocols") or {} for n in NETWORKS}
+        metrics = {n: part.get(protocol) or {} for n, part in parts.items()}
+        drawn = figures.inline(verification_drawings(protocol, scores, metrics))
+        if drawn:
+            sections.append(ProtocolFigures(title_of(protocol), drawn, _worst(files, protocol)))
+    return sections
+
+
+def _worst(files: RunFiles, protocol: str) -> list[tuple[str, str]]:
+    """Network and relative path of each picture of worst errors; they show a benchmark's faces, so they are
+    linked and never copied into the page."""
+    paths = {network: f"worst/{protocol}.{network}.jpg" for network in NETWORKS}
+    return [(network, path) for network, path in paths.items() if (files.folder / path).is_file()]
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _write(path: Path, content: bytes) -> Path:
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); make the run folder writable or free some space"
+        ) from error
+    return path

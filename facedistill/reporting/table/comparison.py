@@ -1,0 +1,192 @@
+"""The table of methods side by side: rows from records, never a number without a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from facedistill.errors import ConfigError
+from facedistill.metrics.confidence import mean_interval
+from facedistill.reporting.numbers import is_number
+from facedistill.reporting.table.published import Published, Source, read_published
+from facedistill.reporting.table.results import title_of
+
+NOT_MEASURED = "not measured"
+_AGREES = 0.003  # published and measured, as fractions, or within the measured interval
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure of one row.
+
+    Attributes:
+        value: Mean over the seeds, a fraction or a cosine; None with a `reason`.
+        interval: 95 %: Student's t over the seeds, or the protocol's own interval where there is one seed.
+        seeds: How many runs it rests on.
+        published: What a paper says, if it does.
+        reason: "not measured" or "not measurable", where there is no value.
+        values: Of each seed.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None
+    seeds: int
+    published: Published | None
+    reason: str = NOT_MEASURED
+    values: tuple[float, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """ "reproduced", "off by +0.41", or why nothing is compared; empty where nothing is published."""
+        if self.published is None:
+            return ""
+        if self.value is None:
+            return self.reason
+        if self.published.source.differs:
+            return "not compared"
+        difference = self.value - self.published.value
+        low, high = self.interval or (self.value, self.value)
+        agrees = abs(difference) <= _AGREES or low <= self.published.value <= high
+        return "reproduced" if agrees else f"off by {100 * difference:+.2f}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its name, its label, a figure per metric, and the ids of the runs behind it."""
+
+    name: str
+    label: str
+    figures: tuple[Measured, ...]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole table.
+
+    Attributes:
+        title: From rows.yaml.
+        note: From rows.yaml.
+        metrics: The columns, `<protocol>/<figure>`.
+        lines: The rows.
+        images: Budget of every run.
+        seeds: All seeds that any row was run with.
+        machines: All machines that any run was made on.
+        sources: Where the published figures stand; their numbers count from 1.
+    """
+
+    title: str
+    note: str
+    metrics: tuple[str, ...]
+    lines: tuple[Line, ...]
+    images: int
+    seeds: tuple[int, ...]
+    machines: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def hash(self) -> str:
+        """Eight digits that change with any run behind the table; empty where there is none."""
+        runs = sorted(run for line in self.lines for run in line.runs)
+        return hashlib.sha256("\n".join(runs).encode()).hexdigest()[:8] if runs else ""
+
+
+def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> Comparison:
+    """Gathers the records of one image budget under the rows of `folder`/rows.yaml.
+
+    Args:
+        folder: `experiments/<table>`.
+        records: Contents of its records, from whatever machine.
+        images: Image budget; that of rows.yaml where None.
+
+    Raises:
+        ConfigError: If a metric is not of the form `<protocol>/<figure>`, or published.yaml is refused.
+    """
+    content = yaml.safe_load((folder / "rows.yaml").read_text())
+    wanted = images or content["images"]
+    published = read_published(folder / "published.yaml", content["rows"], content["metrics"])
+    for metric in content["metrics"]:
+        if metric.count("/") != 1:
+            raise ConfigError(f"{folder / 'rows.yaml'}: metrics: {metric!r} is not <protocol>/<figure>")
+    lines = []
+    used = []
+    for name, row in content["rows"].items():
+        own = [r for r in records if r["row"] == name and r["config"]["images"] == wanted]
+        used += own
+        figures = tuple(_measured(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
+        lines.append(Line(name, row.get("label", name), figures, tuple(r["id"] for r in own)))
+    return Comparison(
+        title=content["title"],
+        note=content.get("note", ""),
+        metrics=tuple(content["metrics"]),
+        lines=tuple(lines),
+        images=wanted,
+        seeds=tuple(sorted({record["seed"] for record in used})),
+        machines=tuple(sorted({_machine(record) for record in used})),
+        sources=_in_order(published),
+    )
+
+
+def column_title(metric: str) -> str:
+    """`lfw/accuracy` as "LFW accuracy", `lfw/tar@1e-3` as "LFW TAR at FAR 1e-3"."""
+    protocol, figure = metric.split("/")
+    if protocol == "validation":
+        return f"validation {figure}"
+    spelled = (
+        f"TAR at FAR {figure[4:]}"
+        if figure.startswith("tar@")
+        else {"auc": "AUC", "eer": "EER"}.get(figure, figure)
+    )
+    return f"{title_of(protocol)} {spelled}"
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a fraction that people read in percent."""
+    return not metric.startswith("validation/")
+
+
+def _measured(records: Sequence[Mapping[str, Any]], metric: str, published: Published | None) -> Measured:
+    found = [_value(record, metric) for record in records]
+    values = [value for value, _ in found if is_number(value)]
+    if not values:
+        said = [value for value, _ in found if isinstance(value, str)]
+        return Measured(None, None, 0, published, said[0] if said else NOT_MEASURED)
+    if len(values) == 1:
+        interval = next(interval for value, interval in found if is_number(value))
+    else:
+        low, high = mean_interval(torch.tensor(values))
+        interval = (max(0.0, low), min(1.0, high)) if is_rate(metric) else (low, high)
+    return Measured(sum(values) / len(values), interval, len(values), published, values=tuple(values))
+
+
+def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, float] | None]:
+    protocol, figure = metric.split("/")
+    if protocol == "validation":
+        return record.get("validation", {}).get(figure), None
+    figures = record["results"].get("student", {}).get("protocols", {}).get(protocol, {})
+    if figure.startswith("tar@"):
+        entry = figures.get("tar", {}).get(figure[4:])
+        if isinstance(entry, Mapping):
+            return entry["tar"], tuple(entry["ci"])
+        return entry, None
+    interval = figures.get(f"{figure}_ci")
+    return figures.get(figure), tuple(interval) if interval else None
+
+
+def _in_order(published: Mapping[str, Mapping[str, Published]]) -> tuple[Source, ...]:
+    told = {figure.number: figure.source for row in published.values() for figure in row.values()}
+    return tuple(told[number] for number in sorted(told))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    machine = record.get("machine", {})
+    return (
+        machine.get("gpu")
+        or f"{machine.get('cores')} {machine.get('cpu')} cores, {machine.get('threads')} threads a run"
+    )

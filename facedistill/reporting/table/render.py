@@ -1,0 +1,225 @@
+"""A comparison as files: table.md, table.tex, table.html, results.csv and a figure per metric."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facedistill.reporting.table.comparison import (
+    NOT_MEASURED,
+    Comparison,
+    Line,
+    Measured,
+    column_title,
+    compare,
+    is_rate,
+)
+from facedistill.reporting.table.figure import draw_comparison
+from facedistill.reporting.table.published import Published
+
+
+def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> list[Path]:
+    """Writes all files of a table; a second call with the same records writes the same bytes.
+
+    Those of the table's own budget go into `folder`, those of another into `folder`/images-<budget>.
+
+    Args:
+        folder: `experiments/<table>`.
+        records: Contents of its records.
+        images: Image budget of the runs to show; that of rows.yaml where None.
+
+    Returns:
+        What was written.
+    """
+    comparison = compare(folder, records, images)
+    target = folder if images is None else folder / f"images-{images}"
+    target.mkdir(exist_ok=True)
+    texts = {
+        "table.md": as_markdown(comparison),
+        "table.tex": as_latex(comparison),
+        "table.html": as_html(comparison),
+        "results.csv": as_csv(comparison),
+    }
+    written = []
+    for name, text in texts.items():
+        (target / name).write_text(text)
+        written.append(target / name)
+    for metric in comparison.metrics:
+        path = target / "figures" / f"{metric.replace('/', '_').replace('@', '_at_')}.png"
+        if draw_comparison(comparison, metric, path):
+            written.append(path)
+    return written
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The table for a README: value and 95 % interval, published beside it where a paper gives one."""
+    titles = ["", *map(column_title, comparison.metrics), "seeds", "runs"]
+    lines = [
+        f"## {comparison.title}", "", _caption(comparison), "",
+        "| " + " | ".join(titles) + " |", "|" + "---|" * len(titles),
+    ]  # fmt: skip
+    for line in comparison.lines:
+        cells = [
+            line.label,
+            *_texts(comparison, line),
+            str(_seeds(line)),
+            ", ".join(map(_short, line.runs)) or NOT_MEASURED,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if comparison.sources:
+        lines += ["", "Published figures:", ""]
+        lines += [f"{number}. {source}" for number, source in enumerate(comparison.sources, start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(comparison: Comparison) -> str:
+    """The table for a paper (booktabs), its caption and the sources of published figures included."""
+    head = " & ".join(["method", *(_escape(column_title(m)) for m in comparison.metrics), "runs"])
+    rows = [
+        " & ".join(map(_escape, [line.label, *_texts(comparison, line), " ".join(map(_short, line.runs))]))
+        + r" \\"
+        for line in comparison.lines
+    ]
+    sources = [
+        rf"\par {number}. {_escape(str(source))}" for number, source in enumerate(comparison.sources, start=1)
+    ]
+    columns = "l" + "r" * len(comparison.metrics) + "l"
+    return "\n".join(
+        [r"\begin{table}", r"\centering", rf"\caption{{{_escape(_caption(comparison))}}}",
+         rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule", *rows, r"\bottomrule",
+         r"\end{tabular}", *([r"\footnotesize", *sources] if sources else []), r"\end{table}", ""]
+    )  # fmt: skip
+
+
+def as_html(comparison: Comparison) -> str:
+    """The table as a page of its own, without scripts."""
+    head = "".join(
+        f"<th>{html.escape(t)}</th>" for t in ["method", *map(column_title, comparison.metrics), "runs"]
+    )
+    body = []
+    for line in comparison.lines:
+        cells = "".join(f"<td>{html.escape(text)}</td>" for text in _texts(comparison, line))
+        runs = " ".join(f"<code>{html.escape(_short(run))}</code>" for run in line.runs)
+        body.append(f"<tr><th scope=row>{html.escape(line.label)}</th>{cells}<td>{runs}</td></tr>")
+    return (
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{html.escape(comparison.title)}</title><style>{_STYLE}</style><h1>{html.escape(comparison.title)}</h1>"
+        f"<p>{html.escape(_caption(comparison))}</p><table><thead><tr>{head}</tr></thead><tbody>"
+        + "\n".join(body) + f"</tbody></table>{_html_sources(comparison)}\n"
+    )  # fmt: skip
+
+
+def _html_sources(comparison: Comparison) -> str:
+    if not comparison.sources:
+        return ""
+    items = "".join(f"<li>{html.escape(str(source))}" for source in comparison.sources)
+    return f"<p>Published figures:<ol>{items}</ol>"
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One line per row and metric, as fractions."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        [
+            "row",
+            "metric",
+            "value",
+            "low",
+            "high",
+            "seeds",
+            "images",
+            "published",
+            "source",
+            "verified",
+            "verdict",
+            "runs",
+        ]
+    )
+    for line in comparison.lines:
+        for metric, figure in zip(comparison.metrics, line.figures, strict=True):
+            low, high = figure.interval or ("", "")
+            told = _told(figure.published)
+            value = figure.reason if figure.value is None else figure.value
+            writer.writerow(
+                [line.name, metric, value, low, high, figure.seeds, comparison.images, *told, figure.verdict,
+                 " ".join(line.runs)]
+            )  # fmt: skip
+    return file.getvalue()
+
+
+def _told(published: Published | None) -> tuple[float | str, str, str]:
+    if published is None:
+        return "", "", ""
+    return published.value, str(published.source), "verified" if published.source.verified else "second-hand"
+
+
+def _texts(comparison: Comparison, line: Line) -> list[str]:
+    return [
+        _text(figure, is_rate(metric))
+        for metric, figure in zip(comparison.metrics, line.figures, strict=True)
+    ]
+
+
+def _text(figure: Measured, rate: bool) -> str:
+    if figure.value is None:
+        text = figure.reason
+    else:
+        factor, digits = (100, 2) if rate else (1, 3)
+        text = f"{factor * figure.value:.{digits}f}"
+        if figure.interval:
+            low, high = (factor * end for end in figure.interval)
+            text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    if figure.published:
+        told = f"{100 * figure.published.value:.2f}" + (
+            "" if figure.published.source.verified else " second-hand"
+        )
+        verdict = "" if figure.value is None else f": {figure.verdict}"
+        text += f" (published {told}, source {figure.published.number}{verdict})"
+    return text
+
+
+def _caption(comparison: Comparison) -> str:
+    made = "Measured on: no machine yet."
+    if comparison.machines:
+        made = (
+            f"Measured on: {'; '.join(comparison.machines)}. Each run is named by the hash of its configuration; "
+            f"hash of all of them: {comparison.hash}."
+        )
+    seeds = f"seeds {', '.join(map(str, comparison.seeds))}; " if comparison.seeds else ""
+    return (
+        f"{comparison.note} {comparison.images:,} images a run; {seeds}mean and 95 % interval over seeds "
+        f"(Student's t), or over pairs where there is one seed; rates in percent. {made}"
+    ).strip()
+
+
+def _seeds(line: Line) -> int:
+    return max((figure.seeds for figure in line.figures), default=0)
+
+
+def _short(run: str) -> str:
+    return run.rsplit("-", 1)[-1]
+
+
+def _escape(text: str) -> str:
+    for plain, escaped in (
+        ("\\", r"\textbackslash{}"),
+        ("%", r"\%"),
+        ("&", r"\&"),
+        ("_", r"\_"),
+        ("#", r"\#"),
+    ):
+        text = text.replace(plain, escaped)
+    return text
+
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2430;"
+    "background:#fff}table{border-collapse:collapse}th,td{padding:.3rem .7rem;border-bottom:1px solid #e3e7ed;"
+    "text-align:left;font-variant-numeric:tabular-nums}code{font-size:.85em;color:#5d6878}"
+    "@media(prefers-color-scheme:dark){body{color:#e6eaf0;background:#171c24}th,td{border-color:#2b333f}}"
+)

@@ -1,0 +1,1 @@
+"""One run: its folder, assembly, training, resume, evaluation and export."""

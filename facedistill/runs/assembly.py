@@ -1,0 +1,242 @@
+"""Builds the parts of a run from a validated configuration; the only caller of `instantiate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Callback, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from facedistill.assets import AssetCard, cache_dir, obtain, read_card
+from facedistill.assets.own_file import card_of
+from facedistill.config import make_run_id, result_relevant
+from facedistill.data.module import FaceDataModule, Source
+from facedistill.data.sources.rendered import RenderedFaces
+from facedistill.data.sources.stored import StoredFaces
+from facedistill.errors import ConfigError
+from facedistill.evaluation.generated_pairs import GeneratedPairs, generated_protocol
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.methods.base import DistillationMethod
+from facedistill.models.generators import FrozenGenerator
+from facedistill.models.teachers import FrozenTeacher, teacher_card
+from facedistill.models.teachers.golden import check_golden
+from facedistill.runs.callbacks.progress import ImagesProgress
+from facedistill.runs.callbacks.timing import TimeShare
+from facedistill.runs.callbacks.validation import GeneratedPairsCheck
+from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint, Origin
+from facedistill.runs.folder import RunFolder
+from facedistill.runs.processes import SameRunEverywhere
+from facedistill.runs.sources import (
+    build_source,
+    instantiate,
+    instantiate_with,
+    num_identities,
+    open_set,
+    teacher_centers,
+)
+from facedistill.runs.strategies import execution, root_device, trainer_arguments
+from facedistill.types import InputSpec, Traits
+
+
+@dataclass
+class Assembly:
+    """The parts of one training run."""
+
+    method: DistillationMethod
+    data: FaceDataModule
+    trainer: Trainer
+    timing: TimeShare
+
+
+def asset_cards(config: DictConfig) -> list[AssetCard]:
+    """The weights that the configuration needs, in the order they are first used."""
+    backbone = OmegaConf.select(config, "backbone.asset")
+    cards = [teacher_card(config.teacher), card_of(config.generator, "generator")]
+    return [*cards, read_card(backbone)] if backbone else cards
+
+
+def run_folder(config: DictConfig, origin: Origin | None = None) -> RunFolder:
+    """The folder that the configuration's identity gives its run; `origin` where it is known already."""
+    return RunFolder(Path(config.runs_dir) / f"{config.name}-{(origin or origin_of(config)).identity}")
+
+
+def origin_of(config: DictConfig) -> Origin:
+    """What the run's result depends on: configuration, weights and faces."""
+    hashes = {
+        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
+    }
+    faces = open_set(config)
+    if faces is not None:
+        hashes["data"] = faces.fingerprint
+    return Origin(make_run_id(config, hashes), result_relevant(config), hashes)
+
+
+def load_teacher(config: DictConfig) -> FrozenTeacher:
+    """Obtains and loads the frozen teacher of `config.teacher`, and holds it to what its card says."""
+    node = config.teacher
+    card = teacher_card(node)
+    teacher = FrozenTeacher(
+        instantiate(node.network),
+        weights=obtain(card),
+        input_spec=InputSpec(**node.input_spec),
+        **{key: node[key] for key in ("precision", "compile") if key in node},
+    )
+    if golden := OmegaConf.select(node, "card.golden"):
+        check_golden(teacher, golden, card.name)
+    return teacher
+
+
+def load_generator(config: DictConfig) -> FrozenGenerator:
+    """Obtains and loads the frozen generator of `config.generator`."""
+    return instantiate(config.generator.network, weights=obtain(card_of(config.generator, "generator")))
+
+
+def generated_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+    """The held-out generated pairs of `config.evaluation`, made once and kept in the cache."""
+    return generated_protocol(
+        generator, teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
+    )
+
+
+def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
+    """The pairs watched during training; they share no face with those that the table reports."""
+    settings = GeneratedPairs(**config.evaluation.validation_pairs, purpose="validation")
+    return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")
+
+
+def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None) -> Assembly:
+    """Builds student, teacher, source, DataModule and trainer."""
+    device = root_device(settings_of(config))
+    teacher, generator = load_teacher(config).to(device), load_generator(config).to(device)
+    held_out = validation_pairs(config, generator, teacher)
+    seed_everything(config.seed, workers=True, verbose=False)
+    source = build_source(config, generator, teacher)
+    if isinstance(source, RenderedFaces) and source.pool is not None:
+        resumes = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+        source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0), resumes=resumes)
+    check_offers(get_object(config.method._target_).needs_with(config.method), source)
+    data = FaceDataModule(
+        source,
+        _first_faces(held_out, config.data.validation.faces),
+        batch_size=config.data.batch_size,
+        images=config.images,
+        num_workers=config.data.num_workers,
+    )
+    method = build_method(
+        config,
+        student=execution(settings_of(config)).prepare(instantiate(config.backbone)),
+        teacher=teacher,
+        num_identities=num_identities(source),
+        num_images=len(source.faces) if isinstance(source, StoredFaces) else None,
+        centers=lambda: teacher_centers(config, source, teacher),
+    )
+    timing = TimeShare(generator)
+    checkpoint = LastCheckpoint(
+        folder.checkpoint,
+        every_images=_images_between_checkpoints(config),
+        origin=origin,
+        own_state="data.source.replay" if OmegaConf.select(config, "data.source.replay") else None,
+    )
+    watchers = [timing, GeneratedPairsCheck(held_out), FiniteOnly(), checkpoint]
+    return Assembly(method, data, _trainer(config, folder, data, watchers), timing)
+
+
+def _images_between_checkpoints(config: DictConfig) -> int:
+    """As set; but a pool of replayed faces still holds all that the checkpoint before last needs."""
+    every: int = config.callbacks.checkpoint_every_images
+    if OmegaConf.select(config, "data.source.replay"):
+        return min(every, config.data.source.pool_images // 4)
+    return every
+
+
+def build_method(
+    config: DictConfig,
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    num_identities: int | None = None,
+    num_images: int | None = None,
+    centers: Callable[[], Tensor] | None = None,
+) -> DistillationMethod:
+    """The method of `config.method`, given those of the parts that its constructor names.
+
+    Args:
+        config: Composed training configuration.
+        student: Backbone to train.
+        teacher: Frozen teacher, or None.
+        num_identities: K of a labelled source.
+        num_images: N of a finite source.
+        centers: Computes the teacher's centers (K, D) when the method wants them.
+    """
+    method = get_object(config.method._target_)
+    needs = method.needs_with(config.method)
+    width = student.embedding_dim
+
+    def head() -> nn.Module | None:
+        if not needs.labels or num_identities is None:
+            return None
+        return instantiate(config.head, num_identities=num_identities, embedding_dim=width)
+
+    offered: dict[str, Callable[[], Any]] = {
+        "student": lambda: student,
+        "teacher": lambda: teacher,
+        "head": head,
+        "centers": lambda: centers() if centers else None,
+        "peer": lambda: replace(execution(settings_of(config)), channels_last=False).prepare(
+            instantiate(config.backbone)
+        ),
+        "num_images": lambda: num_images,
+        "num_identities": lambda: num_identities,
+        "embedding_dim": lambda: width,
+        "optimizer": lambda: instantiate(config.optimizer),
+        "schedule": lambda: instantiate(config.scheduler),
+    }
+    return instantiate_with(config.method, offered)
+
+
+def check_offers(needs: Traits, source: Source) -> None:
+    """Refuses a source whose faces turn out to lack what the method needs."""
+    for field in fields(needs):
+        if getattr(needs, field.name) and not getattr(source.offers, field.name):
+            raise ConfigError(f"data: the method needs {field.name}, and these faces have none")
+
+
+def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:
+    """The first faces of a protocol, (M, 3, H, W) uint8 with M <= `number`."""
+    return torch.cat(list(held_out.images()))[:number]
+
+
+def _trainer(
+    config: DictConfig, folder: RunFolder, data: FaceDataModule, watchers: list[Callback]
+) -> Trainer:
+    every = config.callbacks
+    validate_every_steps = max(1, every.validate_every_images // data.batch_size)
+    return Trainer(
+        **trainer_arguments(settings_of(config)),
+        max_steps=data.num_steps,
+        max_epochs=-1,
+        val_check_interval=min(validate_every_steps, data.num_steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=every.log_every_steps,
+        logger=[instantiate(node, save_dir=str(folder.path)) for node in config.logger.values()],
+        callbacks=[
+            *watchers,
+            SameRunEverywhere(folder.path.name.rsplit("-", 1)[-1]),
+            ImagesProgress(total_images=data.num_steps * data.batch_size, path=folder.path / "progress.json"),
+        ],
+        enable_checkpointing=False,
+        default_root_dir=str(folder.path),
+    )
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """The `trainer` node as plain values."""
+    return OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[return-value]

@@ -1,0 +1,23 @@
+"""Stops, saves and goes on: checkpoints, what they were made under, interruptions, losses that are not finite."""
+
+from facedistill.runs.checkpointing.callback import LastCheckpoint
+from facedistill.runs.checkpointing.files import newest_whole, previous_of, read_checkpoint, remove_leftovers
+from facedistill.runs.checkpointing.finite import FiniteOnly
+from facedistill.runs.checkpointing.interruption import Interruption, requeue, stopping_at_once
+from facedistill.runs.checkpointing.origin import Origin, changed_files, demand_same, different_config
+
+__all__ = [
+    "FiniteOnly",
+    "Interruption",
+    "LastCheckpoint",
+    "Origin",
+    "changed_files",
+    "demand_same",
+    "different_config",
+    "newest_whole",
+    "previous_of",
+    "read_checkpoint",
+    "remove_leftovers",
+    "requeue",
+    "stopping_at_once",
+]

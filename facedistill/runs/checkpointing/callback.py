@@ -1,0 +1,177 @@
+"""The callback that saves: always a whole file, always between two steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from facedistill.distributed.collectives import gather_constant, lost_a_process
+from facedistill.errors import Interrupted, UserError
+from facedistill.runs.checkpointing.files import put_in_place
+from facedistill.runs.checkpointing.interruption import Interruption
+from facedistill.runs.checkpointing.origin import Origin
+from facedistill.runs.checkpointing.random_state import random_states, restore
+
+
+class LastCheckpoint(Callback):
+    """Writes `last.ckpt` every so many images, when the fit ends and when it is interrupted.
+
+    The new file is written beside the old one, flushed to the disk, and then takes its name; the old one becomes
+    `previous.ckpt`. A kill, a full disk or a torn write leaves one that is whole. The first Ctrl-C, SIGTERM or
+    SIGUSR1 lets the step finish, saves, and stops the fit as KeyboardInterrupt does; a second one stops at once.
+
+    Beside what Lightning saves, a checkpoint holds what it was made under and the random states of all processes.
+
+    Args:
+        path: Where the checkpoint lies.
+        every_images: Images between two checkpoints.
+        origin: What the run is made under.
+        own_state: The setting that makes each process keep a state of its own ("data.source.replay"), where one does:
+            such a run goes on with as many processes as before, or not.
+
+    Attributes:
+        interruption: Tells which signal stopped the fit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every_images: int,
+        origin: Origin | None = None,
+        own_state: str | None = None,
+    ) -> None:
+        self.path = path
+        self.every_images = every_images
+        self.origin = origin
+        self.own_state = own_state
+        self.interruption = Interruption()
+        self._saved_at = 0
+        self._stop = False
+        self._validated = False
+        self._random: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts from where the fit starts, which after a resume is not zero, and listens for interruptions."""
+        self._saved_at = pl_module.images_seen  # type: ignore[assignment]
+        self._stop = False
+        for logger in trainer.loggers:
+            if hasattr(logger, "continue_from"):
+                logger.continue_from(trainer.global_step)
+        self.interruption.listen()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves when enough images have gone by, or when somebody wants any process of the run to stop."""
+        self._stop = self._asked_to_stop(trainer)
+        if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
+            # Lightning logs the step after this hook; a kill in between would leave a hole in the curve.
+            trainer._logger_connector.update_train_step_metrics()
+            _flush(trainer)
+            self._save(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two steps: stops an interrupted run, whose last step is saved and logged by now.
+
+        The random states are restored here, because whatever starts before the first step may draw.
+        """
+        if self._validated:  # a resumed run does not validate again where the checkpoint was due too
+            self._validated = False
+            _flush(trainer)
+        if self._stop:
+            raise Interrupted(self.interruption.number or 0)
+        if self._random is not None:
+            restore(self._random)
+            self._random = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remembers that there is a row to write; it is logged after this hook."""
+        self._validated = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the finished state."""
+        self._save(trainer, pl_module)
+        self.interruption.listen_no_more()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves nothing: whatever went wrong in the middle of a step, the last good checkpoint stays."""
+        self.interruption.listen_no_more()
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds what the checkpoint is made under; every process takes part."""
+        checkpoint["random_states"] = random_states()
+        if self.origin is not None:
+            checkpoint["origin"] = self.origin.as_dict()
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes this process's random state, where there are as many processes as there were.
+
+        Raises:
+            UserError: If there are more or fewer, and the run keeps state that is a process's own.
+        """
+        states, processes = checkpoint.get("random_states", []), trainer.world_size
+        if len(states) == processes:
+            self._random = states[trainer.global_rank]
+            return
+        told = f"{self.path} was made by {len(states)} process(es) and this run has {processes}"
+        if self.own_state:
+            raise UserError(
+                f"{told}: with {self.own_state} each keeps its own state; continue with {len(states)}"
+            )
+        if trainer.is_global_zero:
+            said = (
+                f"{told}: the same faces and losses up to rounding, but for dropout, whose draws start anew"
+            )
+            Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+
+    def _asked_to_stop(self, trainer: Trainer) -> bool:
+        """All processes stop after the same step, whoever received the signal.
+
+        Asking makes a GPU wait, so there it is done every `log_every_n_steps` only.
+        """
+        interruption = self.interruption
+        device = trainer.strategy.root_device
+        if trainer.world_size == 1:
+            return interruption.number is not None
+        if device.type != "cpu" and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return False
+        heard = int(gather_constant(torch.tensor([interruption.number or 0], device=device)).max())
+        if heard:
+            interruption.number = heard
+        return bool(heard)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        unfinished = self.path.with_suffix(".ckpt.part")
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                put_in_place(unfinished, self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            # torch also raises the death of a data worker wherever this process happens to be.
+            if not trainer.is_global_zero or lost_a_process(error) or "DataLoader worker" in str(error):
+                raise
+            unfinished.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(
+                f"cannot write the checkpoint {self.path} ({reason}); the last good one stays: free some space and "
+                "give the same command again to continue from it"
+            ) from error
+        self._saved_at = pl_module.images_seen  # type: ignore[assignment]
+
+
+def _flush(trainer: Trainer) -> None:
+    """Puts the rows logged so far on the disk, so that a kill leaves no hole in the curve."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "flush"):
+            logger.flush()

@@ -1,0 +1,106 @@
+"""What a run leaves behind once its student is trained: the student's files and faces for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from facedistill.config import result_relevant
+from facedistill.data.sources.rendered import RenderedFaces
+from facedistill.evaluation.generated_pairs import to_bytes
+from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.images import to_float
+from facedistill.methods.base import DistillationMethod
+from facedistill.models.backbones import Backbone
+from facedistill.models.execution import as_built
+from facedistill.models.generators import resample
+from facedistill.models.latents import draw_latents
+from facedistill.models.teachers import teacher_card
+from facedistill.models.weights import write_whole
+from facedistill.runs.folder import RunFolder
+from facedistill.runs.sources import instantiate
+
+_NUM_SHOWN = 16
+
+
+def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float:
+    """Writes student.safetensors and student.onnx and proves that both embed alike.
+
+    Args:
+        config: Configuration of the run, recorded in both files.
+        folder: Where they go.
+        student: The trained backbone.
+        faces: (N, 3, H, W) uint8 rendered faces to compare on.
+
+    Returns:
+        The least cosine of torch and ONNX embeddings over the faces.
+
+    Raises:
+        UserError: If the two disagree or a file cannot be written.
+    """
+    teacher = teacher_card(config.teacher)
+    metadata = {
+        "run": folder.path.name,
+        "images": config.images,
+        "teacher": {"name": teacher.name, "licence": teacher.licence, "note": teacher.licence_note},
+        "config": result_relevant(config),
+    }
+    assert isinstance(student, Backbone)
+    as_built(student.cpu())
+    save_student(student, folder.student, metadata)
+    export_onnx(student, folder.onnx, metadata)
+    return check_parity(student, folder.onnx, to_float(faces)).min_cosine
+
+
+def whole_student(config: DictConfig, folder: RunFolder) -> nn.Module:
+    """The trained student from the run's checkpoint, for a strategy that leaves each process a part of its weights."""
+    state = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    student: nn.Module = instantiate(config.backbone)
+    own = {key.removeprefix("student."): value for key, value in state.items() if key.startswith("student.")}
+    student.load_state_dict(own)
+    return student
+
+
+@torch.no_grad()
+def keep_faces(source: RenderedFaces, method: DistillationMethod, path: Path, device: torch.device) -> None:
+    """Renders held-out faces and their resampled variations, with the trained student's coefficients.
+
+    Writes arrays `base`, `variation` (K, 3, H, W) uint8, `base_cosine`, `variation_cosine` (K,) of student and
+    teacher, and `teacher_cosine` (K,) between base and variation.
+    """
+    generator = source.generator
+    method = method.to(device).eval()
+    shown = torch.arange(_NUM_SHOWN)
+    z, noise = (
+        draw_latents(0, f"report/{name}", shown, generator.latent_dim).to(device) for name in ("z", "noise")
+    )
+    w = generator.map(z)
+    base = generator.render(w)
+    cosine, of_base = _agreement(method, base)
+    varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=source.spread, rho=source.rho)
+    variation = generator.render(varied)
+    variation_cosine, of_variation = _agreement(method, variation)
+    arrays: dict[str, Any] = {
+        "base": to_bytes(base).numpy(),
+        "variation": to_bytes(variation).numpy(),
+        "base_cosine": cosine.cpu().numpy(),
+        "variation_cosine": variation_cosine.cpu().numpy(),
+        "teacher_cosine": torch.cosine_similarity(of_base, of_variation).cpu().numpy(),
+    }
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_whole(path, write)
+
+
+def _agreement(method: DistillationMethod, images: Tensor) -> tuple[Tensor, Tensor]:
+    assert method.teacher is not None
+    expected = method.teacher(images)
+    return torch.cosine_similarity(method.student(images).float(), expected), expected

@@ -1,0 +1,168 @@
+"""What one step of a method's loss costs on this CPU, networks left out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from facedistill.methods.base import DistillationMethod
+from facedistill.runs.assembly import build_method
+from facedistill.types import FaceBatch, InputSpec
+
+NUM_IMAGES = 100_000  # size of the finite set, for methods that keep something per image
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+        images: N, images per step, four of an identity.
+        dim: D, width of student and teacher.
+        identities: K.
+        steps: Timed steps, after one that is not.
+    """
+
+    images: int = 512
+    dim: int = 512
+    identities: int = 85_742
+    steps: int = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was measured.
+
+    Attributes:
+        step_ms: Median milliseconds of loss and backward pass.
+        peak_mib: Most memory that one step holds beyond what lasts (parameters, buffers), gradients of parameters
+            included.
+    """
+
+    step_ms: float
+    peak_mib: float
+
+
+class GivenNetwork(nn.Module):
+    """Answers with given embeddings and a given 64 x 7 x 7 feature map, whatever the images show.
+
+    Stands for student, peer and teacher, so that only the loss remains to be measured.
+    """
+
+    input_spec = InputSpec(size_px=8)
+
+    def __init__(self, num_images: int, embedding_dim: int, seed: int = 0) -> None:
+        super().__init__()
+        seeded = torch.Generator().manual_seed(seed)
+        self.embedding_dim = embedding_dim
+        self.embeddings = nn.Parameter(torch.randn(num_images, embedding_dim, generator=seeded))
+        self.maps = nn.Parameter(torch.randn(num_images, 64, 7, 7, generator=seeded))
+        self.last_map = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, D); whoever taps `last_map` reads the map."""
+        self.last_map(self.maps[: len(images)])
+        return self.embeddings[: len(images)]
+
+
+class GivenTeacher(nn.Module):
+    """A `GivenNetwork` behind what `FrozenTeacher` offers."""
+
+    input_spec = InputSpec(size_px=8)
+    precision = "fp32"
+    network: nn.Module
+
+    def __init__(self, num_images: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        network = GivenNetwork(num_images, embedding_dim, seed=1).requires_grad_(False).eval()
+        object.__setattr__(self, "network", network)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, D) without gradient."""
+        return self.network(images)
+
+
+def measure(config: DictConfig, sizes: Sizes) -> Cost:
+    """Times one step of `config.method` and finds its peak memory.
+
+    Args:
+        config: Composed training configuration; its backbone is replaced.
+        sizes: N, D, K and the number of steps.
+    """
+    method, batch = _stage(config, sizes)
+    _step(method, batch)
+    times = []
+    for _ in range(sizes.steps):
+        begin = time.perf_counter()
+        _step(method, batch)
+        times.append(1000 * (time.perf_counter() - begin))
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler else writes of GPUs that are not there
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        _step(method, batch)
+    return Cost(step_ms=statistics.median(times), peak_mib=_peak_bytes(record) / 2**20)
+
+
+def processor() -> str:
+    """Name of the processor and the number of threads in use."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _stage(config: DictConfig, sizes: Sizes) -> tuple[DistillationMethod, FaceBatch]:
+    """The method and one batch for it: four images of an identity, each once in the finite set."""
+    config.backbone = {
+        "_target_": f"{__name__}.GivenNetwork",
+        "num_images": sizes.images,
+        "embedding_dim": sizes.dim,
+        "seed": 2,
+    }
+    seeded = torch.Generator().manual_seed(3)
+    method = build_method(
+        config,
+        student=GivenNetwork(sizes.images, sizes.dim),
+        teacher=GivenTeacher(sizes.images, sizes.dim),
+        num_identities=sizes.identities,
+        num_images=NUM_IMAGES,
+        centers=lambda: nn.functional.normalize(torch.randn(sizes.identities, sizes.dim, generator=seeded)),
+    )
+    positions = torch.arange(sizes.images)
+    batch = FaceBatch(
+        images=torch.zeros(sizes.images, 3, 8, 8),
+        labels=positions // 4 % sizes.identities,
+        indices=positions,
+        balanced=None,
+    )
+    return method.train(), batch
+
+
+def _step(method: DistillationMethod, batch: FaceBatch) -> None:
+    method.distill(batch).loss.backward()
+    for parameter in method.parameters():
+        parameter.grad = None
+
+
+def _peak_bytes(record: Any) -> int:
+    """Largest running sum of what the step allocated and freed, in order of time."""
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak

@@ -1,0 +1,76 @@
+"""Figures, pictures and final numbers of a finished run, for those of its loggers that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig
+from PIL import Image
+
+from facedistill.reporting.numbers import is_number
+from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.runs.sources import instantiate
+
+_WANDB = "facedistill.runs.loggers.wandb_logger"
+_SHOWN_BY = (_WANDB, "facedistill.runs.loggers.tensorboard_logger")
+
+
+def show_in_loggers(config: DictConfig, folder: Path) -> None:
+    """Hands the figures of `figures/` and the figures of results.json to wandb and TensorBoard.
+
+    The wandb run of this process is gone on with, and finished; of a run that was trained earlier it is opened again.
+
+    Args:
+        config: Composed configuration of the run.
+        folder: The run folder, evaluated and reported.
+    """
+    nodes = [node for node in config.logger.values() if node and node.get("_target_") in _SHOWN_BY]
+    if not nodes:
+        return
+    files = read_run(folder)
+    numbers: dict[str, float] = dict(final_numbers(files.results))
+    pictures = figures(files)
+    for node in nodes:
+        going_on = wandb.run if node["_target_"] == _WANDB else None
+        logger: Any = None if going_on else instantiate(node, save_dir=str(folder))
+        if isinstance(logger, TensorBoardLogger):
+            for name, path in pictures.items():
+                image = np.asarray(Image.open(path).convert("RGB"))
+                logger.experiment.add_image(f"figures/{name}", image, dataformats="HWC")
+            logger.log_metrics(numbers)
+            logger.finalize("success")
+            continue
+        run = going_on or logger.experiment
+        if not run.disabled:
+            run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
+            run.summary.update(numbers)
+        wandb.finish()
+
+
+def figures(files: RunFiles) -> dict[str, Path]:
+    """Name and file of every figure of the report: faces and variations, curves, histograms, ROC, DET.
+
+    Pictures of a benchmark's faces (`worst/`) are not among them: they may not be passed on.
+    """
+    return {path.stem: path for path in sorted((files.folder / "figures").glob("*.png"))}
+
+
+def final_numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of results.json by name, "student/lfw/tar@1e-3", as fractions; what was not measured is left out."""
+    for network in ("student", "teacher"):
+        part = results.get(network) or {}
+        for name in ("params", "macs"):
+            if is_number(part.get(name)):
+                yield f"{network}/{name}", part[name]
+        for protocol, measured in (part.get("protocols") or {}).items():
+            for name in ("accuracy", "auc", "eer"):
+                if is_number(measured.get(name)):
+                    yield f"{network}/{protocol}/{name}", measured[name]
+            for far, entry in (measured.get("tar") or {}).items():
+                if isinstance(entry, Mapping) and is_number(entry.get("tar")):
+                    yield f"{network}/{protocol}/tar@{far}", entry["tar"]

@@ -1,0 +1,124 @@
+"""Opens or makes the faces that a configuration names, and what the teacher knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from facedistill.assets import cache_dir
+from facedistill.config import signature
+from facedistill.data.formats.face_set import FaceSet
+from facedistill.data.formats.open import open_faces
+from facedistill.data.formats.sizes import demand_one_size
+from facedistill.data.generation.synthetic_set import synthetic_set
+from facedistill.data.module import Source
+from facedistill.data.sources.stored import StoredFaces
+from facedistill.errors import ConfigError, UserError
+from facedistill.models.generators import FrozenGenerator
+from facedistill.models.heads.centers import mean_centers, trained_centers
+from facedistill.models.synthetic_identities import SyntheticIdentities
+from facedistill.models.teachers import FrozenTeacher
+
+FORMATS = {
+    "RecordIOFaces": "recordio",
+    "FolderFaces": "folder",
+    "ShardFaces": "webdataset",
+    "ParquetFaces": "parquet",
+}
+
+
+def instantiate(node: Any, **arguments: Any) -> Any:
+    """Hydra's, but a user's mistake inside a constructor stays a `UserError`; Hydra would wrap it."""
+    try:
+        return hydra_instantiate(node, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
+
+
+def instantiate_with(node: DictConfig, offered: Mapping[str, Callable[[], Any]]) -> Any:
+    """Instantiates `node` with those of the offered arguments that its constructor names."""
+    accepted = signature.accepted(get_object(node._target_))
+    return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
+
+
+def open_set(config: DictConfig) -> FaceSet | None:
+    """The set at `data.path`, or None where the configuration names no path.
+
+    Raises:
+        DataError: If nothing readable lies there, or its faces have other sizes than 112 x 112.
+        ConfigError: If it is of another format than `data.format`, or lacks the labels that the method needs.
+    """
+    path = OmegaConf.select(config, "data.path")
+    if path is None:
+        return None
+    faces = open_faces(Path(path))
+    found, wanted = FORMATS.get(type(faces).__name__), OmegaConf.select(config, "data.format")
+    if wanted not in (None, "auto", found):
+        raise ConfigError(f"data.path={path}: holds faces as {found} and not as {wanted}; use data={found}")
+    if faces.labels is None and get_object(config.method._target_).needs_with(config.method).labels:
+        raise ConfigError(
+            f"data.path={path}: these faces bear no labels, or one only, and the method needs identities; give a set "
+            "with labels (a folder of one folder per identity), or choose a method without them"
+        )
+    demand_one_size(faces, path)
+    return faces
+
+
+def build_source(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> Source:
+    """The source of `config.data.source`, with what it is made from."""
+
+    def faces() -> FaceSet:
+        settings = OmegaConf.select(config, "data.synthetic")
+        if settings is None:
+            opened = open_set(config)
+            assert opened is not None
+            return opened
+        own: dict[str, Any] = dict(settings)
+        images = own.pop("images_per_identity")
+        folder = synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images)
+        return open_faces(folder)
+
+    offered: dict[str, Callable[[], Any]] = {
+        "generator": lambda: generator,
+        "teacher": lambda: teacher,
+        "faces": faces,
+        "seed": lambda: config.seed,
+    }
+    source = instantiate_with(config.data.source, offered)
+    if isinstance(source, StoredFaces) and config.data.teacher_cache:
+        source.keep_teacher(teacher, use=True)
+    return source
+
+
+def num_identities(source: Source) -> int | None:
+    """K of a labelled source, None of an unlabelled one."""
+    if isinstance(source, StoredFaces):
+        return len(source.faces.identities) if source.offers.labels else None
+    return getattr(source, "num_identities", None)
+
+
+def teacher_centers(config: DictConfig, source: Source, teacher: FrozenTeacher) -> Tensor:
+    """One unit center per identity, (K, D), for teachers that come without a classifier.
+
+    `data.centers` says how: "mean" of the teacher's unit embeddings of each identity, or "trained", the weight of a margin
+    head that learned to classify the teacher's embeddings.
+    """
+    assert isinstance(source, StoredFaces)
+    assert source.faces.labels is not None
+    labels = torch.from_numpy(source.faces.labels)
+    embeddings = source.keep_teacher(teacher, use=bool(config.data.teacher_cache)).all_embeddings()
+    count = len(source.faces.identities)
+    if config.data.centers == "mean":
+        return mean_centers(embeddings, labels, count)
+    head = instantiate(config.head, num_identities=count, embedding_dim=embeddings.shape[1])
+    return trained_centers(embeddings, labels, count, head)

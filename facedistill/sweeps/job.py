@@ -1,0 +1,108 @@
+"""One run of many: checked before any of them starts, then started from its written, resolved configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from facedistill.config import compose, validate
+from facedistill.config.class_names import with_current_paths
+from facedistill.errors import ConfigError
+from facedistill.runs.assembly import run_folder
+from facedistill.runs.folder import RunFolder, write_text
+
+_PLANNED = "planned"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `facedistill train` is started with, and where its run will lie.
+
+    Attributes:
+        label: How messages call it.
+        overrides: What the configuration was composed from; nothing is left to be swept over.
+        folder: `runs/<name>-<identity>`; equal jobs have equal folders.
+        config: Composed and validated configuration.
+        gpus: GPUs it wants to itself; 0 on a CPU.
+    """
+
+    label: str
+    overrides: tuple[str, ...]
+    folder: RunFolder
+    config: DictConfig
+    gpus: int = 0
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder."""
+        return self.folder.path.name
+
+    @property
+    def images(self) -> int:
+        """Image budget."""
+        return int(self.config.images)
+
+    def write(self) -> Path:
+        """Writes `runs/jobs/<id>.yaml`, from which the job starts whatever happens to `conf/` or the environment."""
+        path = self.folder.path.parent / "jobs" / f"{self.id}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        planned = {_PLANNED: {"run": self.id, "overrides": list(self.overrides)}}
+        write_text(path, OmegaConf.to_yaml(planned) + OmegaConf.to_yaml(self.config, resolve=True))
+        return path
+
+
+def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: str | None = None) -> Job:
+    """Composes and validates one job without loading anything.
+
+    Args:
+        label: How messages call it.
+        overrides: For `facedistill train`.
+        num_gpus: How many the machine has.
+        group: wandb group of the job's run, unless the overrides name one.
+
+    Raises:
+        UserError: If the configuration is refused, or wants more GPUs than there are.
+    """
+    config = compose("train", overrides)
+    validate(config)
+    chosen = any(text.startswith("logger.wandb.group=") for text in overrides)
+    if group and not chosen and OmegaConf.select(config, "logger.wandb.group") is not None:
+        config.logger.wandb.group = group
+    trainer = config.trainer
+    wanted = 0
+    if num_gpus and trainer.accelerator in ("auto", "gpu", "cuda"):
+        devices = trainer.get("devices", 1)
+        wanted = num_gpus if devices in ("auto", -1, "-1") else int(devices)
+    return Job(label, tuple(overrides), run_folder(config), config, wanted)
+
+
+def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...]]:
+    """The configuration of a job's file, or of a run's config.yaml, and the overrides that it was composed from.
+
+    Raises:
+        ConfigError: If there is no such file, it is no configuration, or its run would not be the planned one.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # whatever yaml finds wrong
+        raise ConfigError(f"--config {path}: is not valid yaml ({str(error).splitlines()[0]})") from error
+    if not isinstance(config, DictConfig) or "method" not in config:
+        raise ConfigError(f"--config {path}: is no configuration; give a run's config.yaml or a job's file")
+    config = with_current_paths(config)
+    planned = config.pop(_PLANNED, None)
+    OmegaConf.set_struct(config, True)
+    if planned is None:
+        return config, ()
+    validate(config)
+    found = run_folder(config).path.name
+    if found != planned.run:
+        raise ConfigError(
+            f"--config {path}: planned as {planned.run}, and now it would be {found}: weights, faces or facedistill "
+            "itself have changed since; start the sweep again, and it plans anew"
+        )
+    return config, tuple(planned.overrides)

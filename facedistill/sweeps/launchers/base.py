@@ -1,0 +1,45 @@
+"""What a place that runs jobs has to offer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from facedistill.sweeps.job import Job
+
+
+class Running(Protocol):
+    """A started job."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def stop(self) -> None:
+        """Asks it to finish its step, save and end; does not wait."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+
+
+class Launcher(Protocol):
+    """Where jobs run; a class of conf/launcher.
+
+    Attributes:
+        num_gpus: GPUs that one job can have.
+        stops_with_sweep: Whether jobs end when the sweep does; else they stay in a queue and the next sweep finds them.
+    """
+
+    stops_with_sweep: bool
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that one job can have."""
+
+    def check(self, job: Job) -> None:
+        """Raises ConfigError for a job that can never run here."""
+
+    def has_room(self, job: Job) -> bool:
+        """Whether the job could start now."""
+
+    def start(self, job: Job, log: Path) -> Running:
+        """Starts it from its written configuration; what it prints is appended to `log`."""

@@ -1,0 +1,55 @@
+"""Stands between a sweep and one job: when the sweep dies, however it dies, the job saves its state and stops.
+
+`python -m facedistill.sweeps.launchers.guard COMMAND...`, with a pipe to the sweep as standard input. The job gets a session of
+its own. SIGTERM is handed on to all its processes, and the end of the pipe means the same; SIGQUIT kills them. When the first process of the
+job has ended, whatever it left behind is killed. Its exit code is the guard's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+_HANDED_ON = {signal.SIGTERM, signal.SIGQUIT}
+PATIENCE_S = 120  # for a step to end and a checkpoint to be written
+
+
+def main(command: list[str]) -> int:
+    """Runs the command and returns its exit code."""
+    # Signals wait until there is a job to hand them on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    job = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON),
+    )
+    signal.signal(signal.SIGTERM, lambda number, frame: _signal(job, signal.SIGTERM))
+    signal.signal(signal.SIGQUIT, lambda number, frame: _signal(job, signal.SIGKILL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+    threading.Thread(target=_follow_the_sweep, args=(job,), daemon=True).start()
+    code = job.wait()
+    _signal(job, signal.SIGKILL)
+    return code if code >= 0 else 128 - code
+
+
+def _follow_the_sweep(job: subprocess.Popen[bytes]) -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    _signal(job, signal.SIGTERM)
+    time.sleep(PATIENCE_S)
+    _signal(job, signal.SIGKILL)
+
+
+def _signal(job: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(job.pid, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Runs jobs on this machine, each in a fresh process tree of its own, as many as it has room for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from facedistill.errors import ConfigError
+from facedistill.sweeps.job import Job
+
+
+@dataclass
+class _Process:
+    job: Job
+    process: subprocess.Popen[bytes]
+    gpus: list[str]
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGQUIT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+@dataclass
+class LocalLauncher:
+    """Packs jobs onto the GPUs, or onto slots of the processor.
+
+    Args:
+        slots: Jobs at a time that want no GPU, each with its share of the cores; None: half the cores. Jobs that want
+            GPUs run as soon as that many are free, and see only those.
+        gpus: Ids of the GPUs; None: those that this process may use.
+    """
+
+    slots: int | None = None
+    gpus: list[str] | None = None
+    stops_with_sweep: bool = field(default=True, init=False)
+    _running: list[_Process] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        if self.gpus is None:
+            self.gpus = gpu_ids()
+        if self.slots is None:
+            self.slots = max(1, (os.cpu_count() or 2) // 2)
+        if self.slots < 1:
+            raise ConfigError(f"launcher.slots={self.slots}: must be > 0")
+
+    @property
+    def num_gpus(self) -> int:
+        """How many there are."""
+        return len(self.gpus or ())
+
+    def check(self, job: Job) -> None:
+        """Refuses a job that wants more GPUs than there are."""
+        if job.gpus > self.num_gpus:
+            raise ConfigError(
+                f"{job.label}: wants {job.gpus} GPUs and there are {self.num_gpus}; lower trainer.devices"
+            )
+
+    def has_room(self, job: Job) -> bool:
+        """Whether enough GPUs, or a slot, are free."""
+        if job.gpus:
+            return len(self._free()) >= job.gpus
+        return sum(not one.gpus for one in self._alive()) < (self.slots or 1)
+
+    def start(self, job: Job, log: Path) -> _Process:
+        """Starts `facedistill train --config` under a guard that ends it if this process dies."""
+        gpus = self._free()[: job.gpus]
+        threads = max(1, (os.cpu_count() or 1) // (self.slots or 1))
+        command = [sys.executable, "-m", "facedistill.cli.main", "train", "--config", str(job.write())]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "facedistill.sweeps.launchers.guard", *command],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.PIPE,  # never written to: its end tells the guard that this process is gone
+                start_new_session=True,
+                env=environment,
+            )
+        running = _Process(job, process, gpus)
+        self._running.append(running)
+        return running
+
+    def _alive(self) -> list[_Process]:
+        self._running = [one for one in self._running if one.poll() is None]
+        return self._running
+
+    def _free(self) -> list[str]:
+        taken = {gpu for one in self._alive() for gpu in one.gpus}
+        return [gpu for gpu in self.gpus or () if gpu not in taken]
+
+
+def gpu_ids() -> list[str]:
+    """Ids of the GPUs that this process may use, for `CUDA_VISIBLE_DEVICES`."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return shown.split(",")[:count] if shown else [str(number) for number in range(count)]

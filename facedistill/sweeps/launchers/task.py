@@ -1,0 +1,27 @@
+"""One task of a job on a cluster: what submitit calls there. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def run_task(python: str, config: str, log: str) -> None:
+    """Runs a fresh `facedistill train --config`; SLURM has told it its rank.
+
+    Args:
+        python: The sweep's own interpreter.
+        config: The job's written configuration.
+        log: What the first task prints is appended here; the others write beside it.
+
+    Raises:
+        RuntimeError: If it ends with another code than 0.
+    """
+    rank = int(os.environ.get("SLURM_PROCID", "0"))
+    path = Path(log) if not rank else Path(log).with_suffix(f".{rank}.log")
+    with path.open("ab") as output:
+        command = [python, "-m", "facedistill.cli.main", "train", "--config", config]
+        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    if code:
+        raise RuntimeError(f"exit code {code}")

@@ -1,0 +1,129 @@
+"""`facedistill train -m`: many runs, each in a process tree of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig
+from rich.console import Console
+
+from facedistill.config import compose
+from facedistill.errors import ConfigError, UserError
+from facedistill.runs.sources import instantiate
+from facedistill.sweeps.grid import expand
+from facedistill.sweeps.job import Job, plan_job
+from facedistill.sweeps.launchers.base import Launcher
+from facedistill.sweeps.launchers.pool import execute
+from facedistill.sweeps.search.optuna import OptunaSearch
+
+# What belongs to the sweep as a whole, and cannot differ from job to job.
+_COMMON = ("launcher", "sweep", "runs_dir")
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep's own settings."""
+
+    arguments: tuple[str, ...]
+    settings: DictConfig
+    launcher: Launcher
+
+    @property
+    def name(self) -> str:
+        """Equal for equal overrides, in whatever order; the wandb group of all jobs."""
+        own = sorted(text for text in self.arguments if text.split("=")[0].split(".")[0] not in _COMMON)
+        return f"{self.settings.name}-{hashlib.sha256(chr(10).join(own).encode()).hexdigest()[:8]}"
+
+    @property
+    def runs(self) -> Path:
+        """Where the runs lie."""
+        return Path(self.settings.runs_dir)
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Plans jobs, names those that are refused, runs the others, and skips what is finished.
+
+    An interrupted sweep goes on when it is given again: finished runs are left alone and started ones continued.
+
+    Args:
+        arguments: Overrides, some with several values (`seed=1,2,3`); with `sweep=optuna` also intervals.
+
+    Returns:
+        0, or 1 where a job was refused or failed.
+
+    Raises:
+        UserError: If nothing can be run at all.
+    """
+    if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ:
+        raise ConfigError(
+            "-m inside torchrun or srun would start the sweep once in each process; start it by itself, and "
+            "every job starts its own processes"
+        )
+    settings = compose("train", _fixed(arguments))
+    one = _Sweep(tuple(arguments), settings, instantiate(settings.launcher))
+    chooser = instantiate(settings.sweep)
+    if isinstance(chooser, OptunaSearch):
+        failed = chooser.run(one.arguments, name=one.name, runs=one.runs, launcher=one.launcher)
+        if failed:
+            _say("\n".join([f"{len(failed)} trial(s) refused or failed", *failed]))
+    else:
+        failed = _run_grid(one)
+    return 1 if failed else 0
+
+
+def _run_grid(one: _Sweep) -> list[str]:
+    jobs, refused = _plan(expand(one.arguments), one)
+    waiting = [job for job in jobs if job.config.force or not job.folder.is_finished]
+    _say(
+        f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused\n"
+        + "\n".join(refused)
+    )
+    if not jobs:
+        raise UserError("no job of the sweep can run")
+    failed = execute(waiting, one.launcher, logs=one.runs / "logs")
+    if failed or refused:
+        _say("\n".join([f"{len(failed)} job(s) failed, {len(refused)} refused", *failed, *refused]))
+    return failed + refused
+
+
+def _plan(combinations: Sequence[Sequence[str]], one: _Sweep) -> tuple[list[Job], list[str]]:
+    """Jobs without repetition, and a sentence for each that is refused."""
+    jobs: dict[str, Job] = {}
+    refused = []
+    for overrides in combinations:
+        label = " ".join(overrides)
+        try:
+            job = plan_job(label, overrides, num_gpus=one.launcher.num_gpus, group=one.name)
+        except UserError as error:
+            refused.append(f"refused  {label}: {error}")
+        else:
+            jobs.setdefault(job.id, job)
+    return list(jobs.values()), refused
+
+
+def _fixed(arguments: Sequence[str]) -> list[str]:
+    """The overrides that are the same for all jobs."""
+    fixed = []
+    for text in arguments:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except OverrideParseException as error:
+            raise ConfigError(
+                f"cannot read the override {text!r}; write key=value or group=choice"
+            ) from error
+        if not override.is_sweep_override():
+            if not override.is_hydra_override() or override.key_or_group == "hydra.searchpath":
+                fixed.append(text)
+        elif override.key_or_group.split(".")[0] in _COMMON:
+            raise ConfigError(f"{text}: is the sweep's own and the same for all its jobs; give one value")
+    return fixed
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text.strip(), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Tables of experiments/: rows to runs to records."""

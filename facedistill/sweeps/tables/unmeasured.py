@@ -1,0 +1,43 @@
+"""Recorded runs that lack a face set which the table asks for and which is here by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from facedistill.runs.evaluate import find_protocols
+from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table
+
+_NO_FACE_SET = ("validation", "generated")  # what every run has
+
+
+def unmeasured(
+    table: Table, planned: Plan, records: Sequence[Mapping[str, Any]]
+) -> list[tuple[PlannedRun, list[str]]]:
+    """Recorded runs, each with the names of its lacking face sets; runs that cannot start here are left out.
+
+    Args:
+        table: Its metrics say which face sets are asked for.
+        planned: Its runs.
+        records: Its records.
+    """
+    wanted = dict.fromkeys(metric.split("/")[0] for metric in table.metrics)
+    measured = {record["id"]: record["results"]["student"]["protocols"] for record in records}
+    here: dict[str, tuple[str, ...]] = {}
+    lacking = []
+    for run in planned.runs:
+        if run.job is None or run.job.id not in measured:
+            continue
+        missing = [name for name in wanted if name not in (*_NO_FACE_SET, *measured[run.job.id])]
+        if missing:
+            settings = OmegaConf.to_yaml(run.config.evaluation, resolve=True)
+            if settings not in here:
+                here[settings] = tuple(protocol.name for protocol in find_protocols(run.config)[0])
+            missing = [
+                name for name in missing if name.startswith(here[settings])
+            ]  # IJB-C's are ijbc_n0d0f0, …
+        if missing:
+            lacking.append((run, missing))
+    return lacking

@@ -1,0 +1,160 @@
+"""A sweep as it goes: jobs, rates, the best so far, time left. A live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from facedistill.reporting.numbers import duration
+from facedistill.runs.folder import read_json
+from facedistill.sweeps.job import Job
+from facedistill.sweeps.progress_files import Standing, curve, standing
+
+State = Literal["waiting", "running", "done", "failed", "pruned"]
+_COLORS = {"waiting": "dim", "running": "cyan", "done": "green", "failed": "red", "pruned": "yellow"}
+_SHOWN = 12
+_REFRESH_S = 2.0
+
+
+class SweepView:
+    """Shows the state of jobs, read from their runs' own files.
+
+    Args:
+        jobs: Those known from the start; others join when they are first set.
+        console: Where to write; standard error when None.
+        line_every_s: Seconds between two summaries where there is no terminal.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job] = (), *, console: Console | None = None, line_every_s: float = 60.0
+    ) -> None:
+        self.console = console or Console(stderr=True)
+        self.line_every_s = line_every_s
+        self.jobs = {job.id: job for job in jobs}
+        self.states: dict[str, State] = dict.fromkeys(self.jobs, "waiting")
+        self.notes: dict[str, str] = {}
+        self._standings: dict[str, Standing] = {}
+        self._best: dict[str, float] = {}
+        self._read_at = self._said_at = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_interactive:
+            self._live = Live(console=self.console, get_renderable=self._table, refresh_per_second=2)
+            self._live.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._live is not None:
+            self._read()
+            self._live.stop()
+
+    def set(self, job: Job, state: State, note: str = "") -> None:
+        """Notes a job's state; an end, and a new reason to wait, is said once in a line of its own."""
+        self.jobs[job.id] = job
+        changed = self.states.get(job.id) != state or self.notes.get(job.id) != note
+        self.states[job.id], self.notes[job.id] = state, note
+        if not changed:
+            return
+        if state == "done":
+            self._read_one(job)
+            self.say(f"done    {job.label}  {_glance(job)}")
+        elif note:
+            self.say(f"{state:<7} {note if state == 'failed' else f'{job.label}: {note}'}")
+
+    def say(self, line: str) -> None:
+        """Writes a line that stays."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        """Reads the runs' files now and then; without a terminal a summary is written now and then."""
+        now = time.monotonic()
+        if now - self._read_at >= _REFRESH_S:
+            self._read_at = now
+            self._read()
+        if self._live is None and now - self._said_at >= self.line_every_s:
+            self._said_at = now
+            self.say(self.summary())
+
+    def summary(self) -> str:
+        """One line: how many jobs are in which state, their rate together, the best so far, time left."""
+        counts = [
+            f"{len(self._in(state))} {state}" for state in ("done", "running", "waiting", "failed", "pruned")
+        ]
+        parts = [f"{len(self.jobs)} jobs: " + ", ".join(text for text in counts if not text.startswith("0 "))]
+        rate = self._rate()
+        if rate:
+            parts.append(f"{rate:,.0f} images/s")
+        if self._best:
+            best = max(self._best, key=lambda name: self._best[name])
+            parts.append(f"best cosine {self._best[best]:.4f} ({self.jobs[best].label})")
+        left = self.seconds_left()
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        return " | ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """Images still to be seen by all jobs, over the rate of those that run; None before there is one."""
+        rate = self._rate()
+        if not rate:
+            return None
+        images = sum(self.jobs[name].images for name in self._in("waiting"))
+        for name in self._in("running"):
+            seen = self._standings.get(name, Standing())
+            images += max((seen.total_images or self.jobs[name].images) - seen.images_seen, 0)
+        return images / rate
+
+    def _rate(self) -> float:
+        running = (self._standings.get(name, Standing()) for name in self._in("running"))
+        return sum(one.images_per_s or 0.0 for one in running)
+
+    def _in(self, state: str) -> list[str]:
+        return [name for name, one in self.states.items() if one == state]
+
+    def _read(self) -> None:
+        for name in self._in("running"):
+            self._read_one(self.jobs[name])
+
+    def _read_one(self, job: Job) -> None:
+        self._standings[job.id] = standing(job.folder)
+        if values := [value for _, value in curve(job.folder)]:
+            self._best[job.id] = max(values)
+
+    def _table(self) -> Group:
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True, ratio=1)
+        table.add_column(no_wrap=True)
+        for _ in range(4):
+            table.add_column(no_wrap=True, justify="right")
+        order = {"running": 0, "failed": 1, "done": 2, "pruned": 3, "waiting": 4}
+        names = sorted(self.jobs, key=lambda name: order[self.states[name]])
+        for name in names[:_SHOWN]:
+            one, state = self._standings.get(name, Standing()), self.states[name]
+            share = one.images_seen / (one.total_images or self.jobs[name].images)
+            is_running = state == "running"
+            table.add_row(
+                Text(self.jobs[name].label, overflow="ellipsis"),
+                Text(state, style=_COLORS[state]),
+                f"{100 * share:.0f} %" if is_running else "",
+                f"{one.images_per_s:,.0f} images/s" if is_running and one.images_per_s else "",
+                f"{self._best[name]:.4f}" if name in self._best else "",
+                f"{duration(one.seconds_left)} left" if is_running and one.seconds_left is not None else "",
+            )
+        more = [Text(f"and {len(names) - _SHOWN} more", style="dim")] if len(names) > _SHOWN else []
+        return Group(table, *more, Text(self.summary(), style="bold"))
+
+
+def _glance(job: Job) -> str:
+    protocols = read_json(job.folder.results).get("student", {}).get("protocols", {})
+    figures = [
+        f"{name} {100 * figure['accuracy']:.2f} %"
+        for name, figure in protocols.items()
+        if "accuracy" in figure
+    ]
+    return "  ".join([*figures, f"{job.folder.record().get('wall_s', 0):.0f} s"])

@@ -1,0 +1,1 @@
+"""What every part uses of the machine: files, locks, memory, folders, progress."""

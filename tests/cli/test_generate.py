@@ -1,0 +1,69 @@
+"""`facedistill generate` through its own door, with a tiny generator and teacher."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facedistill.cli import generate
+from facedistill.data.formats.open import open_faces
+from facedistill.errors import ConfigError, DataError
+from tests.conftest import TinyGenerator, TinyTeacher
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ["synthetic.identities=6", "images_per_identity=3", "synthetic.max_identity_cosine=0.9", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "load_generator", lambda config: TinyGenerator())
+    monkeypatch.setattr(generate, "load_teacher", lambda config: TinyTeacher())
+
+
+def test_a_set_its_note_and_its_picture(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "faces"
+    assert generate.main([str(out), *SMALL]) == 0
+    faces = open_faces(out)
+    assert (len(faces), len(faces.identities)) == (18, 6)
+    meta = json.loads((out / "faces.json").read_text())["meta"]
+    assert meta["synthetic"]["identities"] == 6
+    assert (meta["generator_asset"], meta["teacher_asset"]) == ("mobilestylegan", "w600k_mbf")
+    assert [licence["asset"] for licence in meta["licences"]] == ["mobilestylegan", "w600k_mbf"]
+    assert all(licence["licence"] for licence in meta["licences"])
+    assert Image.open(tmp_path / "faces.png").size == (3 * 112, 6 * 112)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"18 images of 6 identities in {out}, rendered in ")
+    assert said[0].endswith(f"; picture {tmp_path}/faces.png")
+    assert said[1].startswith(f"the teacher says: mean genuine cosine {meta['mean_genuine_cosine']:.3f}, ")
+    assert said[1].endswith(f"; {meta['replaced_identities']} latents replaced as too near to another")
+    assert said[-1] == f'train on it: facedistill train data=webdataset data.path="{out}"'
+
+
+def test_the_same_again_is_there_and_another_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "faces"
+    generate.main([str(out), *SMALL])
+    capsys.readouterr()
+    assert generate.main([str(out), *SMALL]) == 0
+    assert ", there already; picture " in capsys.readouterr().out
+    with pytest.raises(DataError) as caught:
+        generate.main([str(out), *SMALL, "quality=80"])
+    assert str(caught.value) == (
+        f"{out}: holds another set (quality 95 instead of 80); name another folder or delete it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("synthetic.spred=1", "unknown override 'synthetic.spred'; did you mean synthetic.spread?"),
+        ("synthetic.spread=-1", "synthetic.spread: must be above 0, got -1"),
+        ("images_per_identity=0", "images_per_identity: must be a whole number within 1 and 1048576, got 0"),
+        ("per_shard=0", "per_shard: must be a whole number from 1, got 0"),
+    ],
+)
+def test_mistakes_are_sentences(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        generate.main([str(tmp_path / "faces"), *SMALL, override])
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []

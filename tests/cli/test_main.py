@@ -1,0 +1,107 @@
+"""Bad input through the real entry point: one sentence each, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from facedistill.cli.main import main
+from facedistill.export import save_student
+from facedistill.models.backbones import TinyFaR
+from facedistill.runs import folder as run_folder
+from facedistill.system.paths import config_dir
+
+TEACHERS = ", ".join(sorted(path.stem for path in (config_dir() / "teacher").glob("*.yaml")))
+
+
+def _refused(capsys, *arguments):
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err.strip()
+
+
+def test_help_names_every_command(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("train", "evaluate", "embed", "report", "assets", "align"))
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["trian"], "there is no command 'trian'; there are train, evaluate, embed, report, dashboard, push, reproduce, methods, backbones, data, generate, teacher, generator, assets, completion, align"),
+    (["train", "imagse=5"], "unknown override 'imagse'; did you mean images?"),
+    (["train", "images=0"], "1 problem(s) in the configuration\n  images=0: must be > 0"),
+    (["train", "images=-3"], "1 problem(s) in the configuration\n  images=-3: must be > 0"),
+    (["train", "backbone.embedding_dim=128"],
+     "1 problem(s) in the configuration\n  backbone.embedding_dim=128: the teacher's embeddings have 512 dimensions "
+     "and the student must match them; leave the key out"),
+    (["evaluate", "no/such/run"],
+     "no/such/run: there is no such run folder or student file; see `facedistill evaluate --help`"),
+    (["evaluate", "resnet"], f"teacher=resnet: there is no such teacher; there are {TEACHERS}"),
+])  # fmt: skip
+def test_one_sentence(capsys, arguments, sentence):
+    assert _refused(capsys, *arguments) == f"error  {sentence}"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m facedistill.cli.main train --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_missing_asset(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
+    assert "error  asset w600k_mbf: " in said
+    assert "FACEDISTILL_ASSET_W600K_MBF=" in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "cache").glob("*.safetensors"))
+
+
+def test_truncated_student(capsys, tmp_path):
+    path = tmp_path / "student.safetensors"
+    save_student(TinyFaR("c"), path, {})
+    path.write_bytes(path.read_bytes()[:1000])
+    said = _refused(capsys, "evaluate", str(path))
+    assert said.startswith(f"error  {path}")
+    assert "truncated" in said
+
+
+def test_output_folder_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "runs").write_text("a file, not a folder")
+    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
+    assert said.startswith(f"error  runs_dir: cannot write to {tmp_path / 'runs'}/smoke-")
+    assert said.endswith("(Not a directory); give a folder that can be written, runs_dir=/another/folder")
+
+
+def test_no_disk(capsys, monkeypatch, tmp_path):
+    def full(self: Path, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder.Path, "write_text", full)
+    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path}")
+    assert said.startswith("error  cannot write ")
+    assert said.endswith("/config.yaml (No space left on device); free some space or change runs_dir")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_embed_reads_what_train_wrote(capsys, tmp_path):
+    from PIL import Image
+
+    torch.manual_seed(0)
+    save_student(TinyFaR("c").eval(), tmp_path / "student.safetensors", {})
+    for name, color in (("a.png", "tan"), ("b.png", "peru")):
+        Image.new("RGB", (112, 112), color).save(tmp_path / name)
+    out = tmp_path / "faces.npz"
+    assert (
+        main(["embed", str(tmp_path), "--student", str(tmp_path / "student.safetensors"), "--out", str(out)])
+        == 0
+    )
+    assert out.exists()
+    assert "2 embeddings of 512 dimensions" in capsys.readouterr().out

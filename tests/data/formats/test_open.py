@@ -1,0 +1,82 @@
+"""Whatever lies there is recognized, or refused in one sentence."""
+
+import pytest
+
+from facedistill.data.formats.folder import FolderFaces
+from facedistill.data.formats.open import format_of, open_faces
+from facedistill.data.formats.parquet.reader import ParquetFaces, write_parquet
+from facedistill.data.formats.recordio.reader import RecordIOFaces, write_recordio
+from facedistill.data.formats.shards.reader import ShardFaces, write_shards
+from facedistill.errors import DataError
+from tests.data.formats.drawn_set import DrawnSet
+
+DRAWN = DrawnSet(3, 2)
+ITEMS = [(DRAWN.encoded(i), int(label)) for i, label in enumerate(DRAWN.labels)]
+UNDERSTOOD = (
+    "understood are a folder with train.rec, a folder of one folder per identity, .tar shards, .parquet files and "
+    "a Hugging Face save_to_disk folder"
+)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets")
+    write_recordio(root / "rec/train", ITEMS)
+    write_shards(root / "shards", ITEMS, ["a", "b", "c"], per_shard=4)
+    write_parquet(root / "parquet", ITEMS, ["a", "b", "c"])
+    for number, (image, label) in enumerate(ITEMS):
+        place = root / "folder" / "abc"[label] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(image)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("rec", RecordIOFaces),
+        ("rec/train.rec", RecordIOFaces),
+        ("shards", ShardFaces),
+        ("shards/000000.tar", ShardFaces),
+        ("shards/{000000..000001}.tar", ShardFaces),
+        ("shards/*.tar", ShardFaces),
+        ("parquet", ParquetFaces),
+        ("parquet/train-00000-of-00001.parquet", ParquetFaces),
+        ("parquet/train-*.parquet", ParquetFaces),
+        ("folder", FolderFaces),
+        ("folder/a", FolderFaces),
+    ],
+)
+def test_every_format_is_recognized(sets, name, kind):
+    faces = open_faces(sets / name)
+    assert type(faces) is kind
+    assert faces.encoded(0) == ITEMS[0][0]
+    assert len(faces) == {"shards/000000.tar": 4, "folder/a": 2}.get(name, 6)
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        format_of(path)
+    return str(caught.value)
+
+
+def test_what_is_no_face_set(tmp_path):
+    assert refusal(tmp_path / "absent") == (f"{tmp_path}/absent: is not there; give a face set: {UNDERSTOOD}")
+    assert refusal(tmp_path) == f"{tmp_path}: holds no file, and no face set; {UNDERSTOOD}"
+    for name in ("a.txt", "b.txt", "lfw.bin"):
+        (tmp_path / name).write_text("x")
+    assert refusal(tmp_path) == (f"{tmp_path}: holds 2 .txt and 1 .bin files, and no face set; {UNDERSTOOD}")
+    assert refusal(tmp_path / "lfw.bin") == f"{tmp_path}/lfw.bin: a .bin file is no face set; {UNDERSTOOD}"
+
+
+def test_two_sets_in_one_folder(tmp_path):
+    (tmp_path / "train.rec").write_bytes(b"")
+    (tmp_path / "0.tar").write_bytes(b"")
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: holds several face sets (RecordIO and tar shards); give one of them, or move the others away"
+    )
+
+
+def test_nothing_is_imported_before_it_is_needed(sets):
+    assert format_of(sets / "folder") == "folder"
+    assert format_of(sets / "rec") == "rec"

@@ -1,0 +1,149 @@
+"""The source of stored faces: shares, mirror images, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from facedistill.data.augment import Augment
+from facedistill.data.cache.array import KeptArray
+from facedistill.data.sources.stored import StoredFaces
+from facedistill.errors import ConfigError, DataError
+from tests.data.formats.drawn_set import DrawnSet
+
+
+class Teacher(nn.Module):
+    """Frozen and asked as `FrozenTeacher` is, and counting."""
+
+    embedding_dim, precision = 6, "fp32"
+
+    def __init__(self, fingerprint: str = "a" * 64) -> None:
+        super().__init__()
+        self.network = nn.Linear(3 * 16, 6)
+        self.fingerprint = fingerprint
+        self.asked = 0
+
+    @torch.no_grad()
+    def forward(self, images):
+        self.asked += len(images)
+        return self.network(nn.functional.adaptive_avg_pool2d(images, 4).flatten(1))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+
+
+def test_ranks_share_one_global_batch():
+    source = StoredFaces(DrawnSet(), seed=3, balanced={"identities": 2, "images": 2})
+    whole = source.raw(5, batch_size=12)
+    parts = [source.raw(5, batch_size=12, rank=rank, world_size=2) for rank in range(2)]
+    for name in ("indices", "labels", "images", "balanced"):
+        joined = torch.stack([part[name] for part in parts], dim=1).flatten(0, 1)
+        assert torch.equal(joined, whole[name]), name
+
+
+def test_faces_are_the_files_pixels_in_minus_one_to_one():
+    faces = DrawnSet()
+    source = StoredFaces(faces, seed=3)
+    batch = source.finish(source.raw(0, batch_size=8))
+    for image, index, label in zip(batch.images, batch.indices, batch.labels, strict=True):
+        pixels = np.asarray(Image.open(BytesIO(faces.encoded(int(index)))))
+        expected = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
+        assert torch.allclose(image, expected, atol=1e-6)
+        assert label == faces.labels[index]
+
+
+def test_kept_embeddings_are_those_of_the_very_images_mirrored_or_not():
+    source = StoredFaces(DrawnSet(), seed=3, augment=Augment(flip=0.5))
+    teacher = Teacher()
+    source.keep_teacher(teacher, use=True)
+    assert teacher.asked == 2 * 32
+    differ = 0
+    for step in range(4):
+        batch = source.finish(source.raw(step, batch_size=8))
+        assert torch.allclose(batch.teacher_embeddings, teacher(batch.images), atol=2e-3)
+        plain = teacher(source.finish(source.raw(step, batch_size=8)).images.flip(-1))
+        differ += int((batch.teacher_embeddings - plain).abs().max() > 1e-2)
+    assert differ == 4  # the mirrored view is another embedding, so mixing them up would show
+
+
+def test_embeddings_are_computed_once_and_another_teacher_has_its_own():
+    faces, teacher = DrawnSet(), Teacher()
+    StoredFaces(faces, seed=3).keep_teacher(teacher, use=True)
+    StoredFaces(faces, seed=4).keep_teacher(teacher, use=True)
+    assert teacher.asked == 32
+    other = Teacher("b" * 64)
+    StoredFaces(faces, seed=3).keep_teacher(other, use=True)
+    assert other.asked == 32
+    larger = DrawnSet(images=9)
+    StoredFaces(larger, seed=3).keep_teacher(teacher, use=True)
+    assert teacher.asked == 32 + 36
+
+
+def test_an_interrupted_computation_goes_on_where_it_stopped(tmp_path):
+    def kept():
+        return KeptArray(tmp_path, "squares", {"what": "squares"}, (400, 1), np.int64)
+
+    asked = []
+
+    def compute(start, stop):
+        if start >= 340 and len(asked) < 40:
+            raise KeyboardInterrupt
+        asked.append(start)
+        return np.arange(start, stop)[:, None] ** 2
+
+    with pytest.raises(KeyboardInterrupt):
+        kept().fill(compute, block=10, title="squares")
+    assert json.loads(kept().path.with_suffix(".json").read_text())["rows"] == 320
+    asked += [-1] * 40
+    kept().fill(compute, block=10, title="squares")
+    assert asked[-8:] == list(range(320, 400, 10))
+    assert (kept()[:, 0] == np.arange(400) ** 2).all()
+    kept().path.write_bytes(b"torn")  # a damaged file is made anew
+    kept().fill(compute, block=10, title="squares")
+    assert kept()[399, 0] == 399**2
+
+
+def test_augmentation_and_kept_embeddings_exclude_each_other():
+    source = StoredFaces(DrawnSet(), seed=3, augment=Augment(flip=0.5, shift=0.1))
+    with pytest.raises(ConfigError) as error:
+        source.keep_teacher(Teacher(), use=True)
+    assert str(error.value) == (
+        "data.teacher_cache=true: kept embeddings are right for plain and mirrored images only; set "
+        "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
+    )
+
+
+def test_decoded_bytes_are_kept():
+    faces = DrawnSet()
+    plain, kept = StoredFaces(faces, seed=3), StoredFaces(faces, seed=3, decoded_cache=True)
+    assert torch.equal(plain.raw(1, batch_size=8)["images"], kept.raw(1, batch_size=8)["images"])
+    faces._files = [b""] * 32
+    assert torch.equal(kept.raw(1, batch_size=8)["images"], kept.raw(1, batch_size=8)["images"])
+
+
+def test_unlabelled_and_badly_sized_faces():
+    source = StoredFaces(DrawnSet(labelled=False), seed=3)
+    assert not source.offers.labels
+    assert source.finish(source.raw(0, batch_size=4)).labels is None
+    with pytest.raises(DataError) as error:
+        StoredFaces(DrawnSet(size_px=96), seed=3).raw(0, batch_size=1)
+    assert str(error.value).startswith("drawn ")
+    assert " is 96x96 pixels, and faces are 112x112; " in str(error.value)
+
+
+def test_an_uneven_general_part_is_refused():
+    source = StoredFaces(DrawnSet(), seed=3, balanced={"identities": 3, "images": 3})
+    with pytest.raises(ConfigError) as error:
+        source.raw(0, batch_size=12, world_size=2)
+    assert str(error.value) == (
+        "data.batch_size=12: leaves 3 images beside the balanced part, which 2 processes cannot share equally; "
+        "change it by 1"
+    )

@@ -1,0 +1,214 @@
+"""Finding a benchmark's files, or saying what to put where."""
+
+from pathlib import Path
+
+import pytest
+
+from facedistill.errors import ConfigError, DataError
+from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.places import (
+    Absent,
+    Place,
+    default_places,
+    find_protocol,
+    open_protocols,
+    read_places,
+    search_dirs,
+)
+from tests.evaluation.protocols.miniature_benchmark import (
+    NAMES,
+    draw,
+    lfw_list,
+    write_bin,
+    write_lfw,
+    write_tar,
+)
+
+PLACES = {
+    "lfw": Place(("lfw112.tar", "lfw112"), ("lfw_pairs.txt", "pairs.txt"), "lfw", 16),
+    "cfp_fp": Place(("cfp112.tar",), ("pairs_FP.tsv",), "tsv"),
+    "calfw": Place(),
+}
+
+
+def found(name: str, folders: list[Path]) -> PairsProtocol:
+    protocol = find_protocol(name, folders, PLACES)
+    assert isinstance(protocol, PairsProtocol)
+    return protocol
+
+
+def test_folder_tar_and_list_inside_are_found(tmp_path: Path) -> None:
+    images = write_lfw(tmp_path)
+    assert len(found("lfw", [tmp_path / "nowhere", tmp_path]).same) == 16
+    (tmp_path / "lfw_pairs.txt").rename(images / "pairs.txt")
+    assert len(found("lfw", [tmp_path]).same) == 16
+    only = tmp_path / "only_tar"
+    only.mkdir()
+    write_tar(images, only / "lfw112.tar")
+    assert len(found("lfw", [only]).same) == 16
+
+
+def test_tsv_inside_a_tar_is_found(tmp_path: Path) -> None:
+    images = write_lfw(tmp_path).rename(tmp_path / "cfp112")
+    first = f"{NAMES[0]}/{NAMES[0]}_0001.png"
+    (images / "pairs_FP.tsv").write_text(f"{first}\t{first}\t1\t0\n{first}\t{first}\t0\t1\n")
+    write_tar(images, tmp_path / "cfp112.tar")
+    assert found("cfp_fp", [tmp_path]).num_images == 1
+
+
+def test_bin_is_found_and_folders_are_taken_in_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, images in ((first, 2), (second, 3)):
+        folder.mkdir()
+        write_bin(folder / "calfw.bin", [draw(i % images, 0) for i in range(20)], [True] * 10)
+    assert found("calfw", [first, second]).num_images == 2
+    assert found("calfw", [second, first]).num_images == 3
+    assert found("mine", [write_bin(first / "mine.bin", [b"a"] * 20, [True] * 10).parent]).name == "mine"
+
+
+def test_paths_are_opened(tmp_path: Path) -> None:
+    images = write_lfw(tmp_path)
+    (images / "pairs.txt").write_text(lfw_list())
+    assert len(found(str(images), []).same) == 16
+    assert found(str(images), []).name == "lfw112"
+    path = write_bin(tmp_path / "x.bin", [b"a"] * 20, [True] * 10)
+    assert found(str(path), []).name == "x"
+    with pytest.raises(DataError) as caught:
+        find_protocol(str(tmp_path / "none"), [], PLACES)
+    assert str(caught.value) == (
+        f"{tmp_path / 'none'}: is neither a .bin file nor a folder of faces with pairs.txt or pairs.tsv; "
+        "correct the path"
+    )
+
+
+def test_absence_says_what_to_put_where(tmp_path: Path) -> None:
+    assert find_protocol("lfw", [tmp_path], PLACES) == Absent(
+        "lfw",
+        f"lfw is not here: put lfw112.tar or a folder lfw112 of aligned 112x112 faces with lfw_pairs.txt or "
+        f"pairs.txt, or lfw.bin into {tmp_path}, or name their folder in FACEDISTILL_DATA",
+    )
+    assert find_protocol("calfw", [tmp_path], PLACES) == Absent(
+        "calfw", f"calfw is not here: put calfw.bin into {tmp_path}, or name their folder in FACEDISTILL_DATA"
+    )
+
+
+def test_images_without_their_list_are_absent_not_half_there(tmp_path: Path) -> None:
+    write_lfw(tmp_path)
+    (tmp_path / "lfw_pairs.txt").unlink()
+    assert isinstance(find_protocol("lfw", [tmp_path], PLACES), Absent)
+
+
+def test_short_list_is_refused(tmp_path: Path) -> None:
+    write_lfw(tmp_path)
+    lines = lfw_list().splitlines()
+    (tmp_path / "lfw_pairs.txt").write_text("\n".join(["1 4", *lines[1:9]]))
+    with pytest.raises(DataError) as caught:
+        find_protocol("lfw", [tmp_path], PLACES)
+    assert str(caught.value) == (
+        f"{tmp_path / 'lfw_pairs.txt'}: holds 8 of the 16 pairs of lfw; download it again"
+    )
+
+
+def test_misspelt_name_is_not_merely_absent(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_protocol("cfp_pf", [tmp_path], PLACES)
+    assert str(caught.value) == (
+        "evaluation.protocols: no protocol is named 'cfp_pf' and there is no cfp_pf.bin; did you mean cfp_fp?"
+    )
+
+
+def test_shipped_places_are_complete() -> None:
+    places = default_places()
+    assert {"lfw", "cfp_fp", "cfp_ff", "agedb_30", "calfw", "cplfw"} <= places.keys()
+    assert places["lfw"].num_pairs == 6000
+    assert places["cfp_fp"].pairs == ("pairs_FP.tsv",)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"image": ["x"]},
+            "evaluation.places.x: unknown key 'image'; known: images, pairs, layout, num_pairs, groups",
+        ),
+        (
+            {"layout": "csv"},
+            "evaluation.places.x.layout: must be lfw, tsv, ijb, tinyface or rfw, got 'csv'",
+        ),
+    ],
+)
+def test_bad_places_are_refused(entry: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_places({"x": entry})
+    assert str(caught.value) == message
+
+
+def test_search_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACEDISTILL_DATA", raising=False)
+    monkeypatch.delenv("FACEDISTILL_SHARED", raising=False)
+    assert search_dirs() == [Path("data"), Path("../shared/data")]
+    monkeypatch.setenv("FACEDISTILL_DATA", "/faces")
+    monkeypatch.setenv("FACEDISTILL_SHARED", "/team")
+    assert search_dirs() == [Path("/faces"), Path("/team/data")]
+    assert search_dirs("/mine")[0] == Path("/mine")
+
+
+def test_absent_folders_say_what_to_put_where(tmp_path: Path) -> None:
+    places = default_places()
+    reasons = {
+        name: find_protocol(name, [tmp_path], places) for name in ("ijbc", "tinyface", "rfw", "lfw_groups")
+    }
+    tail = f"into {tmp_path}, or name their folder in FACEDISTILL_DATA"
+    assert {name: absent.reason for name, absent in reasons.items()} == {
+        "ijbc": f"ijbc is not here: put a folder IJBC with loose_crop and meta, insightface's package, {tail}",
+        "tinyface": (
+            "tinyface is not here: put a folder tinyface with Testing_Set and the aligned 112x112 faces in aligned, "
+            + tail
+        ),
+        "rfw": f"rfw is not here: put a folder rfw or RFW with txts and the aligned 112x112 faces in data, {tail}",
+        "lfw_groups": (
+            "lfw_groups is not here: put lfw112.tar or a folder lfw112 of aligned 112x112 faces with lfw_pairs.txt "
+            f"or pairs.txt and lfw_groups.tsv {tail}"
+        ),
+    }
+
+
+def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_lfw(tmp_path)
+    path = write_bin(tmp_path / "other" / "lfw.bin", [b"a"] * 20, [True] * 10)
+    with pytest.raises(ConfigError) as caught:
+        open_protocols(["lfw", str(path)], [tmp_path], PLACES)
+    assert str(caught.value) == (
+        f"evaluation.protocols: two protocols are named lfw: lfw and {path}; rename a file, or ask for one of them"
+    )
+    with pytest.raises(
+        ConfigError, match=r"^evaluation.protocols: two protocols are named lfw: lfw and lfw; "
+    ):
+        open_protocols(["lfw", "lfw"], [tmp_path], PLACES)
+    mine = write_bin(tmp_path / "generated.bin", [b"a"] * 20, [True] * 10)
+    with pytest.raises(ConfigError, match=r"two protocols are named generated: the generated pairs and "):
+        open_protocols([str(mine)], [tmp_path], PLACES)
+    found, absent = open_protocols(["lfw", "calfw"], [tmp_path], PLACES)
+    assert ([p.name for p in found], [a.name for a in absent]) == (["lfw"], ["calfw"])
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    images = write_lfw(tmp_path)
+    for place, shown in (
+        (tmp_path / "lfw_pairs.txt", tmp_path / "lfw_pairs.txt"),
+        (images / "lfw_pairs.txt", images / "lfw_pairs.txt"),
+    ):
+        (tmp_path / "lfw_pairs.txt").unlink(missing_ok=True)
+        place.write_bytes(b"10\t300\nJos\xe9\t1\t2\n")
+        with pytest.raises(DataError) as caught:
+            find_protocol("lfw", [tmp_path])
+        assert str(caught.value) == (
+            f"{shown}: is no text at byte 10; give the list of pairs or groups as UTF-8"
+        )
+
+
+@pytest.mark.parametrize("name", ["ijbb", "ijbc", "tinyface", "rfw"])
+def test_pairs_in_a_bin_are_not_taken_for_a_benchmark_of_templates_or_groups(tmp_path, name):
+    write_bin(tmp_path / f"{name}.bin", [draw(0, shot) for shot in range(20)], [True, False] * 5)
+    assert isinstance(find_protocol(name, [tmp_path]), Absent)
+    assert isinstance(find_protocol(str(tmp_path / f"{name}.bin"), [tmp_path]), PairsProtocol)

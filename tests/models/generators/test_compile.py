@@ -1,0 +1,98 @@
+"""Compiling: the wish, the possibility, and the sentence when they differ."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from facedistill.errors import ConfigError
+from facedistill.models import compilation
+from facedistill.models.generators import FaceGenerator
+from tests.models.generators.tiny_generator import LATENT_DIM, write_tiny_generator
+
+compiled = functools.partial(
+    compilation.compiled,
+    what="generator",
+    key="generator.network.compile",
+    otherwise="about half as fast",
+    dynamic=False,
+    fullgraph=True,
+)
+
+
+def double(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+def broken_compile(render: object, **options: object) -> object:
+    def call(*arguments: Tensor) -> Tensor:
+        raise RuntimeError("no C++ compiler\nand a long trace")
+
+    return call
+
+
+def test_no_compiling_returns_the_function_itself() -> None:
+    assert compiled(double, False) is double
+
+
+def test_auto_falls_back_once_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "compile", broken_compile)
+    call = compiled(double, "auto")
+    assert call(torch.ones(1)).item() == 2
+    assert call(torch.ones(1)).item() == 2
+    sentence = "generator: runs uncompiled, about half as fast, because compiling failed (no C++ compiler)\n"
+    assert capsys.readouterr().out == sentence
+
+
+def test_an_explicit_wish_that_cannot_be_met_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", broken_compile)
+    with pytest.raises(ConfigError) as caught:
+        compiled(double, True)(torch.ones(1))
+    assert str(caught.value) == (
+        "generator.network.compile: true, but the generator cannot be compiled here (no C++ compiler); "
+        "install a C++ compiler or set it to false"
+    )
+
+
+def test_what_compiled_once_stays_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def recording(render: object, **options: object) -> object:
+        assert options == {"dynamic": False, "fullgraph": True}
+        return lambda x: calls.append("fast") or double(x)
+
+    monkeypatch.setattr(torch, "compile", recording)
+    call = compiled(double, True)
+    call(torch.ones(1))
+    call(torch.ones(1))
+    assert calls == ["fast", "fast"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_compiled_generator_renders_what_the_eager_one_does(tmp_path: Path, precision: str) -> None:
+    weights = write_tiny_generator(tmp_path)
+    torch.compiler.reset()
+    eager, fast = (
+        FaceGenerator(weights, exit=64, precision=precision, compile=wish, micro_batch=2)  # type: ignore[arg-type]
+        for wish in (False, True)
+    )
+    w = eager.map(torch.randn(5, LATENT_DIM, generator=torch.Generator().manual_seed(0)))
+    noise = eager.redraw_noise(torch.Generator().manual_seed(1))
+    tolerance = {"fp32": 1e-5, "bf16": 0.05}[precision]
+    for drawn in (None, noise):
+        torch.testing.assert_close(fast.render(w, drawn), eager.render(w, drawn), atol=tolerance, rtol=0)
+    with torch.compiler.set_stance(
+        "fail_on_recompile"
+    ):  # neither a shorter batch nor inference mode costs one
+        fast.render(w[:1])
+        with torch.inference_mode():
+            fast.render(fast.map(w))

@@ -1,0 +1,85 @@
+import os
+import signal
+
+import pytest
+
+from facedistill.cli import main as cli
+from facedistill.errors import Interrupted
+from facedistill.runs.checkpointing import Interruption, requeue, stopping_at_once
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> {calls}
+{then}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """A shell starts what runs in its background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def scontrol(tmp_path, monkeypatch):
+    """A fake `scontrol` on the PATH that notes how it was called."""
+
+    def make(then="exit 0"):
+        program = tmp_path / "scontrol"
+        program.write_text(SCONTROL.format(calls=tmp_path / "calls", then=then))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        return tmp_path / "calls"
+
+    return make
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_the_first_signal_is_remembered_and_the_second_obeyed(number):
+    before = signal.getsignal(number)
+    interruption = Interruption()
+    interruption.listen()
+    try:
+        os.kill(os.getpid(), number)
+        assert interruption.number == number
+        with pytest.raises(Interrupted) as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.number == signal.SIGTERM
+    finally:
+        interruption.listen_no_more()
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
+)
+def test_the_exit_code_tells_the_signal(number, code, monkeypatch, capsys):
+    @stopping_at_once()
+    def command(arguments):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("facedistill.cli.train.main", command)
+    assert cli.main(["train"]) == code
+    assert capsys.readouterr().err.strip() == "interrupted; the same command continues"
+
+
+def test_slurm_is_asked_to_queue_the_job_again(scontrol, monkeypatch):
+    calls = scontrol()
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    assert requeue() == "SLURM job 77 is queued again and continues from this checkpoint"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    requeue()
+    assert calls.read_text().splitlines() == ["requeue 77", "requeue 70_3"]
+
+
+def test_where_slurm_refuses_the_user_is_told_what_to_do(scontrol, monkeypatch, tmp_path):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    scontrol("echo 'Job is not requeueable' >&2; exit 1")
+    assert (
+        requeue()
+        == "SLURM job 77 could not be queued again (Job is not requeueable); submit it again to continue"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert requeue().endswith("submit it again to continue")

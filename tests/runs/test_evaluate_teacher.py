@@ -1,0 +1,50 @@
+"""`facedistill evaluate TEACHER` holds the measured accuracy to the one that the card expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facedistill.cli.main import main
+from facedistill.errors import ConfigError
+from facedistill.export import save_student
+from facedistill.models.backbones import TinyFaR
+from facedistill.runs.evaluate import against_card
+
+EXPECTED = {"protocol": "lfw", "flip": "none", "value": 0.9893}
+
+
+def results(accuracy: float) -> dict[str, Any]:
+    return {"teacher": {"protocols": {"lfw": {"accuracy": accuracy}}}}
+
+
+def test_says_both_figures() -> None:
+    said = against_card("dlib_resnet", EXPECTED, results(0.989), "none")
+    assert said == "teacher dlib_resnet: lfw accuracy 98.90 %, its card expects 98.93 %"
+
+
+def test_a_teacher_that_is_fed_wrongly_is_an_error() -> None:
+    with pytest.raises(ConfigError) as caught:
+        against_card("dlib_resnet", EXPECTED, results(0.867), "none")
+    assert str(caught.value) == (
+        "teacher dlib_resnet: lfw accuracy 86.70 %, its card expects 98.93 %; teacher.input_spec, the weights or the "
+        "faces' alignment are not the card's"
+    )
+
+
+def test_unlike_measurements_are_not_compared() -> None:
+    assert against_card("dlib_resnet", EXPECTED, results(0.5), "sum") is None
+    assert against_card("dlib_resnet", EXPECTED, {"teacher": {"protocols": {}}}, "none") is None
+
+
+def test_a_student_is_evaluated_as_a_teacher_from_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "none"))
+    save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
+    words = [f"teacher.file={tmp_path / 'student.safetensors'}", "evaluation.protocols=[lfw]"]
+    assert main(["evaluate", "student", *words]) == 0
+    assert "lfw is not here" in capsys.readouterr().out

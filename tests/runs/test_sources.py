@@ -1,0 +1,98 @@
+"""From `config.data` to a source, its identities and the teacher's centers."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from facedistill.config import compose
+from facedistill.data.sources.stored import StoredFaces
+from facedistill.errors import ConfigError, DataError
+from facedistill.runs.assembly import run_folder
+from facedistill.runs.sources import num_identities, open_set, teacher_centers
+from facedistill.runs.train import train
+from tests.data.formats.drawn_set import DrawnSet
+from tests.data.sources.test_stored import Teacher
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of images, one subfolder per identity."""
+    faces = DrawnSet(identities=3, images=4)
+    for index, label in enumerate(faces.labels):
+        path = tmp_path / "faces" / f"person{label}"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{index}.png").write_bytes(faces.encoded(index))
+    return tmp_path / "faces"
+
+
+@pytest.mark.parametrize("kind", ["mean", "trained"])
+def test_centers_of_a_teacher_without_a_classifier(kind):
+    config = compose(
+        "train", ["data=synthetic_identities", f"data.centers={kind}", "data.teacher_cache=false"]
+    )
+    faces, teacher = DrawnSet(identities=4, images=6), Teacher()
+    source = StoredFaces(faces, seed=0)
+    assert num_identities(source) == 4
+    centers = teacher_centers(config, source, teacher)
+    assert centers.shape == (4, 6)
+    assert torch.allclose(centers.norm(dim=1), torch.ones(4), atol=1e-5)
+    batch = source.finish(source.raw(0, batch_size=24))
+    unit = nn.functional.normalize(teacher(batch.images))
+    assert ((unit @ centers.T).argmax(1) == batch.labels).float().mean() > 0.9
+    assert source.teacher_cache is None
+    if kind == "mean":
+        own = [unit[batch.labels == k] for k in range(4)]
+        slow = torch.stack([nn.functional.normalize(sum(rows) / len(rows), dim=0) for rows in own])
+        assert torch.allclose(centers, slow, atol=1e-3)
+
+
+def test_a_set_is_known_by_its_faces_and_not_by_its_place(folder, tmp_path):
+    def identity(path, *more):
+        return run_folder(
+            compose("train", ["data=folder", f"data.path={path}", "method=supervised", *more])
+        ).path.name
+
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(folder, moved)
+    assert identity(folder) == identity(moved) == identity(moved, "data.num_workers=2")
+    (moved / "person0" / "0.png").write_bytes((moved / "person1" / "1.png").read_bytes())
+    assert identity(folder) != identity(moved)
+
+
+def test_another_format_than_the_one_that_was_named_is_refused(folder):
+    assert len(open_set(compose("train", ["data=faces", f"data.path={folder}"]))) == 12
+    with pytest.raises(ConfigError) as error:
+        open_set(compose("train", ["data=recordio", f"data.path={folder}"]))
+    assert str(error.value) == (
+        f"data.path={folder}: holds faces as folder and not as recordio; use data=folder"
+    )
+
+
+def test_an_unlabelled_set_is_refused_before_a_run_folder_is_made(folder, tmp_path):
+    bare = folder / "person0"
+    assert open_set(compose("train", ["data=folder", f"data.path={bare}", "method=cosine"])).labels is None
+    runs = tmp_path / "runs"
+    with pytest.raises(ConfigError) as error:
+        train(compose("train", ["data=folder", f"data.path={bare}", "method=supervised", f"runs_dir={runs}"]))
+    assert str(error.value) == (
+        f"data.path={bare}: these faces bear no labels, or one only, and the method needs identities; give a set with "
+        "labels (a folder of one folder per identity), or choose a method without them"
+    )
+    assert not runs.exists()
+
+
+def test_faces_of_other_sizes_are_refused_before_a_run_folder_is_made(folder, tmp_path):
+    (folder / "person0" / "0.png").write_bytes(DrawnSet(size_px=96).encoded(0))
+    runs = tmp_path / "runs"
+    with pytest.raises(DataError, match=r"^.*: 1 of 12 images looked at are no faces of 112x112 pixels"):
+        train(compose("train", ["data=folder", f"data.path={folder}", "method=cosine", f"runs_dir={runs}"]))
+    assert not runs.exists()

@@ -1,0 +1,143 @@
+"""What a machine and a launcher allow, in one sentence each, before anything is loaded."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.pytorch.strategies import FSDPStrategy
+
+from facedistill.config import compose
+from facedistill.errors import ConfigError
+from facedistill.runs import strategies
+from facedistill.runs.assembly import settings_of
+from facedistill.runs.strategies import check_machine, execution, launched, trainer_arguments
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """A machine without a GPU, outside any launcher."""
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    _gpus(monkeypatch, 0)
+
+
+def _gpus(monkeypatch, number):
+    monkeypatch.setattr(strategies, "num_gpus", lambda: number)
+
+
+def _torchrun(monkeypatch, per_node, nodes=1):
+    sizes = {"LOCAL_WORLD_SIZE": str(per_node), "WORLD_SIZE": str(per_node * nodes)}
+    for name, value in {**TORCHRUN, **sizes}.items():
+        monkeypatch.setenv(name, value)
+
+
+def _slurm(monkeypatch, tasks, per_node=None):
+    values = {"SLURM_NTASKS": str(tasks), "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    values |= {"SLURM_NTASKS_PER_NODE": str(per_node)} if per_node else {}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def _settings(*overrides):
+    config = compose("train", overrides)
+    return settings_of(config), config.data.batch_size
+
+
+def _refused(*overrides):
+    with pytest.raises(ConfigError) as error:
+        check_machine(*_settings(*overrides))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "cpu", "ddp_cpu"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_a_cpu_can(strategy, precision):
+    check_machine(*_settings(f"strategy={strategy}", f"trainer.precision={precision}"))
+
+
+@pytest.mark.parametrize("strategy", ["gpu", "ddp", "fsdp"])
+def test_without_a_gpu_gpu_strategies_are_refused(strategy):
+    assert _refused(f"strategy={strategy}") == (
+        "trainer.accelerator=gpu: this machine has no GPU; choose strategy=cpu, or strategy=ddp_cpu for several processes"
+    )
+
+
+@pytest.mark.parametrize("strategy", ["auto", "cpu"])
+def test_float16_on_a_cpu_is_refused_where_lightning_would_take_bfloat16(strategy):
+    assert _refused(f"strategy={strategy}", "trainer.precision=16-mixed") == (
+        "trainer.precision=16-mixed: float16 trains on a GPU only; choose bf16-mixed or 32-true"
+    )
+
+
+def test_more_gpus_than_there_are(monkeypatch):
+    _gpus(monkeypatch, 2)
+    assert _refused("strategy=ddp", "trainer.devices=4") == (
+        "trainer.devices=4: this machine has 2 GPU(s); set trainer.devices=2"
+    )
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), [
+    (["data.batch_size=9"],
+     "data.batch_size=9: must be a multiple of the 2 processes, so that each has an equal share"),
+    (["data.batch_size=12", "trainer.accumulate_grad_batches=4"],
+     "data.batch_size=12: must be a multiple of 2 process(es) x trainer.accumulate_grad_batches=4, so that all parts are "
+     "equal"),
+])  # fmt: skip
+def test_batches_that_cannot_be_dealt_out(overrides, sentence):
+    assert _refused("strategy=ddp_cpu", *overrides) == sentence
+
+
+def test_torchrun_with_another_number(monkeypatch):
+    _torchrun(monkeypatch, 2)
+    check_machine(*_settings("strategy=ddp_cpu"))
+    assert _refused("strategy=ddp_cpu", "trainer.devices=4") == (
+        "trainer.devices=4: torchrun started 2 process(es) on each of 1 machine(s), and the configuration wants 4 on 1; "
+        "start as many, or choose a strategy and trainer.devices=2 that fit"
+    )
+    assert _refused("strategy=cpu").startswith("trainer.devices=1: torchrun started 2 process(es)")
+
+
+def test_open_devices_and_machines_are_the_launchers(monkeypatch):
+    _torchrun(monkeypatch, 3, nodes=2)
+    settings, _ = _settings("strategy=ddp_cpu", "trainer.devices=auto")
+    arguments = trainer_arguments(settings)
+    assert (arguments["devices"], arguments["num_nodes"]) == (3, 2)
+    with pytest.raises(ConfigError, match="multiple of the 6 processes"):
+        check_machine(settings, 32)
+
+
+def test_slurm(monkeypatch):
+    _slurm(monkeypatch, 4, per_node=2)
+    assert launched() == strategies.Launch("SLURM", 2, 2)
+    (environment,) = trainer_arguments(_settings("strategy=ddp_cpu")[0])["plugins"]
+    assert not environment.auto_requeue
+    _slurm(monkeypatch, 1, per_node=1)
+    assert _refused("strategy=ddp_cpu").startswith("trainer.devices=2: SLURM started 1 process(es)")
+    _gpus(monkeypatch, 4)
+    assert _refused("strategy=ddp") == (
+        "trainer.devices=auto: SLURM started 1 task(s) on this machine, which has 4 GPUs; ask for --ntasks-per-node=4, or "
+        "set trainer.devices=1"
+    )
+
+
+def test_slurm_tasks_that_may_lie_anywhere(monkeypatch):
+    _slurm(monkeypatch, 2)
+    assert _refused("strategy=ddp_cpu") == (
+        "SLURM started 2 tasks without saying how many on each machine; ask for them with --ntasks-per-node instead of "
+        "--ntasks"
+    )
+
+
+def test_fsdp_keeps_buffers_whole(monkeypatch):
+    _gpus(monkeypatch, 2)
+    arguments = trainer_arguments(_settings("strategy=fsdp")[0])
+    assert isinstance(arguments["strategy"], FSDPStrategy)
+    assert str(arguments["strategy"].mixed_precision_config.buffer_dtype) == "torch.float32"
+    assert arguments["devices"] == 2
+
+
+def test_half_weights_are_the_students_only():
+    settings, _ = _settings("trainer.precision=bf16-true")
+    assert trainer_arguments(settings)["precision"] == "32-true"
+    assert execution(settings).half

@@ -1,0 +1,148 @@
+"""A sweep: every job in a process tree of its own, refused and failing ones told, finished ones left alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from facedistill.cli.main import main
+from facedistill.errors import ConfigError
+from facedistill.runs.folder import RunFolder
+from facedistill.sweeps.launchers.local import LocalLauncher
+from facedistill.sweeps.launchers.pool import execute
+from tests.sweeps.stand_in import make_job, replace_training
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Makes jobs whose `facedistill train` is a small script."""
+    replace_training(tmp_path, monkeypatch.setattr)
+    return functools.partial(make_job, tmp_path)
+
+
+def test_a_failing_job_is_told_and_the_others_go_on(job, tmp_path):
+    jobs = [job("a"), job("b", fail=1), job("c")]
+    ended = []
+    failed = execute(
+        jobs, LocalLauncher(slots=2), logs=tmp_path / "logs", finished=lambda one: ended.append(one.label)
+    )
+    assert sorted(ended) == ["a", "c"]
+    assert failed == [f"b: error  the disk is full (all of it in {tmp_path / 'logs' / 'b.log'})"]
+
+
+def test_slots_run_side_by_side(job, tmp_path):
+    """Each waits for the other's sign of life, which never comes if one runs after the other."""
+    jobs = [
+        job("a", wait_for=str(tmp_path / "b" / "started")),
+        job("b", wait_for=str(tmp_path / "a" / "started")),
+    ]
+    assert execute(jobs, LocalLauncher(slots=2), logs=tmp_path / "logs") == []
+
+
+def test_jobs_are_packed_onto_free_gpus(job, tmp_path):
+    jobs = [job("a", 1, wait_for=str(tmp_path / "b" / "started")), job("b", 2), job("c", 3)]
+    launcher = LocalLauncher(slots=1, gpus=["4", "5", "7"])
+    assert execute(jobs, launcher, logs=tmp_path / "logs") == []
+    shown = [(tmp_path / name / "started").read_text().split()[0] for name in "abc"]
+    assert (shown[0], shown[1]) == ("4", "5,7")
+    assert sorted(shown[2].split(",")) == ["4", "5", "7"]
+    with pytest.raises(ConfigError) as error:
+        execute([job("d", 4)], LocalLauncher(slots=1, gpus=["0"]), logs=tmp_path / "logs")
+    assert str(error.value) == "d: wants 4 GPUs and there are 1; lower trainer.devices"
+
+
+def test_a_run_in_other_hands_is_waited_for(job, tmp_path):
+    """The job starts only once the lock is free, so it can never be doubled."""
+    (tmp_path / "a").mkdir()
+    held_until = []
+
+    def release():
+        time.sleep(1.5)
+        held_until.append(time.time())
+        hold.__exit__(None, None, None)
+
+    hold = RunFolder(tmp_path / "a").held()
+    hold.__enter__()
+    threading.Thread(target=release).start()
+    assert execute([job("a")], LocalLauncher(slots=1), logs=tmp_path / "logs") == []
+    assert (tmp_path / "a" / "started").stat().st_mtime >= held_until[0]
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from facedistill.sweeps.launchers.local import LocalLauncher
+from facedistill.sweeps.launchers.pool import execute
+from tests.sweeps.stand_in import make_job, replace_training
+folder = Path(sys.argv[1])
+replace_training(folder)
+jobs = [make_job(folder, name, wait_for="never") for name in "ab"]
+execute(jobs, LocalLauncher(slots=2), logs=folder / "logs")
+"""
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+def test_when_the_sweep_dies_its_jobs_save_and_end(tmp_path, number):
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(tmp_path)], stderr=subprocess.DEVNULL, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    _until(lambda: all((tmp_path / name / "started").exists() for name in "ab"))
+    time.sleep(0.2)
+    process.send_signal(number)
+    process.wait(timeout=240)
+    _until(lambda: all((tmp_path / name / "saved").exists() for name in "ab"))
+    _until(lambda: not any(_lives(int((tmp_path / name / "pid").read_text())) for name in "ab"))
+
+
+def _until(condition, limit_s=240):
+    deadline = time.time() + limit_s
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(
+        "facedistill.sweeps.sweep.execute", lambda jobs, launcher, **options: started.extend(jobs) or []
+    )
+    sweep = ["train", "-m", "seed=1,2,-3", "images=12800,12800", f"runs_dir={tmp_path}"]
+    assert main(sweep) == 1
+    assert [job.overrides[0] for job in started] == ["seed=1", "seed=2"]  # equal jobs run once
+    said = capsys.readouterr().err
+    assert "2 jobs, 0 finished already, 2 refused" in said
+    assert f"refused  seed=-3 images=12800 runs_dir={tmp_path}: 1 problem(s) in the configuration" in said
+    folder = started[0].folder
+    folder.create()
+    folder.update_record(status="finished")
+    folder.results.write_text(json.dumps({}))
+    started.clear()
+    assert main(sweep) == 1
+    assert [job.overrides[0] for job in started] == ["seed=2"]
+
+
+def test_a_sweep_inside_torchrun_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert main(["train", "-m", "seed=1,2"]) == 2
+    assert (
+        "-m inside torchrun or srun would start the sweep once in each process; start it by itself"
+        in " ".join(capsys.readouterr().err.split())
+    )
