@@ -11,7 +11,7 @@ from pathlib import Path
 from facedistill.assets import obtain
 from facedistill.data.alignment.align import Failure, align_folder, before_and_after, plan
 from facedistill.data.alignment.choose_face import load_detector, rules
-from facedistill.models.detectors import Scrfd
+from facedistill.models.detectors.scrfd import Scrfd
 
 _MOST_NAMED = 20
 

@@ -17,7 +17,8 @@ from facedistill.data.formats.bin import BinFaces
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import open_faces
 from facedistill.errors import ConfigError
-from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
+from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
+from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.types import InputSpec
 
 _MOST_NAMED = 10

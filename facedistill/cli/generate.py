@@ -22,7 +22,6 @@ from facedistill.data.generation.synthetic_set import MadeSet, make_synthetic_se
 from facedistill.data.image_rows import write_rows
 from facedistill.images import decode_face
 from facedistill.models.synthetic_identities import SyntheticIdentities
-from facedistill.models.teachers import teacher_card
 from facedistill.runs.assembly import load_generator, load_teacher
 
 _ROWS, _COLUMNS = 10, 8
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _make(config: DictConfig, settings: SyntheticIdentities, out: Path, quiet: bool) -> MadeSet:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cards = [card_of(config.generator, "generator"), teacher_card(config.teacher)]
+    cards = [card_of(config.generator, "generator"), card_of(config.teacher, "teacher")]
     assets = {"generator_asset": cards[0].name, "teacher_asset": cards[1].name}
     licences = [licence_record(card) for card in cards]
     return make_synthetic_set(

@@ -15,9 +15,9 @@ from facedistill.assets.archive import sha256_of
 from facedistill.assets.card import MEBI
 from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.models.generators import FrozenGenerator, StyleGANGenerator, resample
+from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.generators.stylegan_conversion import convert
-from facedistill.models.generators.stylegan_generator import NoiseMode
+from facedistill.models.generators.stylegan_generator import NoiseMode, StyleGANGenerator
 from facedistill.models.latents import draw_latents
 from facedistill.models.weights import write_weights, write_whole
 from facedistill.reporting.generator_sheet import Row, draw_sheet

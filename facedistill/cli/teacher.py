@@ -28,7 +28,7 @@ from facedistill.errors import ConfigError
 from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generated_pairs
 from facedistill.evaluation.separation import Separation, separation, tied
 from facedistill.images import to_float
-from facedistill.models.backbones import MobileFaceNet
+from facedistill.models.backbones.mobilefacenet import MobileFaceNet
 from facedistill.models.teachers.checkpoint import demand_no_page
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import golden_of

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models import backbones
-from facedistill.models.backbones import Backbone
+from facedistill.models.backbones import Backbone, backbone_classes
 from facedistill.models.weights import load_state, read_weights, write_weights
 
 KEY = "facedistill"  # the metadata entry, in safetensors and ONNX files alike, that holds the description
 FORMAT = 1
-BACKBONES: Mapping[str, type[Backbone]] = {
-    name: getattr(backbones, name) for name in backbones.__all__ if name != "Backbone"
-}
 
 
 def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Everything a file must say about the student inside it.
 
     Args:
-        backbone: One of `BACKBONES`.
+        backbone: Of a class in `facedistill.models.backbones`.
         metadata: JSON-ready facts about the run: run id, teacher, licences.
 
     Returns:
@@ -35,8 +31,9 @@ def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: If the backbone is of another class, which no reader could build again.
     """
     kind = type(backbone).__name__
-    if BACKBONES.get(kind) is not type(backbone):
-        raise ConfigError(f"backbone: {kind} cannot be saved as a student; use one of {', '.join(BACKBONES)}")
+    if backbone_classes().get(kind) is not type(backbone):
+        known = ", ".join(backbone_classes())
+        raise ConfigError(f"backbone: {kind} cannot be saved as a student; use one of {known}")
     return {
         "format": FORMAT,
         "backbone": {"class": kind, "arguments": dict(backbone.arguments)},
@@ -47,10 +44,10 @@ def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_student(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes the weights with the description of `describe`, whole or not at all.
+    """Writes the weights with the description of `describe`, completely or not at all.
 
     Raises:
-        ConfigError: If the backbone's class is not in `BACKBONES`.
+        ConfigError: If the backbone's class is not in `facedistill.models.backbones`.
         UserError: If the file cannot be written.
     """
     write_weights(
@@ -59,7 +56,9 @@ def save_student(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) ->
 
 
 def load_student(path: Path) -> Backbone:
-    """Builds the student that a file describes, in eval mode; only classes of `BACKBONES` are ever built.
+    """Builds the student that a file describes, in eval mode.
+
+    Only a `Backbone` that `facedistill.models.backbones` defines is built: a file cannot name other code.
 
     Raises:
         AssetError: If the file is missing, damaged, or does not describe a student of this package.
@@ -68,11 +67,11 @@ def load_student(path: Path) -> Backbone:
     description = parse_description(metadata, path)
     try:
         kind, arguments = description["backbone"]["class"], description["backbone"]["arguments"]
-        backbone = BACKBONES[kind](**arguments)
+        backbone = backbone_classes()[kind](**arguments)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise AssetError(
             f"{path} describes no backbone of this version ({description.get('backbone')!r}); "
-            f"known are {', '.join(BACKBONES)}"
+            f"known are {', '.join(backbone_classes())}"
         ) from error
     load_state(backbone, state, str(path))
     return backbone.eval()

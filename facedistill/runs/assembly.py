@@ -25,7 +25,7 @@ from facedistill.evaluation.generated_pairs import GeneratedPairs, generated_pro
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FrozenGenerator
-from facedistill.models.teachers import FrozenTeacher, teacher_card
+from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden
 from facedistill.runs.callbacks.progress import ImagesProgress
 from facedistill.runs.callbacks.timing import TimeShare
@@ -58,7 +58,7 @@ class Assembly:
 def asset_cards(config: DictConfig) -> list[AssetCard]:
     """The weights that the configuration needs, in the order they are first used."""
     backbone = OmegaConf.select(config, "backbone.asset")
-    cards = [teacher_card(config.teacher), card_of(config.generator, "generator")]
+    cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
     return [*cards, read_card(backbone)] if backbone else cards
 
 
@@ -81,7 +81,7 @@ def origin_of(config: DictConfig) -> Origin:
 def load_teacher(config: DictConfig) -> FrozenTeacher:
     """Obtains and loads the frozen teacher of `config.teacher`, and holds it to what its card says."""
     node = config.teacher
-    card = teacher_card(node)
+    card = card_of(node, "teacher")
     teacher = FrozenTeacher(
         instantiate(node.network),
         weights=obtain(card),

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from facedistill.assets.own_file import card_of
 from facedistill.config import result_relevant
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.evaluation.generated_pairs import to_bytes
@@ -20,7 +21,6 @@ from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
 from facedistill.models.generators import resample
 from facedistill.models.latents import draw_latents
-from facedistill.models.teachers import teacher_card
 from facedistill.models.weights import write_whole
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import instantiate
@@ -43,7 +43,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     Raises:
         UserError: If the two disagree or a file cannot be written.
     """
-    teacher = teacher_card(config.teacher)
+    teacher = card_of(config.teacher, "teacher")
     metadata = {
         "run": folder.path.name,
         "images": config.images,

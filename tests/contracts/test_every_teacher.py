@@ -10,8 +10,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from facedistill.assets import read_card
+from facedistill.assets.own_file import card_of
 from facedistill.config import compose, validate
-from facedistill.models.teachers import teacher_card
 from facedistill.models.teachers.golden import NUM_ELEMENTS, NUM_FACES
 from facedistill.runs.sources import instantiate
 from facedistill.system.paths import config_dir
@@ -34,7 +34,7 @@ def test_keeps_the_promises(name: str, tmp_path: Path) -> None:
         network = instantiate(node.network)
     assert network.embedding_dim == node.embedding_dim
     InputSpec(**node.input_spec)
-    card = teacher_card(node)
+    card = card_of(node, "teacher")
     assert callable(get_object(card.convert))
     assert card.licence
     assert set(node.card) == {"flip", "classifier", "accuracy", "golden"}

@@ -16,7 +16,7 @@ from facedistill.data.alignment.choose_face import Detector, Rule, choose_face
 from facedistill.data.image_rows import write_rows
 from facedistill.errors import DataError
 from facedistill.images import to_rgb
-from facedistill.models.detectors import align_face
+from facedistill.models.detectors.similarity import align_face
 from facedistill.system.progress import Counting
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})

@@ -14,7 +14,7 @@ Rule: TypeAlias = Literal["main", "largest", "center", "surest", "only"]
 
 
 class Detector(Protocol):
-    """What is needed of a face detector; `facedistill.models.detectors.Scrfd` is one."""
+    """What is needed of a face detector; `facedistill.models.detectors.scrfd.Scrfd` is one."""
 
     def find(self, image: Image.Image) -> Any:
         """Faces of an RGB photograph.

@@ -14,7 +14,7 @@ from torch import Tensor
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.images import decoded_in_threads
 from facedistill.images import decode_face
-from facedistill.models.detectors import align_face
+from facedistill.models.detectors.similarity import align_face
 
 
 class LooseCrops:

@@ -1,25 +1,17 @@
-"""Student networks: each from (N, 3, 112, 112) faces in [-1, 1] to (N, D) un-normalized embeddings."""
+"""Student networks: each from (N, 3, 112, 112) faces in [-1, 1] to (N, D) un-normalized embeddings.
 
-from facedistill.models.backbones.any_timm import Timm
+A public `Backbone` in any module of this package is importable from here, for instance
+`facedistill.models.backbones.TinyFaR`. A student's file may name these classes and no others.
+"""
+
 from facedistill.models.backbones.base import Backbone
-from facedistill.models.backbones.edgeface import EdgeFace
-from facedistill.models.backbones.ghostfacenet import GhostFaceNet
-from facedistill.models.backbones.iresnet import IResNet
-from facedistill.models.backbones.mixfacenet import MixFaceNet
-from facedistill.models.backbones.mobilefacenet import MobileFaceNet
-from facedistill.models.backbones.mobilenetv2 import MobileNetV2
-from facedistill.models.backbones.tinyfar import TinyFaR
-from facedistill.models.backbones.vargfacenet import VarGFaceNet
+from facedistill.system.discovery import find_subclass, public_subclasses
 
-__all__ = [
-    "Backbone",
-    "EdgeFace",
-    "GhostFaceNet",
-    "IResNet",
-    "MixFaceNet",
-    "MobileFaceNet",
-    "MobileNetV2",
-    "Timm",
-    "TinyFaR",
-    "VarGFaceNet",
-]
+
+def backbone_classes() -> dict[str, type[Backbone]]:
+    """All student networks of this package, by name."""
+    return public_subclasses(__name__, Backbone)
+
+
+def __getattr__(name: str) -> type[Backbone]:
+    return find_subclass(__name__, Backbone, name)

@@ -1,8 +1,13 @@
-"""Frozen face generators: latents to aligned faces."""
+"""Frozen face generators: latents to aligned faces.
 
-from facedistill.models.generators.face_generator import FaceGenerator
+A public `FrozenGenerator` in any module of this package is importable from here, for instance
+`facedistill.models.generators.FaceGenerator`.
+"""
+
 from facedistill.models.generators.frozen import FrozenGenerator
-from facedistill.models.generators.resampling import resample
-from facedistill.models.generators.stylegan_generator import StyleGANGenerator
+from facedistill.models.generators.resampling import resample as resample
+from facedistill.system.discovery import find_subclass
 
-__all__ = ["FaceGenerator", "FrozenGenerator", "StyleGANGenerator", "resample"]
+
+def __getattr__(name: str) -> type[FrozenGenerator]:
+    return find_subclass(__name__, FrozenGenerator, name)

@@ -1,33 +1,14 @@
-"""Teachers: published networks, their converters, and the frozen shell that every one of them lives in."""
+"""Teachers: published networks, their converters, and `FrozenTeacher`, which wraps each of them.
 
-from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
-from facedistill.models.teachers.dlib_resnet import DlibResNet
-from facedistill.models.teachers.edgeface import EdgeFace
-from facedistill.models.teachers.facenet import FaceNet
-from facedistill.models.teachers.frozen import FrozenTeacher
-from facedistill.models.teachers.ir import IR
-from facedistill.models.teachers.iresnet import IResNet
-from facedistill.models.teachers.local import teacher_card
-from facedistill.models.teachers.mobilefacenet import FaceXZooMobileFaceNet
-from facedistill.models.teachers.onnx_network import OnnxNetwork
-from facedistill.models.teachers.student import Student
-from facedistill.models.teachers.timm_network import TimmNetwork
-from facedistill.models.teachers.torch_program import TorchProgram
-from facedistill.models.teachers.vit import ViT
+A public network in any module of this package is importable from here, for instance
+`facedistill.models.teachers.IResNet`.
+"""
 
-__all__ = [
-    "IR",
-    "ArcFaceMobileFaceNet",
-    "DlibResNet",
-    "EdgeFace",
-    "FaceNet",
-    "FaceXZooMobileFaceNet",
-    "FrozenTeacher",
-    "IResNet",
-    "OnnxNetwork",
-    "Student",
-    "TimmNetwork",
-    "TorchProgram",
-    "ViT",
-    "teacher_card",
-]
+from torch import nn
+
+from facedistill.models.teachers.frozen import FrozenTeacher as FrozenTeacher
+from facedistill.system.discovery import find_subclass
+
+
+def __getattr__(name: str) -> type[nn.Module]:
+    return find_subclass(__name__, nn.Module, name)

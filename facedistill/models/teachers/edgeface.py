@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError
-from facedistill.models import backbones
+from facedistill.models.backbones import edgeface
 from facedistill.models.backbones.edgeface import LowRank, Size
 from facedistill.models.weights import load_state
 
@@ -19,7 +19,7 @@ from facedistill.models.weights import load_state
 _POSITIONS = "/model/stages/stages.1/blocks/blocks.2/Transpose_1_output_0"
 
 
-class EdgeFace(backbones.EdgeFace):
+class EdgeFace(edgeface.EdgeFace):
     """The network of a published graph: in -S the positional encoding is a constant.
 
     See `facedistill.models.backbones.EdgeFace`, which it is otherwise.

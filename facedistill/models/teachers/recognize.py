@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facedistill.assets.archive import sha256_of
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.backbones import MobileFaceNet
+from facedistill.models.backbones.mobilefacenet import MobileFaceNet
 from facedistill.models.teachers import (
     arcface_mobilefacenet,
     dlib_resnet,

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models import backbones
-from facedistill.models.backbones import Backbone
+from facedistill.models.backbones import Backbone, backbone_classes
 from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import check_state, read_weights
 
@@ -103,13 +102,10 @@ def build(description: Mapping[str, Any], name: str) -> Backbone:
     Raises:
         AssetError: If this version has no such backbone.
     """
-    kind = getattr(backbones, str(description.get("class")), None)
     try:
-        if isinstance(kind, type) and issubclass(kind, Backbone) and kind is not Backbone:
-            return kind(**description["arguments"]).eval()
-    except (KeyError, TypeError, ValueError, ConfigError):
-        pass
-    raise AssetError(
-        f"{name} is a student of the backbone {description.get('class')!r} with {description.get('arguments')!r}, "
-        "which this version does not have"
-    )
+        return backbone_classes()[description["class"]](**description["arguments"]).eval()
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise AssetError(
+            f"{name} is a student of the backbone {description.get('class')!r} with {description.get('arguments')!r}, "
+            "which this version does not have"
+        ) from error

@@ -12,7 +12,8 @@ from facedistill.data.alignment import align
 from facedistill.data.alignment.align import plan
 from facedistill.data.alignment.choose_face import Rule, choose_face
 from facedistill.errors import DataError, UserError
-from facedistill.models.detectors import ARCFACE_TEMPLATE, Faces
+from facedistill.models.detectors.scrfd import Faces
+from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
 
 Capture = pytest.CaptureFixture[str]
 

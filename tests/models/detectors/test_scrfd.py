@@ -9,8 +9,8 @@ from PIL import Image
 
 from facedistill.assets import cached_path, obtain, read_card
 from facedistill.errors import AssetError
-from facedistill.models.detectors import ARCFACE_TEMPLATE, Faces, Scrfd, fit_similarity, nms
-from facedistill.models.detectors.scrfd import _decode
+from facedistill.models.detectors.scrfd import Faces, Scrfd, _decode, nms
+from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE, fit_similarity
 from tests.shared_faces import lfw_faces
 
 NUM_FACES = 24

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy.optimize import least_squares
 
-from facedistill.models.detectors import ARCFACE_TEMPLATE, align_face, fit_similarity, warp
+from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE, align_face, fit_similarity, warp
 
 
 def similarity(scale: float, angle_rad: float, shift: tuple[float, float]) -> np.ndarray:

@@ -17,10 +17,11 @@ import yaml
 from torch import Tensor
 
 from facedistill.assets import obtain
+from facedistill.assets.own_file import card_of
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.drawn_faces import draw_faces
-from facedistill.models.teachers import FrozenTeacher, IResNet, teacher_card
+from facedistill.models.teachers import FrozenTeacher, IResNet
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.weights import write_weights
 from facedistill.system.paths import config_dir
@@ -226,19 +227,19 @@ def test_a_file_of_ones_own_becomes_a_teacher(
     path = save(state)
     node = settings("iresnet18", file=str(path))
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = teacher_card(node)
+    card = card_of(node, "teacher")
     assert f"backbone.pth has sha256 {found}; pin it with teacher.sha256={found}" in capsys.readouterr().err
     teacher = FrozenTeacher(IResNet(18, 8), obtain(card, quiet=True), InputSpec(**node["input_spec"]))
     images = draw_faces(1)
     torch.testing.assert_close(teacher(images).double(), reference(state, images, 1e-5), rtol=0, atol=1e-4)
-    assert obtain(teacher_card(node | {"sha256": found}), quiet=True) == obtain(card, quiet=True)
+    assert obtain(card_of(node | {"sha256": found}, "teacher"), quiet=True) == obtain(card, quiet=True)
 
 
 def test_a_wrong_hash_stops(state: dict[str, Tensor], save: Callable[[Any], Path]) -> None:
     path = save(state)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(AssetError) as caught:
-        obtain(teacher_card(settings("iresnet18", file=str(path), sha256="f" * 64)), quiet=True)
+        obtain(card_of(settings("iresnet18", file=str(path), sha256="f" * 64), "teacher"), quiet=True)
     assert str(caught.value) == (
         f"asset iresnet18: member backbone.pth has sha256 {found}, the card demands {'f' * 64}; it was altered or cut "
         "short, do not use it"
@@ -265,12 +266,12 @@ def test_a_wrong_hash_stops(state: dict[str, Tensor], save: Callable[[Any], Path
 )
 def test_mistakes_in_the_configuration(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        teacher_card(settings("iresnet18", **changes))
+        card_of(settings("iresnet18", **changes), "teacher")
     assert str(caught.value) == message
 
 
 def test_a_named_asset_keeps_its_card() -> None:
-    assert teacher_card(settings("w600k_mbf")).name == "w600k_mbf"
+    assert card_of(settings("w600k_mbf"), "teacher").name == "w600k_mbf"
 
 
 def test_unknown_depth() -> None:

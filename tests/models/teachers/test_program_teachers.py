@@ -12,12 +12,13 @@ import yaml
 from torch import Tensor, nn
 
 from facedistill.assets import obtain
+from facedistill.assets.own_file import card_of
 from facedistill.config import compose, validate
 from facedistill.errors import AssetError, ConfigError
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.models.drawn_faces import draw_faces
-from facedistill.models.teachers import FrozenTeacher, Student, TimmNetwork, TorchProgram, teacher_card
+from facedistill.models.teachers import FrozenTeacher, Student, TimmNetwork, TorchProgram
 from facedistill.models.teachers.student import convert as convert_student
 from facedistill.models.teachers.timm_network import convert as convert_timm
 from facedistill.models.teachers.torch_program import convert as convert_program
@@ -55,7 +56,7 @@ def test_a_student_teaches(student: tuple[TinyFaR, Path]) -> None:
     words = ["teacher=student", f"teacher.file={path}", "teacher.embedding_dim=16"]
     config = compose("train", words)
     validate(config)
-    teacher = FrozenTeacher(Student(16), obtain(teacher_card(config.teacher), quiet=True), InputSpec())
+    teacher = FrozenTeacher(Student(16), obtain(card_of(config.teacher, "teacher"), quiet=True), InputSpec())
     images = draw_faces(2)
     with torch.no_grad():
         torch.testing.assert_close(teacher(images), network(images))
@@ -155,7 +156,7 @@ def test_any_timm_network_with_a_local_file(tmp_path: Path) -> None:
     ]
     config = compose("train", words)
     validate(config)
-    weights = obtain(teacher_card(config.teacher), quiet=True)
+    weights = obtain(card_of(config.teacher, "teacher"), quiet=True)
     teacher = FrozenTeacher(TimmNetwork("tinynet_e", 16), weights, InputSpec())
     with torch.no_grad():
         torch.testing.assert_close(teacher(draw_faces(2)), wanted(draw_faces(2)))
