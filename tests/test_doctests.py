@@ -1,0 +1,36 @@
+"""The examples in docstrings run, and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import pkgutil
+
+import pytest
+
+import facedistill
+
+PACKAGES = ("losses", "metrics", "models", "images", "config.class_names")
+
+
+def _modules() -> list[str]:
+    """The modules of `PACKAGES` whose source has an example; they are read, not imported."""
+    found = []
+    for name in PACKAGES:
+        root = f"{facedistill.__name__}.{name}"
+        spec = importlib.util.find_spec(root)
+        assert spec is not None
+        inside = pkgutil.walk_packages(spec.submodule_search_locations or [], f"{root}.", onerror=lambda _: None)
+        for module in (root, *(module.name for module in inside)):
+            source = importlib.util.find_spec(module)
+            if ">>> " in source.loader.get_source(module):
+                found.append(module)
+    return found
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_examples_print_what_they_say(name):
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, raise_on_error=False)
+    assert found.attempted
+    assert not found.failed, f"python -m doctest -v {module.__file__}"
