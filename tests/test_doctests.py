@@ -20,7 +20,9 @@ def _modules() -> list[str]:
         root = f"{facedistill.__name__}.{name}"
         spec = importlib.util.find_spec(root)
         assert spec is not None
-        inside = pkgutil.walk_packages(spec.submodule_search_locations or [], f"{root}.", onerror=lambda _: None)
+        inside = pkgutil.walk_packages(
+            spec.submodule_search_locations or [], f"{root}.", onerror=lambda _: None
+        )
         for module in (root, *(module.name for module in inside)):
             source = importlib.util.find_spec(module)
             if ">>> " in source.loader.get_source(module):
