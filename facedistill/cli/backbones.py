@@ -17,7 +17,7 @@ from facedistill.cli.commands import positive
 from facedistill.config import signature
 from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
-from facedistill.models.latency import Latency, Size, latency_of, size_of
+from facedistill.models.cost import Latency, Size, latency_of, size_of
 from facedistill.runs.method_cost import processor
 from facedistill.runs.sources import instantiate
 from facedistill.system.paths import config_dir

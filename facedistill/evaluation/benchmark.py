@@ -17,7 +17,7 @@ from facedistill.distributed.collectives import gather_constant, rank
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import Flip, PairsProtocol, Protocol, Scores
 from facedistill.evaluation.worst import write_worst_errors
-from facedistill.models.network_fingerprint import network_fingerprint
+from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.weights import write_whole
 
 Role: TypeAlias = Literal["student", "teacher"]

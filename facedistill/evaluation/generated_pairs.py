@@ -21,8 +21,8 @@ from facedistill.evaluation.embedder import face_progress
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.images import SIZE_PX, to_float, to_uint8
+from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.latents import draw_latents
-from facedistill.models.network_fingerprint import network_fingerprint
 from facedistill.models.weights import read_weights, write_weights
 from facedistill.types import Generator
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -134,15 +133,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if partial is not None:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-
-
-def fingerprint(module: nn.Module) -> str:
-    """The sha256 of a module's state: names, shapes, dtypes and bytes; the same on every machine and file."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_sha256(path: Path, sha256: str) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from facedistill.cli.backbones import backbone_names, backbone_row, main
 from facedistill.errors import ConfigError
-from facedistill.models import latency as backbone_cost
+from facedistill.models import cost as backbone_cost
 from facedistill.models.backbones import Backbone, MixFaceNet
-from facedistill.models.latency import latency_of
+from facedistill.models.cost import latency_of
 from facedistill.types import InputSpec
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from facedistill.config import compose
 from facedistill.export import check_parity, export_onnx, load_student, save_student
 from facedistill.models.backbones import Backbone
-from facedistill.models.drawn_faces import draw_faces
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.runs.assembly import build_method
 from facedistill.runs.method_cost import GivenTeacher
 from facedistill.types import FaceBatch, InputSpec

@@ -15,7 +15,7 @@ from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.evaluation.protocols.pairs import pairs_protocol, parse_lfw_pairs
 from facedistill.metrics.verification import verification_summary
-from facedistill.models.network_fingerprint import network_fingerprint
+from facedistill.models.fingerprint import network_fingerprint
 from tests.evaluation.protocols.miniature_benchmark import Averages, lfw_list, write_lfw
 
 

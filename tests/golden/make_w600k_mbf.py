@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from facedistill.assets import obtain
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.types import InputSpec
 
 HERE = Path(__file__).parent

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from facedistill.errors import AssetError, UserError
-from facedistill.models.weights import fingerprint, load_strictly, read_weights, write_weights, write_whole
+from facedistill.models.fingerprint import state_fingerprint
+from facedistill.models.weights import load_strictly, read_weights, write_weights, write_whole
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_fingerprint_tells_values_names_shapes_and_dtypes_apart() -> None:
         module = nn.Module()
         for name, tensor in tensors.items():
             module.register_buffer(name, tensor)
-        return fingerprint(module)
+        return state_fingerprint(module)
 
     base = of(a=torch.zeros(4))
     assert base == of(a=torch.zeros(4))
@@ -109,8 +110,8 @@ def test_fingerprint_tells_values_names_shapes_and_dtypes_apart() -> None:
 
 def test_fingerprint_ignores_memory_layout() -> None:
     conv = nn.Conv2d(4, 4, 3)
-    before = fingerprint(conv)
-    assert fingerprint(conv.to(memory_format=torch.channels_last)) == before
+    before = state_fingerprint(conv)
+    assert state_fingerprint(conv.to(memory_format=torch.channels_last)) == before
 
 
 def test_an_interrupted_write_keeps_the_old_file_and_no_rubbish(path: Path) -> None:

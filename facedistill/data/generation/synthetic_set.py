@@ -19,7 +19,7 @@ from torch import nn
 from facedistill.data.formats.shards.writer import NOTE, write_shards
 from facedistill.data.generation.separation import Separation, measure_separation
 from facedistill.errors import ConfigError, DataError
-from facedistill.models.network_fingerprint import network_fingerprint
+from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.synthetic_identities import (
     ChosenIdentities,
     Generator,

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.compilation import compiled
+from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.teachers.file_network import FileNetwork
-from facedistill.models.weights import fingerprint, load_strictly
+from facedistill.models.weights import load_strictly
 from facedistill.types import InputSpec
 
 Precision = Literal["fp32", "bf16"]
@@ -71,7 +72,7 @@ class FrozenTeacher(nn.Module):
             network.make_room(Path(weights))
         load_strictly(network, Path(weights), sha256)
         network.eval().requires_grad_(False)
-        self.fingerprint = fingerprint(network)
+        self.fingerprint = state_fingerprint(network)
         self.embedding_dim = int(network.embedding_dim)  # type: ignore[arg-type]
         self.input_spec = input_spec
         self.precision = precision

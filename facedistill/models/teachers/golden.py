@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from facedistill.errors import ConfigError
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers.frozen import FrozenTeacher, adapt
 
 NUM_FACES, NUM_ELEMENTS = 4, 8
@@ -67,3 +67,28 @@ def _form(name: str) -> str:
         f"teacher {name}: card.golden must be {NUM_FACES} rows of {NUM_ELEMENTS} numbers, as `facedistill teacher add` "
         "writes them"
     )
+
+
+def draw_faces(num_faces: int) -> Tensor:
+    """(num_faces, 3, 112, 112) in [-1, 1]: a face of its own proportions each."""
+    return torch.stack([_draw(index) for index in range(num_faces)])
+
+
+def _draw(index: int) -> Tensor:
+    row, column = torch.meshgrid(torch.arange(112.0), torch.arange(112.0), indexing="ij")
+    image = torch.full((3, 112, 112), 0.1 * math.sin(index)) + 0.3 * (row / 112)
+    turn = [math.sin(1 + index * step) for step in (0.7, 1.3, 1.9, 2.3)]
+
+    def paint(row_px: float, column_px: float, height: float, width: float, color: tuple[float, ...]) -> None:
+        distance = ((row - row_px) / height) ** 2 + ((column - column_px) / width) ** 2
+        cover = torch.sigmoid((1 - distance) * 6)
+        image.copy_(image * (1 - cover) + cover * torch.tensor(color)[:, None, None])
+
+    paint(60, 56, 56 + 3 * turn[0], 40 + 4 * turn[1], (0.45 + 0.2 * turn[2], 0.1 + 0.2 * turn[2], -0.1))
+    for column_px in (38.3, 73.5):
+        paint(51.7, column_px, 3 + turn[1], 7 + turn[3], (0.8, 0.8, 0.8))
+        paint(51.7, column_px, 3, 3, (-0.8, -0.6 + 0.3 * turn[0], -0.5))
+        paint(42 + 2 * turn[2], column_px, 2, 9 + 2 * turn[0], (-0.6, -0.7, -0.8))
+    paint(66, 56, 9 + 2 * turn[3], 5 + turn[0], (0.35 + 0.2 * turn[2], 0.0, -0.2))
+    paint(92.3, 56, 3 + turn[1], 15 + 3 * turn[2], (0.4, -0.5, -0.4))
+    return image.clamp(-1, 1)

@@ -20,7 +20,7 @@ from facedistill.models.backbones import (
 )
 from facedistill.models.backbones.embedding import embedding_layers
 from facedistill.models.backbones.mobilenetv2 import convert
-from facedistill.models.drawn_faces import draw_faces
+from facedistill.models.teachers.golden import draw_faces
 
 
 def test_tinyfar_is_timm_and_one_linear_layer() -> None:

@@ -20,9 +20,9 @@ from facedistill.assets import obtain, read_card
 from facedistill.errors import AssetError
 from facedistill.images import to_float
 from facedistill.models.cost import count_macs, count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.models.teachers.arcface_mobilefacenet import convert
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
 from tests.shared_faces import lfw_faces

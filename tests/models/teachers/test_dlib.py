@@ -13,10 +13,10 @@ from torch import Tensor
 from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from facedistill.models.cost import count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import DlibResNet, FrozenTeacher
 from facedistill.models.teachers.dlib_file import read_dlib
 from facedistill.models.teachers.dlib_resnet import convert
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.types import InputSpec
 from tests.models.teachers.dlib_layout import BLOCKS, MEANS, Weights, dlib_bytes, random_weights
 

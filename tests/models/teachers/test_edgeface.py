@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from facedistill.assets import obtain, read_card
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.cost import count_macs, count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import EdgeFace, FrozenTeacher
 from facedistill.models.teachers.edgeface import convert
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from facedistill.errors import AssetError
 from facedistill.models.cost import count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FaceNet
 from facedistill.models.teachers.facenet import convert
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.graph_def import read_constants
 
 ROOT = "InceptionResnetV1"

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.drawn_faces import draw_faces
+from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.frozen import adapt
-from facedistill.models.weights import fingerprint, write_weights
+from facedistill.models.teachers.golden import draw_faces
+from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec
 
 
@@ -68,9 +69,9 @@ def test_a_parent_cannot_wake_it(teacher: FrozenTeacher) -> None:
     teacher.train()
     assert not any(module.training for module in (teacher, *teacher.network.modules()))
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
-    before = fingerprint(teacher.network)
+    before = state_fingerprint(teacher.network)
     teacher(draw_faces(2))
-    assert fingerprint(teacher.network) == before == teacher.fingerprint
+    assert state_fingerprint(teacher.network) == before == teacher.fingerprint
 
 
 def test_a_parent_neither_saves_nor_optimizes_nor_misses_it(teacher: FrozenTeacher) -> None:

@@ -12,9 +12,8 @@ import torch
 from facedistill.assets import obtain
 from facedistill.config import compose, make_run_id
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FrozenTeacher
-from facedistill.models.teachers.golden import check_golden, golden_of, relative_difference
+from facedistill.models.teachers.golden import check_golden, draw_faces, golden_of, relative_difference
 from facedistill.models.weights import write_weights
 from facedistill.runs.assembly import load_teacher
 from facedistill.types import InputSpec

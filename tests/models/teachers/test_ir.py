@@ -13,8 +13,8 @@ from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.cost import count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import IR
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.ir import convert, describe
 from facedistill.models.weights import write_weights
 

@@ -20,8 +20,8 @@ from facedistill.assets import obtain
 from facedistill.assets.own_file import card_of
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.cost import count_macs, count_params
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FrozenTeacher, IResNet
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.weights import write_weights
 from facedistill.system.paths import config_dir

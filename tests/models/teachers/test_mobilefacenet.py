@@ -12,8 +12,8 @@ from torch import Tensor
 
 from facedistill.errors import AssetError
 from facedistill.models.backbones import MobileFaceNet
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FaceXZooMobileFaceNet
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.mobilefacenet import convert_facexzoo, convert_mbf
 
 # (entry block, its inner width, output width at scale 1, blocks after it, their inner width)

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facedistill.assets import obtain
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FrozenTeacher, OnnxNetwork
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.onnx_network import convert
 from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec

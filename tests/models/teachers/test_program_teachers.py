@@ -17,8 +17,8 @@ from facedistill.config import compose, validate
 from facedistill.errors import AssetError, ConfigError
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import FrozenTeacher, Student, TimmNetwork, TorchProgram
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.student import convert as convert_student
 from facedistill.models.teachers.timm_network import convert as convert_timm
 from facedistill.models.teachers.torch_program import convert as convert_program

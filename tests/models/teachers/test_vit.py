@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.drawn_faces import draw_faces
 from facedistill.models.teachers import ViT
+from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.vit import convert, describe
 
 WIDTH, DEPTH, HEADS = 256, 12, 8  # vit_t
