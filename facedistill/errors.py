@@ -1,8 +1,8 @@
-"""Errors whose cause is the user's to mend: the command line prints them as one sentence and exits with 2."""
+"""Errors that the user can fix: the command line prints them as one sentence and exits with 2."""
 
 
 class UserError(Exception):
-    """A mistake or a missing thing outside the program; the message names it, its value and the mend."""
+    """A mistake outside the program; the message names the key or file, its value and the fix."""
 
 
 class ConfigError(UserError):
@@ -10,11 +10,11 @@ class ConfigError(UserError):
 
 
 class AssetError(UserError):
-    """Weights cannot be obtained, or are not what their card says."""
+    """Weights cannot be obtained, or differ from what their card says."""
 
 
 class DataError(UserError):
-    """Images, pairs or a benchmark cannot be read as what they should be."""
+    """Images, pairs or a benchmark cannot be read."""
 
 
 class Interrupted(KeyboardInterrupt):

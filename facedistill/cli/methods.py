@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra.utils import get_object
@@ -20,6 +19,7 @@ from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
 from facedistill.runs.method_cost import Cost, Sizes, measure, processor
 from facedistill.system.paths import config_dir
+from facedistill.types import Offers
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,13 @@ def method_row(name: str) -> MethodRow:
     """Reads one yaml and its class."""
     config = OmegaConf.load(config_dir() / "method" / f"{name}.yaml")
     method = get_object(config._target_)
-    needs = method.needs_with(config)
-    traits = [field.name for field in fields(needs) if getattr(needs, field.name)]
-    uses_teacher = getattr(method, "uses_teacher", True)
+    required = method.requirements_with(config)
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     return MethodRow(
         name=name,
-        paper=getattr(method, "paper", None) or _first_line(method),
-        needs=(*(["teacher"] if uses_teacher else []), *traits),
+        paper=method.paper,
+        needs=("teacher",) * required.teacher + tuple(required.missing(Offers())),
         defaults={
             str(key): value for key, value in plain.items() if not str(key).startswith(("_", "defaults"))
         },
@@ -107,10 +105,6 @@ def _cost(name: str, sizes: Sizes) -> Cost | str:
         return measure(config, sizes)
     except (ConfigError, MemoryError, RuntimeError) as error:
         return str(error).splitlines()[0]
-
-
-def _first_line(method: type) -> str:
-    return (inspect.getdoc(method) or "").partition("\n")[0]
 
 
 def _table(rows: Sequence[MethodRow], costs: Mapping[str, Cost | str]) -> Table:

@@ -1,4 +1,4 @@
-"""What is wrong with the `trainer` settings whatever the machine."""
+"""Checks of the `trainer` settings that hold on any machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 STRATEGIES = ("auto", "ddp", "fsdp")
-# Options and the value at which a run is the run it was before there was the option; the identity leaves these out.
+# Options that were added later, with the value that changes nothing; the run id leaves them out at this value.
 WITHOUT_EFFECT = {
     "accumulate_grad_batches": 1,
     "gradient_clip_val": None,
@@ -21,20 +21,20 @@ _KNOWN = (
 )  # fmt: skip
 
 
-def problems(config: Mapping[str, Any], method: Any) -> list[str]:
-    """Lists them, a sentence each.
+def problems(settings: Mapping[str, Any], split: bool, reads_maps: str | None = None) -> list[str]:
+    """Lists what is wrong with the settings on any machine, a sentence each.
 
     Args:
-        config: Resolved training configuration.
-        method: Class of the method, or None where it cannot be imported.
+        settings: The resolved `trainer` node.
+        split: Whether the head splits the identities over the processes.
+        reads_maps: Name of the method's class if it reads feature maps inside the student.
     """
-    settings = config["trainer"]
     found = [_unknown(key) for key in settings if key not in _KNOWN]
     found += _choices(settings)
     return found or [
-        *_with_fsdp(config, settings),
-        *_with_head(config, settings),
-        *_with_method(settings, method),
+        *_with_fsdp(settings, split),
+        *_with_split_head(settings, split),
+        *_with_feature_maps(settings, reads_maps),
     ]
 
 
@@ -80,7 +80,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _with_fsdp(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+def _with_fsdp(settings: Mapping[str, Any], split: bool) -> list[str]:
     if settings.get("strategy") != "fsdp":
         return []
     found = []
@@ -96,36 +96,26 @@ def _with_fsdp(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[s
             found.append(
                 f"trainer.{key}={settings[key]}: is not offered with fsdp; leave it out or choose strategy=ddp"
             )
-    if _has_sharded_head(config):
+    if split:
         found.append(
             "head: fsdp splits every weight already, and a sharded head splits its own; choose a plain head"
         )
     return found
 
 
-def _with_head(config: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    if (
-        not _has_sharded_head(config)
-        or settings.get("precision") != "16-mixed"
-        or settings.get("strategy") == "auto"
-    ):
+def _with_split_head(settings: Mapping[str, Any], split: bool) -> list[str]:
+    if not split or settings.get("precision") != "16-mixed" or settings.get("strategy") == "auto":
         return []
     return [
-        "trainer.precision=16-mixed: a process whose share of the centers overflows would skip a step that the others "
-        "take; choose bf16-mixed, or a plain head"
+        "trainer.precision=16-mixed: a process whose centers overflow would skip a step that the others take; "
+        "choose bf16-mixed, or a head that is not split"
     ]
 
 
-def _has_sharded_head(config: Mapping[str, Any]) -> bool:
-    return "ShardedHead" in str((config.get("head") or {}).get("_target_"))
-
-
-def _with_method(settings: Mapping[str, Any], method: Any) -> list[str]:
-    if not getattr(method, "reads_feature_maps", False):
-        return []
+def _with_feature_maps(settings: Mapping[str, Any], method: str | None) -> list[str]:
     return [
-        f"trainer.{key}={settings[key]}: {method.__name__} reads a feature map inside the student, which does not work "
-        "so; leave it out"
+        f"trainer.{key}={settings[key]}: {method} reads a feature map inside the student, which this setting does not "
+        "support; leave it out"
         for key in ("compile", "accumulate_grad_batches")
-        if settings.get(key, WITHOUT_EFFECT[key]) != WITHOUT_EFFECT[key]
+        if method and settings.get(key, WITHOUT_EFFECT[key]) != WITHOUT_EFFECT[key]
     ]

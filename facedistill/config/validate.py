@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from hydra.utils import get_object
@@ -13,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.config import signature
 from facedistill.config import trainer_settings as trainer
 from facedistill.errors import ConfigError
-from facedistill.types import Traits
+from facedistill.types import Requirements
 
 _POSITIVE = (
     "images",
@@ -48,7 +47,6 @@ def validate(config: DictConfig) -> None:
     plain, found = _resolved(config)
     if not found:
         found = [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
-        found += trainer.problems(plain, _get(plain, "method._target_"))
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
@@ -111,70 +109,93 @@ def _arguments(config: Mapping[str, Any]) -> list[str]:
 
 
 def _combinations(config: Mapping[str, Any]) -> list[str]:
-    found = []
-    student, teacher = (_select(config, f"{k}.embedding_dim") for k in ("backbone", "teacher"))
-    if teacher is not None and student != teacher:
-        found.append(
-            f"backbone.embedding_dim={student}: the teacher's embeddings have {teacher} dimensions and the student "
-            "must match them; leave the key out"
-        )
-    method, source = (_get(config, key) for key in ("method._target_", "data.source._target_"))
+    method, source, head = (_class(config, f"{key}._target_") for key in ("method", "data.source", "head"))
+    settings, split = config["trainer"], is_split(head)
     if method is None or source is None:
-        return found
-    needs = method.needs_with(config["method"])
-    for trait in (field.name for field in fields(needs)):
-        if getattr(needs, trait) and not getattr(source.offers, trait):
-            found.append(
-                f"data: {method.__name__} needs {trait}, and {source.__name__} offers none{_mend(method, trait)}"
-            )
-    if _select(config, "data.source.resampling") == "dynamic" and not method.reports_agreement:
-        found.append(
-            f"data.source.resampling=dynamic: {method.__name__} reports no agreement per image; "
-            "use data.source.resampling=static"
-        )
-    return [*found, *_with_head(config, method, needs)]
+        return trainer.problems(settings, split)
+    if not isinstance(getattr(method, "requirements", None), Requirements):
+        base = "facedistill.methods.base.DistillationMethod"
+        return [f"method._target_: {method.__name__} is no distillation method; derive it from {base}"]
+    name, required = method.__name__, method.requirements_with(config["method"])
+    return [
+        *_widths(config, name, required),
+        *(_not_offered(method, source, need) for need in required.missing(source.offers)),
+        *_resampling(config, name, required),
+        *_head(config, name, required, head),
+        *trainer.problems(settings, split, reads_maps=name if required.feature_maps else None),
+    ]
 
 
-def _with_head(config: Mapping[str, Any], method: Any, needs: Traits) -> list[str]:
-    """What the method, its centers and the head do not share; methods without these attributes take any head."""
+def _widths(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
+    """Checks what student and teacher of different width cannot do."""
+    student, teacher = (_select(config, f"{network}.embedding_dim") for network in ("backbone", "teacher"))
+    if teacher is None or student == teacher:
+        return []
+    if required.equal_widths:
+        return [
+            f"backbone.embedding_dim={student}: {method} compares the student's embeddings with the teacher's, which "
+            f"have {teacher} dimensions; leave the key out, or use a method that compares relations or logits, such as "
+            "method=rkd"
+        ]
+    if required.reports_agreement and _select(config, "data.source.resampling") == "dynamic":
+        return [
+            f"data.source.resampling=dynamic: {method} reports no agreement per image where student and teacher differ in "
+            "width; use data.source.resampling=static"
+        ]
+    return []
+
+
+def _not_offered(method: Any, source: Any, name: str) -> str:
+    fix = "use data=synthetic_identities, or faces on disk"
+    if name == "latents":
+        fix = "use data=stylegan"
+    elif name == "labels" and not method.requirements.labels:  # only the identity loss needs them
+        fix = "use data=synthetic_identities, or leave the identity loss out with method.identity_weight=0"
+    elif name == "labels":
+        fix = "use data=synthetic_identities, or labelled faces of your own"
+    return f"data: {method.__name__} needs {name}, and {source.__name__} offers none; {fix}"
+
+
+def _resampling(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
+    if required.reports_agreement or _select(config, "data.source.resampling") != "dynamic":
+        return []
+    return [
+        f"data.source.resampling=dynamic: {method} reports no agreement per image; use data.source.resampling=static"
+    ]
+
+
+def _head(config: Mapping[str, Any], method: str, required: Requirements, head: Any) -> list[str]:
     found = []
-    name, head = method.__name__, _get(config, "head._target_")
-    sharded = hasattr(head, "unaveraged")
-    sub_centers = _select(config, "head.sub_centers") or 1
-    if getattr(method, "needs_identity_weight", False) and _select(config, "method.identity_weight") == 0:
-        found.append(f"method.identity_weight=0: {name} has no loss without the head's; set it above 0")
-    if sharded and not getattr(method, "splits_logits", True):
+    sub_centers, sample_rate = _select(config, "head.sub_centers") or 1, _select(config, "head.sample_rate")
+    if required.identity_loss and _select(config, "method.identity_weight") == 0:
+        found.append(f"method.identity_weight=0: {method} has no loss without the head's; set it above 0")
+    if is_split(head) and required.unsplit_logits:
         found.append(
-            f"head: {name} needs the logits of all identities in each process, and {head.__name__} splits them; "
+            f"head: {method} needs the logits of all identities in each process, and {head.__name__} splits them; "
             "use head=arcface or head=cosface"
         )
-    elif sharded and getattr(method, "needs_all_logits", False) and config["head"].get("sample_rate", 1) < 1:
+    elif required.all_logits and sample_rate is not None and sample_rate < 1:
         found.append(
-            f"head.sample_rate={config['head']['sample_rate']}: {name} needs the logits of all identities; set it to 1"
+            f"head.sample_rate={sample_rate}: {method} needs the logits of all identities; set it to 1"
         )
-    if sub_centers > 1 and getattr(method, "needs_one_center", False):
+    if sub_centers > 1 and required.one_center:
         found.append(
-            f"head.sub_centers={sub_centers}: {name} takes the teacher's centers, one per identity; set it to 1"
+            f"head.sub_centers={sub_centers}: {method} takes the teacher's centers, one per identity; set it to 1"
         )
-    trained = needs.class_centers and _select(config, "data.centers") == "trained"
-    if trained and (sharded or sub_centers > 1):
+    trained = required.class_centers and _select(config, "data.centers") == "trained"
+    if trained and (is_split(head) or sub_centers > 1):
         found.append(
             "data.centers=trained: needs a head that is not split, with 1 center per identity; set data.centers=mean"
         )
     return found
 
 
-def _mend(method: Any, trait: str) -> str:
-    if trait == "latents":
-        return "; use data=stylegan"
-    if trait != "labels":
-        return "; use data=synthetic_identities, or faces on disk"
-    if hasattr(method, "identity_loss") and not method.needs_with({"identity_weight": 0}).labels:
-        return "; use data=synthetic_identities, or leave the identity loss out with method.identity_weight=0"
-    return "; use data=synthetic_identities, or labelled faces of your own"
+def is_split(head: Any) -> bool:
+    """Whether a head's class splits the identities over the processes; a user's own head may leave that out."""
+    return bool(getattr(head, "is_split", False))
 
 
-def _get(config: Mapping[str, Any], key: str) -> Any:
+def _class(config: Mapping[str, Any], key: str) -> Any:
     path = _select(config, key)
     try:
         return get_object(path) if path else None

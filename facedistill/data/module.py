@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facedistill.errors import ConfigError, UserError
 from facedistill.images import to_float
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 
 
 class Source(Protocol):
     """Where faces come from."""
 
-    offers: Traits
+    offers: Offers
     needs_agreement: bool
 
     def raw(self, number: int, *, batch_size: int, rank: int, world_size: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.margins import arcface, cosface
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.base import DistillationMethod
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class AdaDistill(DistillationMethod):
@@ -41,8 +41,7 @@ class AdaDistill(DistillationMethod):
     """
 
     paper = "Boutros et al., ECCV 2024, arXiv 2407.01332"
-    needs = Traits(labels=True)
-    reports_agreement = True
+    requirements = Requirements(labels=True, equal_widths=True, reports_agreement=True)
     centers: Tensor
 
     def __init__(

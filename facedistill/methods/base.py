@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from facedistill.distributed.collectives import global_norm
 from facedistill.methods.schedules import Constant, Schedule
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class DistillationMethod(LightningModule):
@@ -29,14 +29,13 @@ class DistillationMethod(LightningModule):
         schedule: Factor on the learning rate by progress; constant when None.
     """
 
-    needs: Traits = Traits()
-    reports_agreement: bool = False
-    reads_feature_maps: bool = False
+    paper: ClassVar[str] = ""
+    requirements: ClassVar[Requirements] = Requirements()
 
     @classmethod
-    def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
-        """What the method needs when its constructor is given `arguments` (those of its yaml)."""
-        return cls.needs
+    def requirements_with(cls, arguments: Mapping[str, Any]) -> Requirements:
+        """What the method requires when its constructor gets `arguments` (those of its yaml)."""
+        return cls.requirements
 
     def __init__(
         self,

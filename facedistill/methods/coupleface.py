@@ -12,7 +12,7 @@ from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.losses.embedding import cosine_distances
 from facedistill.losses.relations_to_centers import nearest_identities, relation_excess
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class CoupleFace(IdentityMethod):
@@ -37,9 +37,7 @@ class CoupleFace(IdentityMethod):
     """
 
     paper = "Liu et al., ECCV 2022"
-    needs = Traits(labels=True, class_centers=True)
-    reports_agreement = True
-    uses_labels_itself = True
+    requirements = Requirements(labels=True, class_centers=True, equal_widths=True, reports_agreement=True)
     centers: Tensor
 
     def __init__(

@@ -13,7 +13,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.contrastive import bank_scores, log_normalizer, noise_contrastive
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.memory_bank import MemoryBank, draw_indices
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class CRD(IdentityMethod):
@@ -46,8 +46,7 @@ class CRD(IdentityMethod):
     """
 
     paper = "Tian et al., ICLR 2020"
-    needs = Traits(labels=True, indices=True)
-    reports_agreement = True
+    requirements = Requirements(indices=True, reports_agreement=True)
     log_z: Tensor
 
     def __init__(

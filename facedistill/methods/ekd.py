@@ -15,7 +15,7 @@ from facedistill.losses.rank_thresholds import RankThresholds
 from facedistill.losses.ranks import rank_losses, score_pairs
 from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 REPORT_EVERY = 100  # steps between two looks from the host, on an accelerator
 
@@ -53,8 +53,7 @@ class EKD(IdentityMethod):
     """
 
     paper = "Huang et al., CVPR 2022"
-    reports_agreement = True
-    uses_labels_itself = True
+    requirements = Requirements(labels=True, reports_agreement=True)
 
     def __init__(
         self,

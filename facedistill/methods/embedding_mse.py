@@ -9,7 +9,7 @@ import torch
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import squared_errors
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class EmbeddingMSE(IdentityMethod):
@@ -27,7 +27,7 @@ class EmbeddingMSE(IdentityMethod):
     """
 
     paper = "baseline; released with Huang et al., CVPR 2022"
-    reports_agreement = True
+    requirements = Requirements(equal_widths=True, reports_agreement=True)
 
     def __init__(self, *, weight: float = 1.0, identity_weight: float = 0.0, **kwargs: Any) -> None:
         super().__init__(identity_weight=identity_weight, **kwargs)

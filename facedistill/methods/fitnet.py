@@ -12,7 +12,7 @@ from facedistill.losses.feature_maps import hint_errors
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.feature_maps import FeatureMapTap, read_teacher, teacher_tap
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class FeatureMapMethod(IdentityMethod):
@@ -32,8 +32,7 @@ class FeatureMapMethod(IdentityMethod):
         ConfigError: If a network has no such layer.
     """
 
-    reports_agreement = True
-    reads_feature_maps = True
+    requirements = Requirements(feature_maps=True, reports_agreement=True)
 
     def __init__(
         self,

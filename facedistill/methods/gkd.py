@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -40,7 +41,7 @@ class GKD(LogitMethod):
     """
 
     paper = "Zhao et al., AAAI 2023"
-    splits_logits = True
+    requirements = replace(LogitMethod.requirements, unsplit_logits=False)
 
     def __init__(
         self,

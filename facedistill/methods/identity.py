@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from facedistill.distributed.collectives import global_mean
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.heads.sharded import ShardedHead
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Requirements
 
 
 class IdentityMethod(DistillationMethod):
@@ -26,8 +27,6 @@ class IdentityMethod(DistillationMethod):
         identity_weight: Weight of the head's loss, >= 0.
         **kwargs: Those of `DistillationMethod`.
     """
-
-    needs = Traits(labels=True)
 
     def __init__(self, *, head: nn.Module | None = None, identity_weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,18 +44,11 @@ class IdentityMethod(DistillationMethod):
             self.head.divide()
 
     @classmethod
-    def needs_with(cls, arguments: Mapping[str, Any]) -> Traits:
-        """No labels where the identity loss is left out and nothing else of the method uses them."""
-        if not arguments.get("identity_weight", 1.0) and not cls.uses_labels_itself:
-            return replace(cls.needs, labels=False)
-        return cls.needs
-
-    uses_labels_itself: bool = False
-    # What `facedistill.config.validate` holds against the head's and the method's settings before anything is loaded:
-    needs_identity_weight: bool = False  # identity_weight above 0
-    needs_all_logits: bool = False  # those of every identity in every step
-    splits_logits: bool = True  # takes a sharded head, whose logits lie in several processes
-    needs_one_center: bool = False  # one center per identity
+    def requirements_with(cls, arguments: Mapping[str, Any]) -> Requirements:
+        """Labels and a head on top of `requirements` where the identity loss has a weight."""
+        if arguments.get("identity_weight", _default(cls, "identity_weight")):
+            return replace(cls.requirements, labels=True, head=True)
+        return cls.requirements
 
     def identity_loss(self, embeddings: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
         """The head's loss over the images drawn from the set as a whole, as the term {"identity": ()}.
@@ -102,3 +94,11 @@ class IdentityMethod(DistillationMethod):
                     for name, value in kept["state"][place].items()
                 }
                 kept["state"] = {**kept["state"], place: moved}  # the optimizer's own stays as it is
+
+
+def _default(method: type, argument: str) -> Any:
+    """Default of a constructor's argument, which a base class may have behind `**kwargs`."""
+    signatures = [
+        inspect.signature(vars(kind)["__init__"]) for kind in method.__mro__ if "__init__" in vars(kind)
+    ]
+    return next(s.parameters[argument].default for s in signatures if argument in s.parameters)

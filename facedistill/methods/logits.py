@@ -15,7 +15,7 @@ from facedistill.methods.identity import IdentityMethod
 from facedistill.models.heads.own_margin import OwnMarginHead
 from facedistill.models.heads.sharded import ShardedHead
 from facedistill.models.heads.teacher import ShardedTeacherHead, TeacherHead
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class LogitMethod(IdentityMethod):
@@ -25,7 +25,7 @@ class LogitMethod(IdentityMethod):
     same kind of head, frozen (`TeacherHead`): published teachers have no classifier, so this is not the authors'
     trained one. Images of a balanced part are in the divergence and not in the margin softmax.
 
-    A subclass with `splits_logits` also takes a sharded head: its `divergences` then get the columns of one process for the
+    A subclass without `unsplit_logits` in its requirements also takes a sharded head: its `divergences` then get the columns of one process for the
     images of all, (W·N, K'), and give (W·N,).
 
     Args:
@@ -43,11 +43,14 @@ class LogitMethod(IdentityMethod):
         ConfigError: If a value is out of range, or the head does not have all logits.
     """
 
-    needs = Traits(labels=True, class_centers=True)
-    reports_agreement = True
-    uses_labels_itself = True
-    needs_all_logits = True
-    splits_logits = False
+    requirements = Requirements(
+        labels=True,
+        class_centers=True,
+        head=True,
+        all_logits=True,
+        unsplit_logits=True,
+        reports_agreement=True,
+    )
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class LogitMethod(IdentityMethod):
             raise ConfigError(f"method.temperature: expected a number above 0, got {temperature}")
         if not 0 <= ramp <= 1:
             raise ConfigError(f"method.ramp: expected a fraction of the budget in [0, 1], got {ramp}")
-        if not isinstance(head, OwnMarginHead) and not (self.splits_logits and isinstance(head, ShardedHead)):
+        if not isinstance(head, OwnMarginHead) and (
+            self.requirements.unsplit_logits or not isinstance(head, ShardedHead)
+        ):
             raise ConfigError(
                 f"head: {type(self).__name__} needs the logits of all identities in each process, and "
                 f"{type(head).__name__} splits them; choose another head, such as head=cosface"

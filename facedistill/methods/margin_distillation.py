@@ -13,7 +13,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.margins import arcface
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.base import DistillationMethod
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class MarginDistillation(DistillationMethod):
@@ -32,8 +32,7 @@ class MarginDistillation(DistillationMethod):
     """
 
     paper = "Svitov, Alyamkin, arXiv 2003.02586"
-    needs = Traits(labels=True, class_centers=True)
-    reports_agreement = True
+    requirements = Requirements(labels=True, class_centers=True, equal_widths=True, reports_agreement=True)
     centers: Tensor
 
     def __init__(

@@ -13,7 +13,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.mutual import peer_divergence
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.heads.base import MarginHead
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class Mutual(IdentityMethod):
@@ -35,11 +35,9 @@ class Mutual(IdentityMethod):
     """
 
     paper = "Zhang et al., CVPR 2018"
-    uses_teacher = False
-    uses_labels_itself = True
-    needs_identity_weight = True
-    needs_all_logits = True
-    splits_logits = False
+    requirements = Requirements(
+        labels=True, teacher=False, identity_loss=True, all_logits=True, unsplit_logits=True
+    )
 
     def __init__(
         self, *, peer: nn.Module, weight: float = 1.0, temperature: float = 1.0, **kwargs: Any

@@ -9,7 +9,7 @@ from torch import Tensor
 from facedistill.methods.identity import IdentityMethod
 from facedistill.methods.supervised import require_identity_weight
 from facedistill.models.heads import OwnMarginHead, ShardedHead
-from facedistill.types import FaceBatch, StepOutput, Traits
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class Proxyless(IdentityMethod):
@@ -29,10 +29,9 @@ class Proxyless(IdentityMethod):
     """
 
     paper = "Shi et al., arXiv 2011.00265; ArcDistill in Boutros et al., ECCV 2024"
-    needs = Traits(labels=True, class_centers=True)
-    uses_labels_itself = True
-    needs_identity_weight = True
-    needs_one_center = True
+    requirements = Requirements(
+        labels=True, class_centers=True, equal_widths=True, identity_loss=True, one_center=True
+    )
 
     def __init__(self, *, head: OwnMarginHead | ShardedHead, centers: Tensor, **kwargs: Any) -> None:
         super().__init__(head=head, **kwargs)

@@ -12,7 +12,7 @@ from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.embedding import squared_errors
 from facedistill.methods.base import DistillationMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class ReFO(DistillationMethod):
@@ -44,7 +44,7 @@ class ReFO(DistillationMethod):
     """
 
     paper = "after Li et al., CVPR 2023"
-    reports_agreement = True
+    requirements = Requirements(equal_widths=True, reports_agreement=True)
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor
 from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class RelationMethod(IdentityMethod):
@@ -24,7 +24,7 @@ class RelationMethod(IdentityMethod):
         **kwargs: Those of `IdentityMethod`.
     """
 
-    reports_agreement = True
+    requirements = Requirements(reports_agreement=True)
 
     def __init__(self, *, weight: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

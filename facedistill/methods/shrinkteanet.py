@@ -9,7 +9,7 @@ import torch
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class ShrinkTeaNet(IdentityMethod):
@@ -26,7 +26,7 @@ class ShrinkTeaNet(IdentityMethod):
     """
 
     paper = "Duong et al., arXiv 1905.10620"
-    reports_agreement = True
+    requirements = Requirements(equal_widths=True, reports_agreement=True)
 
     def __init__(self, *, weight: float = 1.0, identity_weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(identity_weight=identity_weight, **kwargs)

@@ -6,7 +6,7 @@ from typing import Any
 
 from facedistill.errors import ConfigError
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class Supervised(IdentityMethod):
@@ -19,9 +19,7 @@ class Supervised(IdentityMethod):
     """
 
     paper = "no distillation"
-    uses_teacher = False
-    uses_labels_itself = True
-    needs_identity_weight = True
+    requirements = Requirements(labels=True, teacher=False, identity_loss=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

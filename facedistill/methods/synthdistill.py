@@ -9,7 +9,7 @@ import torch
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances, squared_errors
 from facedistill.methods.base import DistillationMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class SynthDistill(DistillationMethod):
@@ -29,7 +29,7 @@ class SynthDistill(DistillationMethod):
         **kwargs: Those of `DistillationMethod`.
     """
 
-    reports_agreement = True
+    requirements = Requirements(equal_widths=True, reports_agreement=True)
     paper = "Otroshi Shahreza et al., IJCB 2023"
 
     def __init__(self, *, objective: Literal["mse", "cosine"] = "mse", **kwargs: Any) -> None:

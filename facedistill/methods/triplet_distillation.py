@@ -9,7 +9,7 @@ import torch
 from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.losses.triplets import Distance, triplet_distillation
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class TripletDistillation(IdentityMethod):
@@ -30,8 +30,7 @@ class TripletDistillation(IdentityMethod):
     """
 
     paper = "Feng et al., ICIP 2020"
-    reports_agreement = True
-    uses_labels_itself = True
+    requirements = Requirements(labels=True, reports_agreement=True)
 
     def __init__(
         self,

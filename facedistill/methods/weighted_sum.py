@@ -12,7 +12,7 @@ from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.errors import ConfigError
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.identity import IdentityMethod
-from facedistill.types import FaceBatch, StepOutput
+from facedistill.types import FaceBatch, Requirements, StepOutput
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -37,7 +37,7 @@ class WeightedSum(IdentityMethod):
     """
 
     paper = "ours"
-    reports_agreement = True
+    requirements = Requirements(equal_widths=True, reports_agreement=True)
 
     def __init__(
         self,

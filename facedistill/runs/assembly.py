@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
@@ -39,10 +38,11 @@ from facedistill.runs.sources import (
     instantiate_with,
     num_identities,
     open_set,
+    requirements,
     teacher_centers,
 )
 from facedistill.runs.strategies import execution, root_device, trainer_arguments
-from facedistill.types import InputSpec, Traits
+from facedistill.types import InputSpec, Requirements
 
 
 @dataclass
@@ -121,7 +121,7 @@ def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None
     if isinstance(source, RenderedFaces) and source.pool is not None:
         resumes = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
         source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0), resumes=resumes)
-    check_offers(get_object(config.method._target_).needs_with(config.method), source)
+    check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
         _first_faces(held_out, config.data.validation.faces),
@@ -175,12 +175,10 @@ def build_method(
         num_images: N of a finite source.
         centers: Computes the teacher's centers (K, D) when the method wants them.
     """
-    method = get_object(config.method._target_)
-    needs = method.needs_with(config.method)
     width = student.embedding_dim
 
     def head() -> nn.Module | None:
-        if not needs.labels or num_identities is None:
+        if not requirements(config).head or num_identities is None:
             return None
         return instantiate(config.head, num_identities=num_identities, embedding_dim=width)
 
@@ -201,11 +199,10 @@ def build_method(
     return instantiate_with(config.method, offered)
 
 
-def check_offers(needs: Traits, source: Source) -> None:
-    """Refuses a source whose faces turn out to lack what the method needs."""
-    for field in fields(needs):
-        if getattr(needs, field.name) and not getattr(source.offers, field.name):
-            raise ConfigError(f"data: the method needs {field.name}, and these faces have none")
+def check_offers(required: Requirements, source: Source) -> None:
+    """Refuses a source whose faces lack what the method requires."""
+    for name in required.missing(source.offers):
+        raise ConfigError(f"data: the method needs {name}, and these faces have none")
 
 
 def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:

@@ -26,6 +26,7 @@ from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
+from facedistill.types import Requirements
 
 FORMATS = {
     "RecordIOFaces": "recordio",
@@ -51,6 +52,12 @@ def instantiate_with(node: DictConfig, offered: Mapping[str, Callable[[], Any]])
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
 
 
+def requirements(config: DictConfig) -> Requirements:
+    """What the configured method requires."""
+    required: Requirements = get_object(config.method._target_).requirements_with(config.method)
+    return required
+
+
 def open_set(config: DictConfig) -> FaceSet | None:
     """The set at `data.path`, or None where the configuration names no path.
 
@@ -65,7 +72,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
     found, wanted = FORMATS.get(type(faces).__name__), OmegaConf.select(config, "data.format")
     if wanted not in (None, "auto", found):
         raise ConfigError(f"data.path={path}: holds faces as {found} and not as {wanted}; use data={found}")
-    if faces.labels is None and get_object(config.method._target_).needs_with(config.method).labels:
+    if faces.labels is None and requirements(config).labels:
         raise ConfigError(
             f"data.path={path}: these faces bear no labels, or one only, and the method needs identities; give a set "
             "with labels (a folder of one folder per identity), or choose a method without them"

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import torch
 import wandb
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -34,6 +33,7 @@ from facedistill.runs.processes import is_lead
 from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, say_what_is_left_behind
 from facedistill.runs.salvage import export_unfinished
+from facedistill.runs.sources import requirements
 from facedistill.runs.strategies import check_machine
 
 
@@ -170,7 +170,7 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
 
 def _teacher_logits(config: DictConfig) -> dict[str, str]:
     """What stood in for a classifier of the teacher, where the method wants its logits or centers."""
-    if not get_class(config.method._target_).needs_with(config.method).class_centers:
+    if not requirements(config).class_centers:
         return {}
     return {"teacher_centers": f"{config.data.centers} of the teacher's embeddings per identity"}
 

@@ -37,8 +37,9 @@ def test_help_names_every_command(capsys):
     (["train", "images=0"], "1 problem(s) in the configuration\n  images=0: must be > 0"),
     (["train", "images=-3"], "1 problem(s) in the configuration\n  images=-3: must be > 0"),
     (["train", "backbone.embedding_dim=128"],
-     "1 problem(s) in the configuration\n  backbone.embedding_dim=128: the teacher's embeddings have 512 dimensions "
-     "and the student must match them; leave the key out"),
+     "1 problem(s) in the configuration\n  backbone.embedding_dim=128: SynthDistill compares the student's embeddings "
+     "with the teacher's, which have 512 dimensions; leave the key out, or use a method that compares relations or "
+     "logits, such as method=rkd"),
     (["evaluate", "no/such/run"],
      "no/such/run: there is no such run folder or student file; see `facedistill evaluate --help`"),
     (["evaluate", "resnet"], f"teacher=resnet: there is no such teacher; there are {TEACHERS}"),

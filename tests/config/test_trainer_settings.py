@@ -53,14 +53,14 @@ def test_every_strategy_takes_every_precision_or_says_why(strategy, precision):
     (["strategy=fsdp", "trainer.compile=true"],
      "trainer.compile=True: is not offered with fsdp; leave it out or choose strategy=ddp"),
     (["strategy=ddp", "head=arcface_sharded", "method=supervised", LABELLED, "trainer.precision=16-mixed"],
-     "trainer.precision=16-mixed: a process whose share of the centers overflows would skip a step that the others take; "
-     "choose bf16-mixed, or a plain head"),
+     "trainer.precision=16-mixed: a process whose centers overflow would skip a step that the others take; "
+     "choose bf16-mixed, or a head that is not split"),
     (["method=fitnet", LABELLED, "trainer.accumulate_grad_batches=2"],
-     "trainer.accumulate_grad_batches=2: FitNet reads a feature map inside the student, which does not work so; leave it "
-     "out"),
+     "trainer.accumulate_grad_batches=2: FitNet reads a feature map inside the student, which this setting does not "
+     "support; leave it out"),
     (["method=at", LABELLED, "trainer.compile=true"],
-     "trainer.compile=True: AttentionTransfer reads a feature map inside the student, which does not work so; leave it "
-     "out"),
+     "trainer.compile=True: AttentionTransfer reads a feature map inside the student, which this setting does not "
+     "support; leave it out"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert _problems(*overrides) == [problem]

@@ -23,8 +23,8 @@ def test_all_problems_are_reported_at_once():
         "  images=0: must be > 0",
         "  data.source.rho=-1: must be >= 0",
         "  method.wieght: SynthDistill has no such argument",
-        "  backbone.embedding_dim=256: the teacher's embeddings have 512 dimensions and the student must match them; "
-        "leave the key out",
+        "  backbone.embedding_dim=256: SynthDistill compares the student's embeddings with the teacher's, which have 512 "
+        "dimensions; leave the key out, or use a method that compares relations or logits, such as method=rkd",
     ]
 
 
@@ -70,3 +70,14 @@ def test_identity_is_what_changes_the_result():
     )
     others = [of("seed=1"), of("images=4096"), of("backbone=tinyfar_a"), of("data.source.rho=0.5")]
     assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 6
+
+
+@pytest.mark.parametrize("method", ["cosine", "embedding_mse", "weighted_sum"])
+def test_an_argument_left_out_counts_as_its_default(method):
+    """These methods have no identity loss by default, so faces without labels are enough."""
+    validate(compose("train", [f"method={method}", "data=stylegan", "~method.identity_weight"]))
+    assert "data: SP needs labels" in _message("method=sp", "data=stylegan", "~method.identity_weight")
+
+
+def test_a_class_that_is_no_method_is_refused():
+    assert "method._target_: Adam is no distillation method" in _message("method._target_=torch.optim.Adam")

@@ -17,7 +17,7 @@ from facedistill.data.module import FaceDataModule
 from facedistill.runs.assembly import build_method
 from facedistill.runs.checkpointing import LastCheckpoint
 from facedistill.system.paths import config_dir
-from facedistill.types import FaceBatch, InputSpec, Traits
+from facedistill.types import FaceBatch, InputSpec, Offers
 from tests.distributed.processes import in_processes
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
@@ -68,7 +68,7 @@ class Teacher(nn.Module):
 class FixedFaces:
     """32 noise faces of eight identities, all of them in every step, in rank shares."""
 
-    offers = Traits(labels=True, indices=True, class_centers=True)
+    offers = Offers(labels=True, indices=True, class_centers=True)
     needs_agreement = False
 
     def __init__(self) -> None:

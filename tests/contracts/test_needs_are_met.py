@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -26,12 +24,8 @@ SOURCES = {
 
 @pytest.mark.parametrize(("name", "config"), sorted(_yamls("method").items()))
 def test_needs(name, config):
-    needs = get_object(config._target_).needs_with(config)
-    meeting = {
-        source
-        for source, offers in SOURCES.items()
-        if all(getattr(offers, f.name) or not getattr(needs, f.name) for f in fields(needs))
-    }
+    required = get_object(config._target_).requirements_with(config)
+    meeting = {source for source, offers in SOURCES.items() if not required.missing(offers)}
     assert len(meeting) >= 2
     assert meeting & GENERATED
 

@@ -84,8 +84,8 @@ def test_crd_asks_for_a_finite_set():
     with pytest.raises(ConfigError) as error:
         small(CRD, **{**CRD_SMALL, "num_images": None})
     assert str(error.value) == "method: crd keeps a vector per image and needs a finite set; use data=faces"
-    assert CRD.needs_with({"identity_weight": 0}).indices
-    assert not CRD.needs_with({"identity_weight": 0}).labels
+    assert CRD.requirements_with({"identity_weight": 0}).indices
+    assert not CRD.requirements_with({"identity_weight": 0}).labels
 
 
 def test_draws_depend_on_seed_stream_and_counter_only():
@@ -128,7 +128,7 @@ def test_coupleface_by_hand():
 
 
 def test_coupleface_needs_labels_even_without_identity_loss():
-    needs = CoupleFace.needs_with({"identity_weight": 0})
+    needs = CoupleFace.requirements_with({"identity_weight": 0})
     assert needs.labels
     assert needs.class_centers
     lonely = small(CoupleFace, centers=CENTERS[:1], identity_weight=0)
@@ -144,7 +144,7 @@ def test_triplets_are_mined_and_learned():
     assert set(output.terms) == {"triplet"}
     first, last = overfit(method, 150, batch)
     assert last < 0.6 * first
-    assert TripletDistillation.needs_with({"identity_weight": 0}).labels
+    assert TripletDistillation.requirements_with({"identity_weight": 0}).labels
 
 
 def test_without_a_triplet_the_term_is_absent():

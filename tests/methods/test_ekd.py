@@ -14,7 +14,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.ranks import rank_losses, score_pairs
 from facedistill.methods.ekd import EKD
 from facedistill.models.heads.base import MarginHead
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch
 from tests.conftest import TinyTeacher
 from tests.distributed.processes import in_processes
 
@@ -171,7 +171,8 @@ def test_rates_are_fractions():
 
 
 def test_labels_are_needed_even_without_an_identity_loss():
-    assert EKD.needs_with({"identity_weight": 0}) == Traits(labels=True)
+    assert EKD.requirements_with({"identity_weight": 0}) == EKD.requirements
+    assert EKD.requirements.labels
 
 
 def _share(rank, scaling):

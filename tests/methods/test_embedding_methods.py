@@ -56,8 +56,8 @@ def test_formula_and_gradient(method):
 
 @pytest.mark.parametrize("method", BY_HAND, ids=lambda method: method.__name__)
 def test_without_identity_loss_no_label_is_needed(method):
-    assert not method.needs_with({"identity_weight": 0}).labels
-    assert method.needs_with({"identity_weight": 1.0}).labels
+    assert not method.requirements_with({"identity_weight": 0}).labels
+    assert method.requirements_with({"identity_weight": 1.0}).labels
     instance = small(method, identity_weight=0)
     output = instance.distill(FaceBatch(images=faces(images=1).images))
     assert set(output.terms) == {BY_HAND[method][0]}

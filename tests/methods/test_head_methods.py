@@ -14,7 +14,7 @@ from facedistill.methods.margin_distillation import MarginDistillation
 from facedistill.methods.proxyless import Proxyless
 from facedistill.methods.supervised import Supervised
 from facedistill.models.heads import ArcFaceHead, CosFaceHead
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 from tests.distributed.processes import in_processes
 
 K, D, N = 4, 6, 8
@@ -103,7 +103,8 @@ def test_supervised_is_the_margin_softmax_and_never_asks_the_teacher():
     expected = _cross_entropy(method.student(batch.images), method.head.weight, batch.labels, [0.5] * N)
     _same(method, output.loss, expected)
     assert [*output.terms] == ["identity"]
-    assert Supervised.needs_with({}) == Traits(labels=True)
+    required = Supervised.requirements_with({})
+    assert (required.labels, required.teacher, required.identity_loss) == (True, False, True)
     with pytest.raises(ConfigError) as error:
         Supervised(**_parts(), identity_weight=0.0)
     assert str(error.value) == (
@@ -119,7 +120,7 @@ def test_proxyless_classifies_the_student_by_the_teachers_centers(kind, margin, 
     expected = _cross_entropy(method.student(batch.images), _centers(), batch.labels, [margin] * N, name)
     _same(method, method.distill(batch).loss, expected)
     assert [name for name, p in method.named_parameters() if p.requires_grad] == ["student.weight"]
-    assert Proxyless.needs_with({}) == Traits(labels=True, class_centers=True)
+    assert Proxyless.requirements_with({}).missing(Offers()) == ["labels", "class_centers"]
 
 
 def test_proxyless_needs_one_width():

@@ -163,7 +163,7 @@ def test_no_identity_loss_still_trains_the_head(kind):
     output.loss.backward()
     assert "identity" not in output.terms
     assert method.head.weight.grad.abs().sum() > 0
-    assert method.needs_with({"identity_weight": 0.0}).labels
+    assert method.requirements_with({"identity_weight": 0.0}).labels
 
 
 @pytest.mark.parametrize(("kind", "arguments"), [(KD, {}), (DKD, {}), (GKD, {"size": 4})])

@@ -48,7 +48,7 @@ def test_the_peer_is_another_network_with_another_head():
         1, abs=0.6
     )
     assert {"peer.first.weight", "peer_head.weight", "student.first.weight"} < set(method.state_dict())
-    assert method.needs_with({"identity_weight": 1.0}).labels
+    assert method.requirements_with({"identity_weight": 1.0}).labels
     first, last = overfit(method, 200, faces())
     assert last < 0.6 * first
     method.peer.eval()

@@ -22,7 +22,7 @@ from facedistill.methods.rkd import RKD
 from facedistill.methods.sp import SP
 from facedistill.models.heads.base import MarginHead
 from facedistill.system.paths import config_dir
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 from tests.conftest import TinyTeacher
 from tests.distributed.processes import in_processes
 
@@ -86,8 +86,8 @@ def test_without_an_identity_loss_no_label_is_needed(kind, dim):
         assert output.agreement is None
     output.loss.backward()
     assert all(p.grad.any() for p in method.student.parameters())
-    assert kind.needs_with({"identity_weight": 0}) == Traits()
-    assert kind.needs_with({}) == Traits(labels=True)
+    assert kind.requirements_with({"identity_weight": 0}).missing(Offers()) == []
+    assert kind.requirements_with({}).missing(Offers()) == ["labels"]
 
 
 @pytest.mark.parametrize("kind", METHODS)

@@ -14,7 +14,7 @@ from facedistill.data.cache.replay_pool import FacePool
 from facedistill.distributed.collectives import gather_constant, world_size
 from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.latents import draw_latents
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 
 Resampling = Literal["dynamic", "static"]
 StepKind = Literal["fresh", "resampled", "replayed"]
@@ -52,7 +52,7 @@ class RenderedFaces:
         augment: Applied on the device to every batch; the teacher sees the same images as the student.
     """
 
-    offers = Traits(latents=True)
+    offers = Offers(latents=True)
 
     def __init__(
         self,

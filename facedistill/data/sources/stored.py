@@ -18,7 +18,7 @@ from facedistill.data.sources.sampling import Balanced, BatchPlan
 from facedistill.errors import ConfigError
 from facedistill.images import SIZE_PX, to_float
 from facedistill.models.teachers import FrozenTeacher
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 
 
 class StoredFaces:
@@ -39,7 +39,7 @@ class StoredFaces:
         ConfigError: If `balanced` does not fit the set.
     """
 
-    offers = Traits(labels=True, indices=True, class_centers=True)
+    offers = Offers(labels=True, indices=True, class_centers=True)
     needs_agreement = False
 
     def __init__(
@@ -52,7 +52,7 @@ class StoredFaces:
         decoded_cache: bool = False,
     ) -> None:
         labelled = faces.labels is not None
-        self.offers = Traits(labels=labelled, indices=True, class_centers=labelled)
+        self.offers = Offers(labels=labelled, indices=True, class_centers=labelled)
         self.faces = faces
         self.seed = seed
         self.augment = augment

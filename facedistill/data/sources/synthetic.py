@@ -19,7 +19,7 @@ from facedistill.models.synthetic_identities import (
     choose_identities,
     render_identity_images,
 )
-from facedistill.types import FaceBatch, Traits
+from facedistill.types import FaceBatch, Offers
 
 _DENSE = 1 << 24  # a uniform number is used as one of so many
 
@@ -47,7 +47,7 @@ class SyntheticIdentityStream:
         ConfigError: If a value is outside its range.
     """
 
-    offers = Traits(labels=True, latents=True)
+    offers = Offers(labels=True, latents=True)
     needs_agreement = False
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +23,10 @@ class MarginHead(nn.Module):
 
     Attributes:
         weight: (K, D) centers, un-normalized, learned.
+        is_split: Whether each process has the centers of a part of the identities only.
     """
+
+    is_split: ClassVar[bool] = False
 
     def __init__(
         self, *, num_identities: int, embedding_dim: int, scale: float = 64.0, init_std: float = 0.01

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -64,6 +64,7 @@ class ShardedHead(nn.Module):
         share: The plain head with this process's centers as its weight.
     """
 
+    is_split: ClassVar[bool] = True
     unaveraged = ("share.weight",)
     draws: Tensor
 

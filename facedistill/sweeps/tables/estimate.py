@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import signature
 from facedistill.models.cost import count_macs
-from facedistill.runs.sources import instantiate
+from facedistill.runs.sources import instantiate, requirements
 
 DEVICE = "one NVIDIA H100"
 PEAK_FLOPS = 989e12  # dense bf16, NVIDIA's data sheet
@@ -63,7 +63,7 @@ def image_cost(config: DictConfig) -> ImageCost:
     """Counts what `config` trains with; networks are built without weights and without memory for them."""
     method = get_object(config.method._target_)
     num_students = 2 if "peer" in signature.accepted(method) else 1
-    asked = getattr(method, "uses_teacher", True) and not OmegaConf.select(config, "data.teacher_cache")
+    asked = requirements(config).teacher and not OmegaConf.select(config, "data.teacher_cache")
     return ImageCost(
         student=num_students * _macs(config.backbone),
         teacher=_macs(config.teacher.network, config.teacher.input_spec.size_px) if asked else 0,
