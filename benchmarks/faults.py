@@ -31,7 +31,7 @@ from benchmarks.faults_case import Case, has_ended, last_line
 from benchmarks.faults_disk import fill, small_disk
 from benchmarks.faults_fork import adopt_orphans, children, ended, is_running, signal_if_there
 from benchmarks.faults_report import PATIENCE_S, Tally, differences, final_state, kills, missing_rows, report
-from facedistill.runs.folder import read_json
+from facedistill.reporting.record import RunRecord
 
 _KILLS = (signal.SIGKILL,) * 8 + (signal.SIGTERM, signal.SIGINT)
 _AFTER = {
@@ -169,7 +169,7 @@ class Campaign:
         """Cuts the newest checkpoint at a random byte, where there is one before it."""
         for run in case.folder.glob("smoke-*"):
             newest = run / "last.ckpt"
-            if read_json(run / "run.json").get("status") in ("trained", "finished"):
+            if RunRecord.load(run / "run.json").status in ("trained", "finished"):
                 continue
             if newest.exists() and (run / "previous.ckpt").exists():
                 os.truncate(newest, self.draw.randrange(newest.stat().st_size))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.faults_fork import start
 from benchmarks.faults_trainer import configuration
-from facedistill.runs.folder import read_json
+from facedistill.reporting.record import RunRecord
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Case:
 
 
 def has_ended(case: Case) -> bool:
-    return any(read_json(run / "run.json").get("status") == "finished" for run in case.folder.glob("smoke-*"))
+    return any(RunRecord.load(run / "run.json").status == "finished" for run in case.folder.glob("smoke-*"))
 
 
 def last_line(case: Case) -> str:

@@ -13,12 +13,12 @@ from facedistill.errors import UserError
 from facedistill.export import load_student
 from facedistill.reporting.table.results import as_text, results_table
 from facedistill.runs.assembly import load_teacher
-from facedistill.runs.evaluate import against_card, evaluate_network, evaluate_run
+from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
 from facedistill.runs.folder import RunFolder
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluates what is named and prints a table."""
+    """Evaluates a run, a student or a teacher and prints a table."""
     parser = argparse.ArgumentParser(prog="facedistill evaluate", description=__doc__)
     parser.add_argument(
         "what", help="a run folder, a student.safetensors, or the name of a teacher in conf/teacher"
@@ -31,7 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parser.parse_args(arguments)
     path, expected = Path(parsed.what), None
     if (path / "run.json").is_file():
-        results = evaluate_run(RunFolder(path), parsed.overrides)
+        folder = RunFolder(path)
+        with folder.held():
+            run_config = folder.config()
+            evaluation = (
+                changed_evaluation(run_config, parsed.overrides) if run_config and parsed.overrides else None
+            )
+            results = evaluate_run(folder, evaluation)
     elif path.is_file():
         results = evaluate_network("student", load_student(path), compose("train", parsed.overrides))
     elif path.suffix or "/" in parsed.what:
@@ -42,9 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         results = evaluate_network("teacher", load_teacher(config), config)
         expected = OmegaConf.select(config, "teacher.card.accuracy")
-    print(as_text(results_table(results)), *results["absent"].values(), sep="\n")
-    if expected is not None and (
-        said := against_card(parsed.what, expected, results, config.evaluation.flip)
-    ):
-        print(said)
+    print(as_text(results_table(results)), *results.absent.values(), sep="\n")
+    if expected is not None:
+        sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
+        print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0

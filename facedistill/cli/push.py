@@ -31,9 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     going = uploads(files)
     for upload in going:
         print(f"{upload.size:>12,}  {upload.name}")
-    for licence in files.record.get("licences") or []:
+    for licence in files.record.licences:
         print(f"licence of {licence.get('asset')}: {licence.get('licence')}")
-    restricted = needs_consent(files.record.get("licences") or [])
+    restricted = needs_consent(files.record.licences)
     if parsed.dry:
         print(f"nothing was sent; without --dry it goes to {constants.ENDPOINT}/{parsed.repo}")
         return 0

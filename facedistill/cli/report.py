@@ -11,6 +11,7 @@ from facedistill.reporting.run.files import read_run
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.reporting.run.page import write_report
 from facedistill.reporting.table.results import as_text, results_table
+from facedistill.runs.folder import RunFolder
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
         The exit status, 0.
 
     Raises:
-        UserError: If a folder is not a run, before anything is written.
+        UserError: If a folder is not a run, before anything is written, or another process has locked one.
     """
     runs = [Path(name) for name in _parser().parse_args(argv).run]
     for run in runs:
@@ -28,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"there is no run folder {run}; give a folder such as runs/<name>-<id>")
         read_run(run)
     for run in runs:
-        table = as_text(results_table(read_run(run).results))
-        card = write_model_card(run)
-        written = [*([f"card     {card}"] if card else []), f"report   {write_report(run)}"]
+        with RunFolder(run).held():
+            table = as_text(results_table(read_run(run).results))
+            card = write_model_card(run)
+            written = [*([f"card     {card}"] if card else []), f"report   {write_report(run)}"]
         print(*filter(None, [table, "\n".join(written)]), sep="\n\n")
     return 0
 

@@ -72,7 +72,8 @@ def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) 
             gone += 1
             continue
         _say(f"evaluating {run.job.label}")
-        evaluate_run(run.job.folder, run.job.overrides)
+        with run.job.folder.held():
+            evaluate_run(run.job.folder, run.config.evaluation)
         write_record(table.folder, run)
     if gone:
         _say(f"{gone} of their students are not in runs/; delete their records to train them again")

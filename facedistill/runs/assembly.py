@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from facedistill.assets import AssetCard, cache_dir, obtain, read_card
 from facedistill.assets.own_file import card_of
-from facedistill.config import make_run_id, result_relevant
+from facedistill.config import make_run_id, result_relevant, signature
+from facedistill.data.formats.face_set import read_faces
 from facedistill.data.module import FaceDataModule, Source
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.data.sources.stored import StoredFaces
@@ -55,11 +57,32 @@ class Assembly:
     timing: TimeShare
 
 
+GENERATED = "generated"
+"""Name of the protocol on generated pairs."""
+
+
 def asset_cards(config: DictConfig) -> list[AssetCard]:
-    """The weights that the configuration needs, in the order they are first used."""
+    """The weights that the configuration names; their hashes are part of the run id."""
     backbone = OmegaConf.select(config, "backbone.asset")
     cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
     return [*cards, read_card(backbone)] if backbone else cards
+
+
+def learned_from(config: DictConfig) -> list[AssetCard]:
+    """The weights that the student learns from, whose terms it inherits: all but a generator that renders nothing."""
+    cards = asset_cards(config)
+    return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+
+
+def trains_on_generated_faces(config: DictConfig) -> bool:
+    """Whether the source renders faces, or stores rendered ones; photographs need no generator."""
+    source = get_object(config.data.source._target_)
+    return "generator" in signature.accepted(source) or OmegaConf.select(config, "data.synthetic") is not None
+
+
+def uses_generated_faces(config: DictConfig) -> bool:
+    """Whether the run needs the generator: to train, or because `evaluation.protocols` names `generated`."""
+    return trains_on_generated_faces(config) or GENERATED in config.evaluation.protocols
 
 
 def run_folder(config: DictConfig, origin: Origin | None = None) -> RunFolder:
@@ -114,8 +137,9 @@ def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: Fr
 def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
     device = root_device(settings_of(config))
-    teacher, generator = load_teacher(config).to(device), load_generator(config).to(device)
-    held_out = validation_pairs(config, generator, teacher)
+    teacher = load_teacher(config).to(device)
+    generator = load_generator(config).to(device) if uses_generated_faces(config) else None
+    held_out = validation_pairs(config, generator, teacher) if generator else None
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher)
     if isinstance(source, RenderedFaces) and source.pool is not None:
@@ -124,7 +148,7 @@ def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
-        _first_faces(held_out, config.data.validation.faces),
+        _validation_faces(source, held_out, config.data.validation.faces),
         batch_size=config.data.batch_size,
         images=config.images,
         num_workers=config.data.num_workers,
@@ -144,7 +168,8 @@ def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None
         origin=origin,
         own_state="data.source.replay" if OmegaConf.select(config, "data.source.replay") else None,
     )
-    watchers = [timing, GeneratedPairsCheck(held_out), FiniteOnly(), checkpoint]
+    checks = [GeneratedPairsCheck(held_out)] if held_out else []
+    watchers = [timing, *checks, FiniteOnly(), checkpoint]
     return Assembly(method, data, _trainer(config, folder, data, watchers), timing)
 
 
@@ -205,9 +230,14 @@ def check_offers(required: Requirements, source: Source) -> None:
         raise ConfigError(f"data: the method needs {name}, and these faces have none")
 
 
-def _first_faces(held_out: PairsProtocol, number: int) -> Tensor:
-    """The first faces of a protocol, (M, 3, H, W) uint8 with M <= `number`."""
-    return torch.cat(list(held_out.images()))[:number]
+def _validation_faces(source: Source, held_out: PairsProtocol | None, number: int) -> Tensor:
+    """(M, 3, H, W) uint8 with M <= `number`: generated faces, or photographs of the training set, not augmented."""
+    if held_out is not None:
+        return torch.cat(list(held_out.images()))[:number]
+    assert isinstance(source, StoredFaces)
+    count = len(source.faces)
+    spaced = np.linspace(0, count - 1, min(number, count)).round().astype(np.int64)
+    return torch.from_numpy(read_faces(source.faces, spaced)).permute(0, 3, 1, 2).contiguous()
 
 
 def _trainer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,97 +12,169 @@ from rich.console import Console
 from torch import nn
 
 from facedistill.assets import cache_dir
+from facedistill.assets.archive import sha256_of
 from facedistill.config import compose
 from facedistill.errors import ConfigError, UserError
-from facedistill.evaluation.benchmark import run_protocols
+from facedistill.evaluation.benchmark import Role, run_protocols
 from facedistill.evaluation.protocols.base import Protocol
-from facedistill.evaluation.protocols.places import Absent, open_protocols, read_places, search_dirs
-from facedistill.export import load_student
+from facedistill.evaluation.protocols.places import (
+    Absent,
+    Place,
+    open_protocols,
+    protocol_title,
+    read_places,
+    search_dirs,
+)
+from facedistill.export import load_student, read_metadata
 from facedistill.models.cost import count_macs, count_params
-from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
-from facedistill.runs.folder import RunFolder, read_json, write_text
+from facedistill.reporting.record import Results
+from facedistill.runs.assembly import (
+    GENERATED,
+    generated_pairs,
+    load_generator,
+    load_teacher,
+    uses_generated_faces,
+)
+from facedistill.runs.folder import RunFolder
 from facedistill.runs.salvage import export_unfinished, is_unfinished
 
-_ADMITTED_LOSS = 0.005  # of accuracy, between the card's faces and the user's
+_ADMITTED_LOSS = 0.005  # of accuracy
 
 
-def against_card(name: str, expected: Mapping[str, Any], results: Mapping[str, Any], flip: str) -> str | None:
-    """Measured accuracy of a teacher beside the one that its card expects; None where that protocol was not run alike.
+def against_card(name: str, expected: Mapping[str, Any], results: Results, flip: str) -> str | None:
+    """Compares the measured accuracy of a teacher with the one on its card.
 
     Args:
         name: The teacher's.
         expected: `protocol`, `flip` and `value`, a fraction, of its card.
-        results: Of `facedistill evaluate`.
+        results: Of `evaluate_network`.
         flip: How the embeddings were made.
 
+    Returns:
+        Both figures in a sentence; None if the protocol or the flip is another one.
+
     Raises:
-        ConfigError: If it is lower by more than 0.5 points of a hundred.
+        ConfigError: If the measured accuracy is lower by more than 0.5 percentage points.
     """
-    measured = results["teacher"]["protocols"].get(expected["protocol"])
+    measured = results.teacher.protocols.get(expected["protocol"])
     if measured is None or flip != expected["flip"]:
         return None
     found, wanted = float(measured["accuracy"]), float(expected["value"])
-    said = f"{expected['protocol']} accuracy {100 * found:.2f} %, its card expects {100 * wanted:.2f} %"
+    sentence = f"{expected['protocol']} accuracy {100 * found:.2f} %, its card expects {100 * wanted:.2f} %"
     if found < wanted - _ADMITTED_LOSS:
         raise ConfigError(
-            f"teacher {name}: {said}; teacher.input_spec, the weights or the faces' alignment are not the card's"
+            f"teacher {name}: {sentence}; teacher.input_spec, the weights or the faces' alignment are not the card's"
         )
-    return f"teacher {name}: {said}"
+    return f"teacher {name}: {sentence}"
 
 
-def evaluate_run(folder: RunFolder, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def changed_evaluation(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The `evaluation` part of a run's configuration with some keys changed.
+
+    Args:
+        config: Of the run; it stays as it is.
+        overrides: `evaluation.<key>=<value>`; `evaluation=<choice>` takes all keys from conf/evaluation instead.
+
+    Raises:
+        ConfigError: If an override names another part, or an unknown key.
+    """
+    keys = [text.lstrip("+").split("=")[0] for text in overrides]
+    for text, key in zip(overrides, keys, strict=True):
+        if key != "evaluation" and not key.startswith("evaluation."):
+            raise ConfigError(
+                f"{text}: a run is evaluated as it was trained; change keys under evaluation only"
+            )
+    chosen = compose("train", overrides)
+    if "evaluation" in keys:
+        return chosen.evaluation
+    changed = OmegaConf.create({"evaluation": config.evaluation})
+    for key in keys:
+        OmegaConf.update(changed, key, OmegaConf.select(chosen, key), merge=False)
+    return changed.evaluation
+
+
+def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Results:
     """Measures student and teacher of a run; writes results.json and the scores.
 
-    Of a run that was cut short this is the student of its last checkpoint, which is said on stderr and stands in the
-    results as `unfinished`.
+    Protocols that were measured before and are not asked for now keep their figures as long as the student is the same
+    file. An interrupted run is measured with the student of its last checkpoint; stderr and results.json say so. The
+    caller holds the folder's lock.
 
     Args:
         folder: Of a run.
-        overrides: Changes to the `evaluation` part of its configuration. Figures with another `flip` than the run's
+        evaluation: In place of the `evaluation` part of its configuration. Figures with another `flip` than the run's
             are returned and not written, since tables compare runs by what is in results.json.
-
-    Returns:
-        The contents of results.json.
 
     Raises:
         UserError: If the run has no student yet.
     """
-    if is_unfinished(folder) and (said := export_unfinished(folder)):
-        Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+    if is_unfinished(folder) and (sentence := export_unfinished(folder)):
+        Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
     if not folder.student.exists():
         raise UserError(
             f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json"
         )
     config = folder.config()
     assert config is not None
-    keep = True
-    if overrides:
-        changed = compose("train", overrides).evaluation
-        keep = changed.flip == config.evaluation.flip
-        config.evaluation = changed
-    device = _device()
-    teacher, student = load_teacher(config).to(device), load_student(folder.student)
-    generated = generated_pairs(config, load_generator(config).to(device), teacher)
+    is_written = evaluation is None or evaluation.flip == config.evaluation.flip
+    if evaluation is not None:
+        config.evaluation = evaluation
+    teacher, student = load_teacher(config).to(_device()), load_student(folder.student)
     found, absent = find_protocols(config)
-    results: dict[str, Any] = {"images_seen": folder.record().get("images_seen")}
-    if is_unfinished(folder):
-        results["unfinished"] = folder.record().get("unfinished")
-    for role, network in (("student", student), ("teacher", teacher)):
-        plain = teacher.network if role == "teacher" else student
-        cost = {"params": count_params(plain), "macs": count_macs(plain)}
-        results[role] = {
-            **cost,
-            "protocols": _run(role, network, [generated, *found], config, folder.path if keep else None),
-        }
-    results["absent"] = {item.name: item.reason for item in absent}
-    if not keep:
-        return results
-    write_text(folder.results, json.dumps(results, indent=2) + "\n")
-    return read_json(folder.results)
+    if uses_generated_faces(config):
+        found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
+    results = _earlier_results(folder) if is_written else Results()
+    record = folder.record()
+    results.images_seen, results.unfinished = record.images_seen, _unfinished(folder)
+    networks: tuple[tuple[Role, nn.Module, nn.Module], ...] = (
+        ("student", student, student),
+        ("teacher", teacher, teacher.network),
+    )
+    for role, network, plain in networks:
+        own = results.network(role)
+        own.params, own.macs = count_params(plain), count_macs(plain)
+        own.protocols |= _run(role, network, found, config, folder.path if is_written else None)
+    results.student.sha256 = sha256_of(folder.student)
+    _name(results, config, found, absent)
+    if is_written:
+        results.save(folder.results)
+    return results
+
+
+def _unfinished(folder: RunFolder) -> dict[str, int]:
+    """How far the student got, if it was exported before the end of its budget; see `export_unfinished`."""
+    return read_metadata(folder.student)["metadata"].get("unfinished", {})
+
+
+def _earlier_results(folder: RunFolder) -> Results:
+    """What results.json holds; figures and scores of another student are dropped, and those of the teacher stay."""
+    results, record = Results.load(folder.results), folder.record()
+    student = results.student
+    same = (
+        student.sha256 == sha256_of(folder.student)
+        if student.sha256  # version 1 has none; a run's training is deterministic
+        else (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
+    )
+    if not same:
+        student.protocols = {}
+        for file in (*folder.path.glob("scores/*.student.npz"), *folder.path.glob("worst/*.student.jpg")):
+            file.unlink()
+    return results
+
+
+def _name(results: Results, config: DictConfig, found: Sequence[Protocol], absent: Sequence[Absent]) -> None:
+    """Adds the titles of all measured protocols, and why others were not measured."""
+    for protocol in found:
+        results.absent.pop(protocol.name, None)
+    results.absent |= {item.name: item.reason for item in absent}
+    places = _places(config)
+    measured = {*results.student.protocols, *results.teacher.protocols, *results.absent}
+    titles = {name: protocol_title(name, places) for name in sorted(measured)}
+    results.titles |= {name: title for name, title in titles.items() if title != name}
 
 
 def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
-    """Opens the protocols of `config.evaluation`, and names those whose files are not here.
+    """Opens the protocols of `config.evaluation` but `generated`, and names those whose files are missing.
 
     Raises:
         ConfigError: If the settings of the evaluation cannot be run.
@@ -111,18 +182,25 @@ def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
     settings = config.evaluation
     if settings.flip not in ("none", "sum", "unit_sum"):
         raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
-    places = read_places(OmegaConf.to_container(settings.places, resolve=True))  # type: ignore[arg-type]
-    return open_protocols(settings.protocols, search_dirs(settings.data_dir), places)
+    names = [name for name in settings.protocols if name != GENERATED]
+    return open_protocols(names, search_dirs(settings.data_dir), _places(config))
 
 
-def evaluate_network(role: str, network: nn.Module, config: DictConfig) -> dict[str, Any]:
+def evaluate_network(role: Role, network: nn.Module, config: DictConfig) -> Results:
+    """Measures a student or a teacher on the protocols of `config.evaluation`; generated pairs are left out."""
     found, absent = find_protocols(config)
-    protocols = _run(role, network, found, config, None)
-    return {role: {"protocols": protocols}, "absent": {item.name: item.reason for item in absent}}
+    results = Results()
+    results.network(role).protocols = _run(role, network, found, config, None)
+    _name(results, config, found, absent)
+    return results
+
+
+def _places(config: DictConfig) -> dict[str, Place]:
+    return read_places(OmegaConf.to_container(config.evaluation.places, resolve=True))  # type: ignore[arg-type]
 
 
 def _run(
-    role: str,
+    role: Role,
     network: nn.Module,
     protocols: Sequence[Protocol],
     config: DictConfig,
@@ -132,7 +210,7 @@ def _run(
     return run_protocols(
         network.to(_device()).to(memory_format=torch.channels_last),
         protocols,
-        role=role,  # type: ignore[arg-type]
+        role=role,
         scores_dir=run_dir / "scores" if run_dir else None,
         worst_dir=run_dir / "worst" if run_dir else None,
         cache=cache_dir() / "scores" if role == "teacher" else None,

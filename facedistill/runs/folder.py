@@ -1,8 +1,7 @@
-"""The folder of one run, `runs/<name>-<identity>/`: what is in it and how far the run got."""
+"""The folder of one run, `runs/<name>-<run id>/`."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config.class_names import with_current_paths
 from facedistill.errors import UserError
+from facedistill.reporting.record import RunRecord
 from facedistill.system.locks import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
 
 
 class RunFolder:
-    """Paths and record of a run; every file is replaced whole, never half-written."""
+    """Paths and record of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,11 +38,11 @@ class RunFolder:
         self.results = path / "results.json"
 
     def pool_of(self, rank: int) -> Path:
-        """Where process `rank` keeps the faces that it replays."""
+        """File of the faces that process `rank` replays."""
         return self.path / (f"faces.{rank}.pool" if rank else "faces.pool")
 
     def remove_training_state(self) -> None:
-        """Deletes what only a run in training needs: replayed faces of all processes, the checkpoint before the last."""
+        """Deletes what only training needs: replayed faces of all processes and the checkpoint before the last."""
         for file in [self.previous_checkpoint, *self.path.glob("faces*.pool")]:
             file.unlink(missing_ok=True)
 
@@ -64,10 +65,10 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps every other process from running this run meanwhile; `run.lock` says who runs it.
+        """Locks the folder, so that one process at a time trains, evaluates or reports the run; `run.lock` names it.
 
         Raises:
-            UserError: If another process does, or the folder cannot be written.
+            UserError: If another process has locked it, or the folder cannot be written.
         """
         self.create()
         note = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
@@ -75,22 +76,28 @@ class RunFolder:
             try:
                 stack.enter_context(held(self.path / "run.lock", note))
             except BlockingIOError as error:
-                raise UserError(
-                    f"{self.path} is being run by {error}; wait for it, or stop it and give the same command again"
-                ) from error
+                raise self._locked(error) from error
             try:
                 yield
             finally:
                 stack.close()
-                if self.path.is_dir() and not any(
-                    self.path.iterdir()
-                ):  # a mistake was found before the first file
+                if self.path.is_dir() and not any(self.path.iterdir()):  # an error before the first file
                     self.path.rmdir()
 
     @property
     def holder(self) -> str | None:
-        """Who runs this run at this moment; None where nobody does."""
+        """The process that has locked the folder; None if none has."""
         return holder(self.path / "run.lock")
+
+    def refuse_if_locked(self) -> None:
+        """Raises a UserError if another process has locked the folder; for commands that only read it."""
+        if holder := self.holder:
+            raise self._locked(holder)
+
+    def _locked(self, holder: object) -> UserError:
+        return UserError(
+            f"{self.path} is being run by {holder}; wait for it, or stop it and give the same command again"
+        )
 
     def clear(self) -> None:
         """Deletes everything but the lock."""
@@ -101,43 +108,31 @@ class RunFolder:
                 child.unlink(missing_ok=True)
 
     def config(self) -> DictConfig | None:
-        """The contents of config.yaml, its classes where they are now; None where there is none yet."""
+        """The contents of config.yaml with the present paths of its classes; None if there is none yet."""
         path = self.path / "config.yaml"
         if not path.exists():
             return None
-        kept = OmegaConf.load(path)
-        assert isinstance(kept, DictConfig)
-        return with_current_paths(kept)
+        config = OmegaConf.load(path)
+        assert isinstance(config, DictConfig)
+        return with_current_paths(config)
 
-    def record(self) -> dict[str, Any]:
-        """The contents of run.json, empty where there is none yet."""
-        return read_json(self.path / "run.json")
+    def record(self) -> RunRecord:
+        """The contents of run.json, empty if there is none yet."""
+        return RunRecord.load(self.path / "run.json")
 
     def update_record(self, **changes: Any) -> None:
-        """Changes fields of run.json."""
-        write_text(self.path / "run.json", json.dumps({**self.record(), **changes}, indent=2) + "\n")
+        """Changes fields of run.json; None or an empty value removes one."""
+        replace(self.record(), **changes).save(self.path / "run.json")
 
     @property
     def is_trained(self) -> bool:
-        """Whether the training has come to its end; figures may be missing."""
-        return self.record().get("status") in ("trained", "finished") and self.student.exists()
+        """Whether the training has reached its end; figures may be missing."""
+        return self.record().status in ("trained", "finished") and self.student.exists()
 
     @property
     def is_finished(self) -> bool:
         """Whether the run has ended with results."""
-        return self.record().get("status") == "finished" and self.results.exists()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; empty where the file is missing.
-
-    Raises:
-        UserError: If it is damaged.
-    """
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and give the same command again") from error
+        return self.record().status == "finished" and self.results.exists()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,9 +18,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from facedistill.errors import UserError
 from facedistill.reporting.dashboard.wandb_views import has_key
+from facedistill.reporting.record import RunRecord
 from facedistill.reporting.run.facts import NOT_RECORDED
 from facedistill.reporting.run.summary import summarize
-from facedistill.runs.folder import read_json, write_text
+from facedistill.runs.folder import write_text
 
 _FLUSH_S = 5.0
 
@@ -139,7 +140,7 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
     run_name = name or Path(save_dir).name
     return WandbLogger(
         project=project, group=group, name=run_name, save_dir=save_dir,
-        id=read_json(Path(save_dir) / "run.json").get("wandb_id", run_name), mode=mode, resume="allow",
+        id=RunRecord.load(Path(save_dir) / "run.json").wandb_id or run_name, mode=mode, resume="allow",
         settings=settings, **_about(Path(save_dir)),
     )  # fmt: skip
 

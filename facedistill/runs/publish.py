@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from PIL import Image
 
+from facedistill.reporting.figures import estimates
 from facedistill.reporting.numbers import is_number
+from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.runs.sources import instantiate
 
 _WANDB = "facedistill.runs.loggers.wandb_logger"
+_NUMBERS = ("accuracy", "auc", "eer")
 _SHOWN_BY = (_WANDB, "facedistill.runs.loggers.tensorboard_logger")
 
 
@@ -60,17 +63,14 @@ def figures(files: RunFiles) -> dict[str, Path]:
     return {path.stem: path for path in sorted((files.folder / "figures").glob("*.png"))}
 
 
-def final_numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of results.json by name, "student/lfw/tar@1e-3", as fractions; what was not measured is left out."""
-    for network in ("student", "teacher"):
-        part = results.get(network) or {}
-        for name in ("params", "macs"):
-            if is_number(part.get(name)):
-                yield f"{network}/{name}", part[name]
-        for protocol, measured in (part.get("protocols") or {}).items():
-            for name in ("accuracy", "auc", "eer"):
-                if is_number(measured.get(name)):
-                    yield f"{network}/{protocol}/{name}", measured[name]
-            for far, entry in (measured.get("tar") or {}).items():
-                if isinstance(entry, Mapping) and is_number(entry.get("tar")):
-                    yield f"{network}/{protocol}/tar@{far}", entry["tar"]
+def final_numbers(results: Results) -> Iterator[tuple[str, float]]:
+    """The numbers of results.json by name, "student/lfw/tar@1e-3", as fractions; only what was measured."""
+    for role in NETWORKS:
+        network = results.network(role)
+        for name, count in (("params", network.params), ("macs", network.macs)):
+            if is_number(count):
+                yield f"{role}/{name}", count  # type: ignore[misc]
+        for protocol, figures in network.protocols.items():
+            for name, estimate in estimates(figures).items():
+                if estimate.value is not None and (name in _NUMBERS or name.startswith("tar@")):
+                    yield f"{role}/{protocol}/{name}", estimate.value

@@ -15,6 +15,7 @@ from facedistill.errors import UserError
 from facedistill.export import read_metadata
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.model_card import model_card
+from facedistill.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,16 @@ def _is_transport(error: BaseException) -> bool:
 
 
 def finished_run(run: Path) -> RunFiles:
+    """Reads a run that can be pushed.
+
+    Raises:
+        UserError: If it is not finished, or another process trains or evaluates it.
+    """
     if not run.is_dir():
         raise UserError(f"there is no run folder {run}; give a folder such as runs/<name>-<id>")
+    RunFolder(run).refuse_if_locked()
     files = read_run(run)
-    status = files.record.get("status") or "of unknown status"
+    status = files.record.status or "of unknown status"
     if status != "finished":
         raise UserError(f"{run} is {status}, not finished; finish it with the command in its run.json")
     for name in ("student.safetensors", "student.onnx"):

@@ -77,8 +77,8 @@ def say_what_is_left_behind(folder: RunFolder, origin: Origin, name: str, say: S
     """Says which unfinished run of the same configuration is not continued, because its weights or faces changed."""
     for other in sorted(folder.path.parent.glob(f"{name}-????????")):
         record = RunFolder(other).record()
-        files = record.get("files")
-        if other == folder.path or files is None or record.get("status") in ("trained", "finished"):
+        files = record.files
+        if other == folder.path or not files or record.status in ("trained", "finished"):
             continue
         kept, changed = RunFolder(other).config(), changed_files(files, origin.files)
         if kept is not None and changed and not different_config(result_relevant(kept), origin.config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facedistill.export import save_student
+from facedistill.export import read_metadata, save_student
 from facedistill.models.backbones import Backbone
 from facedistill.models.weights import load_state
 from facedistill.runs.checkpointing import newest_whole, read_checkpoint
@@ -16,7 +16,12 @@ _PREFIX = "student."
 
 def is_unfinished(folder: RunFolder) -> bool:
     """Whether the run has not reached the end of its budget."""
-    return folder.record().get("status") in ("running", "interrupted", "failed")
+    return folder.record().status in ("running", "interrupted", "failed")
+
+
+def _has_final_student(folder: RunFolder) -> bool:
+    """Whether training had exported its student before the run was cut short; no checkpoint replaces that one."""
+    return folder.student.exists() and "unfinished" not in read_metadata(folder.student)["metadata"]
 
 
 def export_unfinished(folder: RunFolder) -> str | None:
@@ -33,7 +38,7 @@ def export_unfinished(folder: RunFolder) -> str | None:
     """
     path, _ = newest_whole(folder.checkpoint)
     config = folder.config()
-    if path is None or config is None:
+    if path is None or config is None or _has_final_student(folder):
         return None
     checkpoint = read_checkpoint(path)
     student = instantiate(config.backbone)

@@ -81,7 +81,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
     return faces
 
 
-def build_source(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> Source:
+def build_source(config: DictConfig, generator: FrozenGenerator | None, teacher: FrozenTeacher) -> Source:
     """The source of `config.data.source`, with what it is made from."""
 
     def faces() -> FaceSet:
@@ -92,6 +92,7 @@ def build_source(config: DictConfig, generator: FrozenGenerator, teacher: Frozen
             return opened
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
+        assert generator is not None
         folder = synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images)
         return open_faces(folder)
 

@@ -24,7 +24,7 @@ from facedistill.distributed.process_watch import ProcessWatch, death_in_one_sen
 from facedistill.errors import Interrupted, UserError
 from facedistill.reporting import write_report
 from facedistill.reporting.run.model_card import write_model_card
-from facedistill.runs.assembly import Assembly, assemble, asset_cards, origin_of, run_folder, settings_of
+from facedistill.runs.assembly import Assembly, assemble, learned_from, origin_of, run_folder, settings_of
 from facedistill.runs.checkpointing import Origin, requeue, stopping_at_once
 from facedistill.runs.evaluate import evaluate_run, find_protocols
 from facedistill.runs.export import export_student, keep_faces, whole_student
@@ -78,8 +78,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         folder.update_record(
             id=folder.path.name, name=config.name, seed=config.seed, status="running",
             **provenance(shlex.join(["facedistill", "train", *overrides])),
-            licences=[licence_record(card) for card in asset_cards(config)], files=dict(origin.files),
-            wandb_id=folder.record().get("wandb_id") or f"{folder.path.name}-{secrets.token_hex(3)}",
+            licences=[licence_record(card) for card in learned_from(config)], files=dict(origin.files),
+            wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
         )  # fmt: skip
         _fit(config, folder, origin)
     evaluate_run(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 
-from facedistill.runs.folder import RunFolder, read_json
+from facedistill.reporting.record import read_object
+from facedistill.runs.folder import RunFolder
 
 VALIDATION = "val/cosine"
 
@@ -22,8 +23,8 @@ class Standing:
 
 def standing(folder: RunFolder) -> Standing:
     """What the run's progress.json says."""
-    said = read_json(folder.path / "progress.json")
-    return Standing(**{key: said[key] for key in Standing.__dataclass_fields__ if key in said})
+    content = read_object(folder.path / "progress.json")
+    return Standing(**{key: content[key] for key in Standing.__dataclass_fields__ if key in content})
 
 
 def curve(folder: RunFolder, metric: str = VALIDATION) -> list[tuple[int, float]]:

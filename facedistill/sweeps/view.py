@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from facedistill.reporting.numbers import duration
-from facedistill.runs.folder import read_json
+from facedistill.reporting.numbers import duration, percent
+from facedistill.reporting.record import Results
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.progress_files import Standing, curve, standing
 
@@ -151,10 +151,6 @@ class SweepView:
 
 
 def _glance(job: Job) -> str:
-    protocols = read_json(job.folder.results).get("student", {}).get("protocols", {})
-    figures = [
-        f"{name} {100 * figure['accuracy']:.2f} %"
-        for name, figure in protocols.items()
-        if "accuracy" in figure
-    ]
-    return "  ".join([*figures, f"{job.folder.record().get('wall_s', 0):.0f} s"])
+    protocols = Results.load(job.folder.results).student.protocols
+    figures = [f"{name} {percent(one['accuracy'])}" for name, one in protocols.items() if "accuracy" in one]
+    return "  ".join([*figures, f"{job.folder.record().wall_s or 0:.0f} s"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,13 +10,14 @@ from facedistill.cli.main import main
 from facedistill.errors import ConfigError
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
+from facedistill.reporting.record import NetworkResults, Results
 from facedistill.runs.evaluate import against_card
 
 EXPECTED = {"protocol": "lfw", "flip": "none", "value": 0.9893}
 
 
-def results(accuracy: float) -> dict[str, Any]:
-    return {"teacher": {"protocols": {"lfw": {"accuracy": accuracy}}}}
+def results(accuracy: float) -> Results:
+    return Results(teacher=NetworkResults(protocols={"lfw": {"accuracy": accuracy}}))
 
 
 def test_says_both_figures() -> None:
@@ -36,7 +36,7 @@ def test_a_teacher_that_is_fed_wrongly_is_an_error() -> None:
 
 def test_unlike_measurements_are_not_compared() -> None:
     assert against_card("dlib_resnet", EXPECTED, results(0.5), "sum") is None
-    assert against_card("dlib_resnet", EXPECTED, {"teacher": {"protocols": {}}}, "none") is None
+    assert against_card("dlib_resnet", EXPECTED, Results(), "none") is None
 
 
 def test_a_student_is_evaluated_as_a_teacher_from_the_command(

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from facedistill.config import compose
 from facedistill.errors import UserError
 from facedistill.reporting import write_report
+from facedistill.reporting.record import NetworkResults, Results
 from facedistill.runs.loggers import tensorboard_logger, wandb_logger
 from facedistill.runs.publish import final_numbers, show_in_loggers
 from tests.reporting.fake_run import make_run
@@ -100,10 +101,6 @@ def test_loggers_compose() -> None:
 
 
 def test_what_was_not_measured_is_no_number() -> None:
-    results = {
-        "student": {
-            "params": 5,
-            "protocols": {"lfw": {"accuracy": 0.5, "auc": None, "tar": {"1e-4": "not measurable"}}},
-        }
-    }
+    figures = {"accuracy": 0.5, "auc": None, "tar": {"1e-4": "not measurable"}}
+    results = Results(student=NetworkResults(params=5, protocols={"lfw": figures}))
     assert dict(final_numbers(results)) == {"student/params": 5, "student/lfw/accuracy": 0.5}

@@ -37,7 +37,7 @@ def test_the_student_of_the_last_checkpoint_can_be_used_and_says_that_it_is_unfi
     assert isinstance(loaded, TinyFaR)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in student.state_dict().items())
     assert read_metadata(folder.student)["metadata"]["unfinished"] == {"images_seen": 48, "images": 128}
-    assert folder.record()["unfinished"] == {"images_seen": 48, "images": 128}
+    assert folder.record().unfinished == {"images_seen": 48, "images": 128}
 
 
 def test_without_a_checkpoint_there_is_nothing_to_export(cut_short):
@@ -57,11 +57,11 @@ def test_a_trained_run_is_not_unfinished(cut_short, status):
 
 def test_evaluate_says_it_and_the_results_say_it(cut_short, monkeypatch, capsys):
     folder, _ = cut_short
-    for name in ("load_teacher", "load_generator", "generated_pairs"):
-        monkeypatch.setattr(f"facedistill.runs.evaluate.{name}", lambda *parts: torch.nn.Identity())
+    monkeypatch.setattr("facedistill.runs.evaluate.load_teacher", lambda *parts: torch.nn.Identity())
+    monkeypatch.setattr("facedistill.runs.evaluate.uses_generated_faces", lambda config: False)
     monkeypatch.setattr("facedistill.runs.evaluate.count_macs", lambda network: 0)
     monkeypatch.setattr("facedistill.runs.evaluate._run", lambda *parts: {})
     monkeypatch.setattr(torch.nn.Identity, "network", torch.nn.Identity(), raising=False)
     results = evaluate_run(folder)
-    assert results["unfinished"] == {"images_seen": 48, "images": 128}
+    assert results.unfinished == {"images_seen": 48, "images": 128}
     assert "is unfinished: 48 of 128 images" in capsys.readouterr().err

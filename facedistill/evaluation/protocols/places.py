@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Place:
         layout: `lfw` (pairs.txt), `tsv`, or a whole folder: `ijb`, `tinyface`, `rfw`.
         num_pairs: How many pairs the list must hold; 0 does not ask.
         groups: Tables of groups for the pairs, beside the images or inside them; see `with_groups`.
+        title: What people call the protocol; its name if empty.
     """
 
     images: tuple[str, ...] = ()
@@ -61,8 +63,10 @@ class Place:
     layout: str = "tsv"
     num_pairs: int = 0
     groups: tuple[str, ...] = ()
+    title: str = ""
 
 
+@cache
 def default_places() -> dict[str, Place]:
     """The places of `conf/evaluation/default.yaml`."""
     text = (config_dir() / "evaluation" / "default.yaml").read_text(encoding="utf-8")
@@ -87,6 +91,7 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
             layout=str(entry.get("layout", Place.layout)),
             num_pairs=int(entry.get("num_pairs", 0)),
             groups=tuple(entry.get("groups", ())),
+            title=str(entry.get("title", "")),
         )
         if place.layout not in _LAYOUTS:
             known_layouts = f"{', '.join(_LAYOUTS[:-1])} or {_LAYOUTS[-1]}"
@@ -95,6 +100,25 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
             )
         places[name] = place
     return places
+
+
+def protocol_title(name: str, places: Mapping[str, Place] | None = None) -> str:
+    """What people call a protocol or one of its modes: "LFW", "IJB-B, N1D1F1"; its name if it has no title."""
+    places = default_places() if places is None else places
+    key = _place_of(name, places)
+    title = places[key].title if key else ""
+    return f"{title}, {name.removeprefix(f'{key}_').upper()}" if title and key != name else title or name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Protocols in the order of `default_places`, then the others by name."""
+    order = {key: number for number, key in enumerate(default_places())}
+    return sorted(set(names), key=lambda name: (order.get(_place_of(name, order) or name, len(order)), name))
+
+
+def _place_of(name: str, keys: Collection[str]) -> str | None:
+    """The key of a protocol; results name each mode of IJB by itself, `ijbb_n1d1f1`."""
+    return name if name in keys else next((key for key in keys if name.startswith(f"{key}_")), None)
 
 
 def search_dirs(data_dir: str | Path | None = None) -> list[Path]:

@@ -17,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from facedistill.errors import UserError
+from facedistill.evaluation.protocols.places import in_order, protocol_title
 from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
 from facedistill.reporting.run.files import Series
 from facedistill.reporting.run.summary import Accuracy, RunSummary, read_runs
-from facedistill.reporting.table.results import in_order, title_of
 from facedistill.reporting.written import write_whole
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -89,7 +89,7 @@ def render(runs: Sequence[RunSummary], beside: Path) -> str:
 
 def _columns(protocols: Sequence[str]) -> list[tuple[str, bool]]:
     """Heading of each column after the run's, and whether it holds numbers."""
-    accuracy = [(f"{title_of(name)} accuracy, %", True) for name in protocols]
+    accuracy = [(f"{protocol_title(name)} accuracy, %", True) for name in protocols]
     numbers = [*accuracy, ("Validation cosine", True), ("Images", True), ("Images/s", True)]
     words = [(name, False) for name in ("Backbone", "Data", "Strategy")]
     return [("Method", False), ("Seed", True), ("Status", False), *numbers, *words]
@@ -135,7 +135,7 @@ def _report_link(folder: Path, beside: Path) -> str:
 def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any]:
     varying = _varying(runs)
     return {
-        "protocols": [[name, title_of(name)] for name in protocols],
+        "protocols": [[name, protocol_title(name)] for name in protocols],
         "runs": [
             {
                 "id": run.id,

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from facedistill.errors import UserError
-from facedistill.reporting.table.results import title_of
+from facedistill.evaluation.protocols.places import protocol_title
 
 _CURVES = (
     ("Similarity of student and teacher", ["train/cosine", "val/cosine"]),
@@ -99,7 +99,8 @@ def _curves(wr: Any) -> list[Any]:
 def _bars(wr: Any) -> list[Any]:
     return [
         wr.BarPlot(
-            title=f"{title_of(protocol)} accuracy", metrics=[wr.SummaryMetric(f"student/{protocol}/accuracy")]
+            title=f"{protocol_title(protocol)} accuracy",
+            metrics=[wr.SummaryMetric(f"student/{protocol}/accuracy")],
         )
         for protocol in _PROTOCOLS
     ]

@@ -1,38 +1,47 @@
-"""Says of every part of the report that has nothing to show why that is and what mends it."""
+"""Explains every part of the report that has nothing to show."""
 
 from __future__ import annotations
 
+from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import is_number
+from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.files import RunFiles
-from facedistill.reporting.table.results import NETWORKS, measured_protocols, title_of
+from facedistill.reporting.table.results import measured_protocols
 
 CURVES = ("train/loss", "train/cosine", "val/cosine", "lr")
 
 
 def absent_parts(files: RunFiles) -> dict[str, list[str]]:
-    """Finds what is missing, section by section.
-
-    Returns:
-        One sentence for each missing thing, under the section it would stand in: "curves", "numbers",
-        "scores", "faces", "time", "export", "use", "licences"; sections that miss nothing are not in it.
-    """
-    parts = {
+    """One sentence for each missing thing, by section of the report; complete sections are left out."""
+    shares = files.record.time_share
+    sentences = {
         "curves": _curves(files),
         "numbers": _numbers(files),
         "scores": _scores(files),
-        "faces": []
-        if files.faces
-        else [
-            f"No faces are shown: {_no_file('faces.npz')}; training writes it where faces are rendered for each step."
+        "faces": [] if files.faces else [
+            f"No faces are shown: {_no_file('faces.npz')}; training writes it if it renders its faces."
         ],
-        "time": _time(files),
-        "export": _export(files),
-        "use": _use(files),
-        "licences": []
-        if files.record.get("licences")
-        else ["No licences are listed: run.json names no assets."],
-    }
-    return {section: sentences for section, sentences in parts.items() if sentences}
+        "time": [] if shares and all(map(is_number, shares.values())) else [
+            "Where the time went is not shown: run.json has no time_share; training writes it at its end."
+        ],
+        "export": [] if files.record.export else [
+            "The ONNX export was not compared with the student: run.json has no export; training writes it at its end."
+        ],
+        "use": [
+            f"{_no_file(name)}: training writes it at its end."
+            for name in ("student.safetensors", "student.onnx") if not (files.folder / name).is_file()
+        ],
+        "licences": [] if files.record.licences else ["No licences are listed: run.json names no assets."],
+    }  # fmt: skip
+    return {section: found for section, found in sentences.items() if found}
+
+
+def not_evaluated(files: RunFiles) -> list[str]:
+    """One sentence for each protocol whose files were missing."""
+    return [
+        f"{files.results.title(name)} was not evaluated: {_without_name(name, reason)}"
+        for name, reason in files.results.absent.items()
+    ]
 
 
 def _no_file(name: str) -> str:
@@ -42,8 +51,7 @@ def _no_file(name: str) -> str:
 def _curves(files: RunFiles) -> list[str]:
     if not (files.folder / "metrics.csv").is_file():
         return [
-            f"Learning curves are not shown: {_no_file('metrics.csv')}; train with logger=csv or "
-            "logger=default."
+            f"Learning curves are not shown: {_no_file('metrics.csv')}; train with logger=csv or logger=default."
         ]
     if not files.curves:
         return ["Learning curves are not shown: metrics.csv holds no row with images_seen."]
@@ -53,25 +61,20 @@ def _curves(files: RunFiles) -> list[str]:
 def _numbers(files: RunFiles) -> list[str]:
     if not (files.folder / "results.json").is_file():
         return [
-            f"No accuracy was measured: {_no_file('results.json')}; `facedistill evaluate` on this run "
-            "writes it."
+            f"No accuracy was measured: {_no_file('results.json')}; `facedistill evaluate` on this run writes it."
         ]
-    absent = files.results.get("absent") or {}
-    sentences = [
-        f"{title_of(name)} was not evaluated: {_clause(str(reason).removeprefix(f'{name} is not here: '))}"
-        for name, reason in absent.items()
-    ]
-    measured = measured_protocols(files.results)
+    results = files.results
+    sentences = not_evaluated(files)
+    measured = measured_protocols(results)
     if not measured:
         sentences.append("No accuracy was measured: results.json holds no protocol.")
     for network in NETWORKS:
-        protocols = (files.results.get(network) or {}).get("protocols") or {}
-        lacking = [title_of(name) for name in measured if name not in protocols]
+        lacking = [results.title(name) for name in measured if not results.figures(network, name)]
         if lacking:
             sentences.append(
                 f"The {network} was not measured on {', '.join(lacking)}: results.json has no such entry."
             )
-    if "lfw" not in measured and "lfw" not in absent:
+    if "lfw" not in measured and "lfw" not in results.absent:
         sentences.append(
             "LFW was not evaluated: results.json does not name it; set evaluation.protocols=[lfw]."
         )
@@ -83,7 +86,7 @@ def _scores(files: RunFiles) -> list[str]:
     if not measured:
         return ["Score histograms, ROC and DET are not shown: no protocol was evaluated."]
     return [
-        f"The {network}'s scores on {title_of(protocol)} are not shown: "
+        f"The {network}'s scores on {files.results.title(protocol)} are not shown: "
         f"{_no_file(f'scores/{protocol}.{network}.npz')}; evaluate the run again."
         for protocol in measured
         for network in NETWORKS
@@ -93,36 +96,10 @@ def _scores(files: RunFiles) -> list[str]:
 
 def _has_pairs(files: RunFiles, protocol: str, network: str) -> bool:
     """TinyFace's searches have no scores of pairs."""
-    protocols = (files.results.get(network) or {}).get("protocols") or {}
-    figures = protocols.get(protocol) or {}
-    return protocol in protocols and ("pairs" in figures or "identification" not in figures)
+    figures = files.results.figures(network, protocol)
+    return bool(figures) and ("pairs" in figures or part(figures, "identification") is None)
 
 
-def _time(files: RunFiles) -> list[str]:
-    share = files.record.get("time_share")
-    if isinstance(share, dict) and share and all(map(is_number, share.values())):
-        return []
-    return ["Where the time went is not shown: run.json has no time_share; training writes it at its end."]
-
-
-def _export(files: RunFiles) -> list[str]:
-    if files.record.get("export"):
-        return []
-    return [
-        "The ONNX export was not compared with the student: run.json has no export; training writes it at "
-        "its end."
-    ]
-
-
-def _use(files: RunFiles) -> list[str]:
-    names = ("student.safetensors", "student.onnx")
-    return [
-        f"{_no_file(name)}: training writes it at its end."
-        for name in names
-        if not (files.folder / name).is_file()
-    ]
-
-
-def _clause(reason: str) -> str:
-    text = reason.strip()
+def _without_name(name: str, reason: str) -> str:
+    text = reason.strip().removeprefix(f"{name} is not here: ")
     return text if text.endswith((".", "!", "?", "…")) else text + "."

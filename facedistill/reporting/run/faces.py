@@ -1,4 +1,4 @@
-"""Rendered faces beside their resampled variations, as cards for the page and as one picture."""
+"""Rendered faces next to their resampled variations, as cards for the page and as one picture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
+from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import cosine
 from facedistill.reporting.run.files import Faces
 from facedistill.reporting.style import Drawing, Theme
@@ -24,7 +25,7 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class FaceCard:
-    """One face and its variation as data URIs, and what is written under them."""
+    """One face and its variation as data URIs, with the numbers shown under them."""
 
     base: str
     variation: str
@@ -68,7 +69,7 @@ def faces_drawing(faces: Faces) -> Drawing:
     rows = -(-len(chosen) // _COLUMNS)
     least, most = (cosine(float(faces.base_cosine[k])) for k in (chosen[0], chosen[-1]))
     alt = (
-        f"{len(chosen)} rendered faces, each beside its resampled variation; cosines of student and teacher "
+        f"{len(chosen)} rendered faces, each next to its resampled variation; cosines of student and teacher "
         f"from {least} to {most}."
     )
     size_in = (_COLUMNS * 2.3, rows * 1.5 + 0.1)
@@ -76,9 +77,8 @@ def faces_drawing(faces: Faces) -> Drawing:
 
 
 def resampling_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What made the variations: `resampling`, `spread`, `rho` of the configuration, None if not there."""
-    source = (config.get("data") or {}).get("source") or {}
-    return {name: source.get(name) for name in ("resampling", "spread", "rho")}
+    """`resampling`, `spread` and `rho` of the configuration; None if missing."""
+    return {name: part(config, "data", "source", name) for name in ("resampling", "spread", "rho")}
 
 
 def _jpeg_uri(image: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facedistill.reporting.figures import Estimate, estimates, part
 from facedistill.reporting.numbers import (
     NOT_MEASURED,
     duration,
@@ -20,6 +21,7 @@ from facedistill.reporting.numbers import (
     times_fewer,
     whole,
 )
+from facedistill.reporting.record import NETWORKS, Results, RunRecord
 from facedistill.reporting.run.files import RunFiles
 
 NOT_RECORDED = "not recorded"
@@ -46,68 +48,55 @@ class Share:
 
 def network_name(config: Mapping[str, Any], group: str) -> str:
     """A short name of the backbone ("TinyFaR-C") or of the teacher's network, from its configuration."""
-    node = config.get(group) or {}
-    target = node.get("_target_") or (node.get("network") or {}).get("_target_")
+    target = part(config, group, "_target_") or part(config, group, "network", "_target_")
     if not target:
-        return str(node.get("asset") or group)
-    name = str(target).rsplit(".", 1)[-1]
-    return f"{name}-{str(node['variant']).upper()}" if node.get("variant") else name
+        return str(part(config, group, "asset") or group)
+    name, variant = str(target).rsplit(".", 1)[-1], part(config, group, "variant")
+    return f"{name}-{str(variant).upper()}" if variant else name
 
 
 def headline(files: RunFiles) -> list[Fact]:
     """The figures to see first."""
-    record = files.record
-    student, teacher = (files.results.get(network) or {} for network in ("student", "teacher"))
+    record, student, teacher = files.record, files.results.student, files.results.teacher
     budget = files.config.get("images")
     return [
-        _accuracy("LFW accuracy", "lfw", student, teacher),
-        _accuracy("Generated pairs", "generated", student, teacher),
-        Fact(
-            "Parameters",
-            short(student.get("params")),
-            times_fewer(student.get("params"), teacher.get("params")),
-        ),
-        Fact(
-            "MACs per face", short(student.get("macs")), times_fewer(student.get("macs"), teacher.get("macs"))
-        ),
-        Fact(
-            "Images seen",
-            whole(record.get("images_seen")),
-            f"of {whole(budget)} asked for" if is_number(budget) else "",
-        ),
-        Fact("Wall time", duration(record.get("wall_s")), "training, with validation"),
-        Fact("Images per second", rate(record.get("images_per_s")), "over the whole training"),
-        Fact("Peak memory", _memory(record.get("peak_memory_mib")), "of the training process"),
+        _accuracy("LFW accuracy", "lfw", files.results),
+        _accuracy("Generated pairs", "generated", files.results),
+        Fact("Parameters", short(student.params), times_fewer(student.params, teacher.params)),
+        Fact("MACs per face", short(student.macs), times_fewer(student.macs, teacher.macs)),
+        Fact("Images seen", whole(record.images_seen), f"of {whole(budget)}" if is_number(budget) else ""),
+        Fact("Wall time", duration(record.wall_s), "training, with validation"),
+        Fact("Images per second", rate(record.images_per_s), "over the whole training"),
+        Fact("Peak memory", _memory(record.peak_memory_mib), "of the training process"),
     ]
 
 
-def time_shares(record: Mapping[str, Any]) -> list[Share]:
-    """Where the training time went; empty where run.json does not say."""
-    shares = record.get("time_share") or {}
-    if not shares or not all(map(is_number, shares.values())):
+def time_shares(record: RunRecord) -> list[Share]:
+    """Where the training time went; empty if run.json does not say."""
+    shares = record.time_share
+    if not all(map(is_number, shares.values())):
         return []
     return [Share(name, percent(value), max(float(value), 0.0)) for name, value in shares.items()]
 
 
-def export_facts(record: Mapping[str, Any]) -> list[Fact]:
-    """How near the exported student is to the trained one."""
-    parity = record.get("export") or {}
-    return [Fact(_EXPORT_LABELS.get(key, key), _parity(value)) for key, value in parity.items()]
+def export_facts(record: RunRecord) -> list[Fact]:
+    """How closely the exported student agrees with the trained one."""
+    return [Fact(_EXPORT_LABELS.get(key, key), _parity(value)) for key, value in record.export.items()]
 
 
 def provenance(files: RunFiles) -> list[Fact]:
-    """Where the run came from, for somebody who wants to repeat it."""
+    """What is needed to repeat the run."""
     record = files.record
-    run_id = str(record.get("id") or files.folder.name)
+    run_id = str(record.id or files.folder.name)
     config_hash = re.search(r"-([0-9a-f]{8})$", run_id)
     return [
         Fact("Run", run_id),
         Fact("Configuration hash", config_hash.group(1) if config_hash else NOT_RECORDED),
-        Fact("Status", str(record.get("status") or NOT_RECORDED)),
-        Fact("Seed", _or_not_recorded(record.get("seed"))),
-        Fact("Code (git)", _or_not_recorded(record.get("git"))),
-        Fact("Versions", _pairs(record.get("versions"))),
-        Fact("Machine", _pairs(record.get("machine"))),
+        Fact("Status", str(record.status or NOT_RECORDED)),
+        Fact("Seed", _or_not_recorded(record.seed)),
+        Fact("Code (git)", _or_not_recorded(record.git)),
+        Fact("Versions", _pairs(record.versions)),
+        Fact("Machine", _pairs(record.machine)),
     ]
 
 
@@ -120,12 +109,15 @@ def shell_path(folder: Path, name: str) -> str:
     return shlex.quote((below / name).as_posix())
 
 
-def _accuracy(label: str, protocol: str, student: Mapping[str, Any], teacher: Mapping[str, Any]) -> Fact:
-    own, others = ((network.get("protocols") or {}).get(protocol) or {} for network in (student, teacher))
-    interval = percent_interval(own.get("accuracy_ci"))
-    theirs = f"teacher {percent(others['accuracy'])}" if is_number(others.get("accuracy")) else ""
-    remark = " · ".join(part for part in (f"95 % interval {interval}" if interval else "", theirs) if part)
-    return Fact(label, percent(own.get("accuracy")), remark)
+def _accuracy(label: str, protocol: str, results: Results) -> Fact:
+    student, teacher = (
+        estimates(results.figures(role, protocol)).get("accuracy", Estimate("accuracy")) for role in NETWORKS
+    )
+    remarks = [
+        f"95 % interval {percent_interval(student.interval)}" if student.interval else "",
+        f"teacher {percent(teacher.value)}" if teacher.value is not None else "",
+    ]
+    return Fact(label, percent(student.value), " · ".join(filter(None, remarks)))
 
 
 def _memory(mib: Any) -> str:
@@ -140,8 +132,6 @@ def _or_not_recorded(value: Any) -> str:
     return NOT_RECORDED if value in (None, "") else str(value)
 
 
-def _pairs(mapping: Any) -> str:
-    if not isinstance(mapping, Mapping):
-        return _or_not_recorded(mapping)
-    told = [f"{key} {value}" for key, value in mapping.items() if value not in (None, "")]
-    return ", ".join(told) or NOT_RECORDED
+def _pairs(mapping: Mapping[str, Any]) -> str:
+    pairs = [f"{key} {value}" for key, value in mapping.items() if value not in (None, "")]
+    return ", ".join(pairs) or NOT_RECORDED

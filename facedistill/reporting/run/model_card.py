@@ -1,4 +1,4 @@
-"""The model card of a student: README.md beside its weights, with metadata that Hugging Face reads.
+"""The model card of a student: README.md next to its weights, with metadata that Hugging Face reads.
 
 Every figure in it is one of results.json or run.json; what was not measured is named as such.
 """
@@ -14,16 +14,20 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from facedistill.reporting.figures import Estimate, estimates, part
 from facedistill.reporting.numbers import duration, is_number, percent, short, whole
+from facedistill.reporting.record import NETWORKS, Results
+from facedistill.reporting.run.absent import not_evaluated
 from facedistill.reporting.run.facts import NOT_RECORDED, Fact, network_name, provenance
 from facedistill.reporting.run.files import RunFiles, read_run
-from facedistill.reporting.run.summary import at, data_label
-from facedistill.reporting.table.results import Block, measured_protocols, results_table, title_of
+from facedistill.reporting.run.summary import data_label
+from facedistill.reporting.table.results import Block, measured_protocols, results_table
 from facedistill.reporting.written import write_whole
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _TASK = "image-feature-extraction"  # the hub's task for a network from image to embedding
-_RATES = ("accuracy", "auc", "eer")
+_TYPES = {"tar@": "tar@far=", "tpir@": "tpir@fpir="}  # as the hub names metrics; others keep their name
+_NO_TYPE = ("tar_nearest@", "accuracy/", "groups/")
 _RESTRICTED = ("non-commercial", "noncommercial", "research", "by-nc")
 _FREE = re.compile(r"(?:package )?(apache|mit\b|bsd|cc0|cc-by-4|public domain)", re.I)
 
@@ -54,7 +58,7 @@ def model_card(files: RunFiles) -> str:
 
 def card_metadata(files: RunFiles) -> dict[str, Any]:
     """The front matter: licence, library, tags, and the measured figures as a model-index, rates as fractions."""
-    licences = files.record.get("licences") or []
+    licences = files.record.licences
     tags = ["face-recognition", "face-verification", "knowledge-distillation", "safetensors", "onnx"]
     own = [network_name(files.config, group) for group in ("method", "backbone")]
     metadata: dict[str, Any] = {
@@ -71,12 +75,12 @@ def card_metadata(files: RunFiles) -> dict[str, Any]:
     return metadata
 
 
-def _licence(licences: list[Mapping[str, Any]]) -> dict[str, str]:
+def _licence(licences: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """A student inherits the terms of what it learned from: none of the hub's licences by itself."""
     if not licences:
         return {"license": "unknown"}
-    told = " ".join(str(licence.get("licence", "")) for licence in licences).lower()
-    restricted = any(word in told for word in _RESTRICTED)
+    terms = " ".join(str(licence.get("licence", "")) for licence in licences).lower()
+    restricted = any(word in terms for word in _RESTRICTED)
     return {
         "license": "other",
         "license_name": "non-commercial-research" if restricted else "terms-of-its-sources",
@@ -88,43 +92,33 @@ def needs_consent(licences: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         str(licence.get("asset"))
         for licence in licences
-        if not _FREE.match(told := str(licence.get("licence", "")))
-        or any(word in told.lower() for word in _RESTRICTED)
+        if not _FREE.match(terms := str(licence.get("licence", "")))
+        or any(word in terms.lower() for word in _RESTRICTED)
     ]
 
 
-def _evaluation(results: Mapping[str, Any], protocol: str) -> dict[str, Any] | None:
-    figures = at(results, "student", "protocols", protocol) or {}
+def _evaluation(results: Results, protocol: str) -> dict[str, Any] | None:
+    figures = results.figures("student", protocol)
     metrics = [
-        _metric(key, title, figures.get(key), figures.get(f"{key}_ci"))
-        for key, title in zip(_RATES, ("accuracy", "AUC", "EER"), strict=True)
+        _metric(name, one)
+        for name, one in estimates(figures).items()
+        if one.value is not None and not name.startswith(_NO_TYPE)
     ]
-    for far, entry in (figures.get("tar") or {}).items():
-        metrics.append(_metric(f"tar@far={far}", f"TAR at FAR {far}", at(entry, "tar"), at(entry, "ci")))
-    identification = figures.get("identification") or {}
-    for rank, entry in (identification.get("rank") or {}).items():
-        metrics.append(_metric(f"rank-{rank}", f"rank-{rank}", at(entry, "rate"), at(entry, "ci")))
-    for fpir, entry in (identification.get("tpir") or {}).items():
-        metrics.append(
-            _metric(f"tpir@fpir={fpir}", f"TPIR at FPIR {fpir}", at(entry, "tpir"), at(entry, "ci"))
-        )
-    measured = [metric for metric in metrics if metric]
-    if not measured:
+    if not metrics:
         return None
+    kind = "identification" if part(figures, "identification") else "verification"
     return {
-        "task": {"type": _TASK, "name": "Face identification" if identification else "Face verification"},
-        "dataset": {"type": protocol, "name": title_of(protocol)},
-        "metrics": measured,
+        "task": {"type": _TASK, "name": f"Face {kind}"},
+        "dataset": {"type": protocol, "name": results.title(protocol)},
+        "metrics": metrics,
     }
 
 
-def _metric(kind: str, name: str, value: Any, interval: Any) -> dict[str, Any] | None:
-    if not is_number(value):
-        return None
-    metric: dict[str, Any] = {"type": kind, "value": value, "name": name}
-    if isinstance(interval, list) and len(interval) == 2:
-        metric["args"] = {"interval_95": interval}
-    return metric
+def _metric(name: str, one: Estimate) -> dict[str, Any]:
+    for prefix, kind in _TYPES.items():
+        name = name.replace(prefix, kind)
+    metric: dict[str, Any] = {"type": name, "value": one.value, "name": one.label}
+    return {**metric, "args": {"interval_95": list(one.interval)}} if one.interval else metric
 
 
 def _body(files: RunFiles) -> str:
@@ -137,48 +131,41 @@ def _body(files: RunFiles) -> str:
     return environment.get_template("model_card.md").render(
         student=network_name(files.config, "backbone"),
         teacher=network_name(files.config, "teacher"),
-        teacher_asset=at(files.config, "teacher", "asset") or NOT_RECORDED,
+        teacher_asset=part(files.config, "teacher", "asset") or NOT_RECORDED,
         method=network_name(files.config, "method"),
         run_id=_run_id(files),
-        embedding_dim=at(files.config, "backbone", "embedding_dim") or "D",
+        embedding_dim=part(files.config, "backbone", "embedding_dim") or "D",
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,
-        absent=_absent(files.results),
+        absent=not_evaluated(files),
         training=_training(files),
-        licences=files.record.get("licences") or [],
+        licences=files.record.licences,
         limits=_limits(files, blocks),
-        command=_code(files.record.get("command")),
+        command=_code(files.record.command),
         provenance=provenance(files),
     )
 
 
-def _absent(results: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{title_of(name)} was not evaluated: {str(reason).removeprefix(f'{name} is not here: ').rstrip('.')}."
-        for name, reason in (results.get("absent") or {}).items()
-    ]
-
-
 def _run_id(files: RunFiles) -> str:
-    return " ".join(str(files.record.get("id") or files.folder.name).split())
+    return " ".join(str(files.record.id or files.folder.name).split())
 
 
 def _training(files: RunFiles) -> list[Fact]:
-    record, student = files.record, files.results.get("student") or {}
+    record, student = files.record, files.results.student
     facts = [
         Fact("Data", data_label(files.config.get("data"))),
-        Fact("Images seen", whole(record.get("images_seen"))),
-        Fact("Batch size", whole(at(files.config, "data", "batch_size"))),
-        Fact("Wall time", duration(record.get("wall_s"))),
-        Fact("Parameters", short(student.get("params"))),
-        Fact("Multiply-accumulates per face", short(student.get("macs"))),
+        Fact("Images seen", whole(record.images_seen)),
+        Fact("Batch size", whole(part(files.config, "data", "batch_size"))),
+        Fact("Wall time", duration(record.wall_s)),
+        Fact("Parameters", short(student.params)),
+        Fact("Multiply-accumulates per face", short(student.macs)),
     ]
-    started_from = at(files.config, "backbone", "asset")
-    parity = at(record, "export", "onnx_min_cosine")
+    started_from = part(files.config, "backbone", "asset")
+    parity = record.export.get("onnx_min_cosine")
     if started_from:
         facts.insert(1, Fact("Started from", str(started_from)))
-    if record.get("teacher_centers"):
-        facts.insert(1, Fact("Teacher's class centers", str(record["teacher_centers"])))
+    if record.teacher_centers:
+        facts.insert(1, Fact("Teacher's class centers", record.teacher_centers))
     if is_number(parity):
         facts.append(Fact("Least cosine of ONNX and PyTorch embeddings", f"{parity:.7f}"))
     return facts
@@ -186,8 +173,8 @@ def _training(files: RunFiles) -> list[Fact]:
 
 def _limits(files: RunFiles, blocks: list[Block]) -> list[str]:
     """What the files themselves say the student cannot be trusted for."""
-    source = str(at(files.config, "data", "source", "_target_") or "")
-    synthetic = at(files.config, "data", "synthetic") is not None and not at(files.config, "data", "path")
+    source = str(part(files.config, "data", "source", "_target_") or "")
+    synthetic = part(files.config, "data", "synthetic") is not None and not part(files.config, "data", "path")
     limits = []
     if synthetic or source.endswith(("RenderedFaces", "SyntheticIdentityStream")):
         limits.append("It was distilled on rendered faces alone; photographs differ from them.")
@@ -196,7 +183,7 @@ def _limits(files: RunFiles, blocks: list[Block]) -> list[str]:
     elif {block.protocol for block in blocks} == {"generated"}:
         limits.append("Its accuracy was measured on rendered faces alone, on no photographs.")
     grouped = [
-        b.title for b in blocks if at(files.results, "student", "protocols", b.protocol, "groups", "by_group")
+        b.title for b in blocks if part(files.results.figures("student", b.protocol), "groups", "by_group")
     ]
     limits.append(
         f"Accuracy by group was measured on {', '.join(grouped)} alone."
@@ -207,17 +194,19 @@ def _limits(files: RunFiles, blocks: list[Block]) -> list[str]:
     if lost:
         limits.append(lost)
     limits.append("Its figures hold for faces that were detected and aligned as described here.")
-    if files.record.get("status") not in ("finished", "trained"):
-        limits.append(f"The run is {files.record.get('status') or 'of unknown status'}, not finished.")
+    if files.record.status not in ("finished", "trained"):
+        limits.append(f"The run is {files.record.status or 'of unknown status'}, not finished.")
     return limits
 
 
-def _lost_to_teacher(results: Mapping[str, Any]) -> str:
+def _lost_to_teacher(results: Results) -> str:
     parts = []
     for protocol in measured_protocols(results):
-        own, teacher = (at(results, n, "protocols", protocol, "accuracy") for n in ("student", "teacher"))
-        if is_number(own) and is_number(teacher) and own < teacher:
-            parts.append(f"{title_of(protocol)} {percent(own)} where the teacher reaches {percent(teacher)}")
+        own, teacher = (results.figures(role, protocol).get("accuracy") for role in NETWORKS)
+        if is_number(own) and is_number(teacher) and own < teacher:  # type: ignore[operator]
+            parts.append(
+                f"{results.title(protocol)} {percent(own)} where the teacher reaches {percent(teacher)}"
+            )
     return f"It is less accurate than its teacher: {'; '.join(parts)}." if parts else ""
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from facedistill.errors import UserError
+from facedistill.reporting.figures import part
+from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.absent import absent_parts
 from facedistill.reporting.run.curves import learning_drawings
 from facedistill.reporting.run.faces import face_cards, faces_drawing, resampling_settings, shown
 from facedistill.reporting.run.facts import (
+    NOT_RECORDED,
     export_facts,
     headline,
     network_name,
@@ -25,7 +28,7 @@ from facedistill.reporting.run.facts import (
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.verification_figures import verification_drawings
 from facedistill.reporting.style import DARK, LIGHT, Drawing
-from facedistill.reporting.table.results import NETWORKS, measured_protocols, results_table, title_of
+from facedistill.reporting.table.results import measured_protocols, results_table
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -97,10 +100,10 @@ def _page(files: RunFiles, figures: _Figures) -> str:
     return environment.get_template("report.html").render(
         student=network_name(files.config, "backbone"),
         teacher=network_name(files.config, "teacher"),
-        teacher_asset=(files.config.get("teacher") or {}).get("asset", ""),
+        teacher_asset=part(files.config, "teacher", "asset") or "",
         method=network_name(files.config, "method"),
-        run_id=files.record.get("id") or files.folder.name,
-        status=files.record.get("status") or "of unknown status",
+        run_id=files.record.id or files.folder.name,
+        status=files.record.status or "of unknown status",
         headline=headline(files),
         table=results_table(files.results),
         curves=figures.inline(learning_drawings(files.curves)),
@@ -114,9 +117,9 @@ def _page(files: RunFiles, figures: _Figures) -> str:
         student_path=shell_path(files.folder, "student.safetensors"),
         onnx_path=shell_path(files.folder, "student.onnx"),
         provenance=provenance(files),
-        command=files.record.get("command") or "not recorded",
+        command=files.record.command or NOT_RECORDED,
         config_text=files.config_text,
-        licences=files.record.get("licences") or [],
+        licences=files.record.licences,
         absent=absent_parts(files),
     )
 
@@ -125,17 +128,15 @@ def _protocol_figures(files: RunFiles, figures: _Figures) -> list[ProtocolFigure
     sections = []
     for protocol in measured_protocols(files.results):
         scores = {n: files.scores[protocol, n] for n in NETWORKS if (protocol, n) in files.scores}
-        parts = {n: (files.results.get(n) or {}).get("protocols") or {} for n in NETWORKS}
-        metrics = {n: part.get(protocol) or {} for n, part in parts.items()}
-        drawn = figures.inline(verification_drawings(protocol, scores, metrics))
+        drawn = figures.inline(verification_drawings(protocol, scores, files.results))
         if drawn:
-            sections.append(ProtocolFigures(title_of(protocol), drawn, _worst(files, protocol)))
+            sections.append(ProtocolFigures(files.results.title(protocol), drawn, _worst(files, protocol)))
     return sections
 
 
 def _worst(files: RunFiles, protocol: str) -> list[tuple[str, str]]:
-    """Network and relative path of each picture of worst errors; they show a benchmark's faces, so they are
-    linked and never copied into the page."""
+    """Network and relative path of each picture of worst errors. They show a benchmark's faces, so the page links them
+    and does not contain them."""
     paths = {network: f"worst/{protocol}.{network}.jpg" for network in NETWORKS}
     return [(network, path) for network, path in paths.items() if (files.folder / path).is_file()]
 

@@ -1,37 +1,36 @@
-"""What a list of runs says and shows of each: read in milliseconds, and readable where the folder is damaged."""
+"""Summaries of many runs, read in milliseconds each, damaged folders included."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 from facedistill.errors import UserError
+from facedistill.evaluation.protocols.places import in_order
+from facedistill.reporting.figures import estimates, part
 from facedistill.reporting.numbers import is_number, whole
+from facedistill.reporting.record import Results, RunRecord
 from facedistill.reporting.run.curves import smoothed
 from facedistill.reporting.run.facts import NOT_RECORDED, network_name
-from facedistill.reporting.run.files import Series, read_curves
+from facedistill.reporting.run.files import Series, read_config, read_curves
 from facedistill.reporting.run.pictures import RunPictures, read_pictures
-from facedistill.reporting.table.results import in_order
 
 DAMAGED = "damaged"
 SHOWN_CURVES = ("train/loss", "val/cosine", "val/accuracy")
 _MOST_POINTS = 160  # of a curve: a chart is a few hundred pixels wide
-_NO_SETTINGS = ("name", "runs_dir", "force", "logger", "launcher")  # where a run goes, not what it is
-_BROKEN = (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError)
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times the speed, where libyaml is there
+_NO_SETTINGS = ("name", "runs_dir", "force", "logger", "launcher")  # how a run is started, not what it is
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of the student on one protocol, a fraction; its 95 % interval and its threshold where it has them."""
+    """Accuracy of the student on one protocol, a fraction, with its 95 % interval and threshold if known."""
 
     value: float
     interval: tuple[float, float] | None
@@ -40,7 +39,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in a list of runs; what its files do not say is None or "not recorded".
+    """One run of many; what its files do not say is None or "not recorded".
 
     Attributes:
         folder: The run folder.
@@ -92,61 +91,50 @@ def read_runs(runs_dir: Path) -> list[RunSummary]:
 
 
 def summarize(folder: Path) -> RunSummary:
-    """Reads what there is of a run; a broken or missing file becomes one sentence of `problems`."""
+    """Reads a run folder; a broken or missing file becomes one sentence of `problems`."""
     problems: list[str] = []
 
-    def read(name: str, parse: Callable[[Path], Any], *, needed: bool) -> Any:
-        path = folder / name
-        if not path.is_file():
-            if needed:
-                problems.append(f"{name} is missing: the run was stopped before training wrote it.")
-            return {}
+    def read(name: str, load: Callable[[Path], _T], default: _T) -> _T:
         try:
-            content = parse(path)
-        except UserError as error:
-            problems.append(str(error).replace(f"{path}", name, 1).rstrip(".") + ".")
-        except _BROKEN as error:
-            problems.append(f"{name} cannot be read: {_one_line(error)}.")
-        else:
-            if isinstance(content, Mapping):
-                return content
-            problems.append(f"{name} holds a {type(content).__name__} instead of keys and values.")
-        return {}
+            return load(folder / name)
+        except (UserError, OSError, ValueError, csv.Error) as error:
+            reason = " ".join(str(error).split()).replace(f"{folder / name}", name, 1)
+            problems.append(
+                f"{reason if isinstance(error, UserError) else f'{name}: {reason}'}".rstrip(".") + "."
+            )
+            return default
 
-    config = read("config.yaml", _yaml, needed=True)
-    record = read("run.json", _json, needed=True)
-    results = read("results.json", _json, needed=record.get("status") == "finished")
-    curves = read("metrics.csv", read_curves, needed=False)
-    accuracy = _accuracies(at(results, "student", "protocols"))
+    config: dict[str, Any] = read("config.yaml", read_config, {})
+    record = read("run.json", RunRecord.load, RunRecord())
+    results = read("results.json", Results.load, Results())
+    curves: dict[str, Series] = read("metrics.csv", read_curves, {})
+    needed = ("config.yaml", "run.json", *(["results.json"] if record.status == "finished" else []))
+    missing = [name for name in needed if not (folder / name).is_file()]
+    problems += [f"{name} is missing: the run was stopped before training wrote it." for name in missing]
+    accuracy = _accuracies(results)
     pictures = read_pictures(folder, accuracy)
     problems += pictures.problems
     cosine = curves["val/cosine"].value[-1] if "val/cosine" in curves else None
+    images = _images_logged(curves) if record.images_seen is None else record.images_seen
     return RunSummary(
         folder=folder,
-        id=str(record.get("id") or folder.name),
-        name=str(record.get("name") or config.get("name") or _name(folder)),
+        id=str(record.id or folder.name),
+        name=str(record.name or config.get("name") or _name(folder)),
         method=_class_name(config, "method"),
         backbone=_class_name(config, "backbone"),
-        data=data_label(at(config, "data")),
-        strategy=_strategy(at(config, "trainer"), at(record, "machine", "gpu")),
-        status=DAMAGED if problems else str(record.get("status") or NOT_RECORDED),
-        seed=_number(record.get("seed"), int),
-        images=_number(record.get("images_seen", _images_logged(curves)), float),
-        images_per_s=_number(record.get("images_per_s"), float),
+        data=data_label(config.get("data")),
+        strategy=_strategy(config.get("trainer"), record.machine.get("gpu")),
+        status=DAMAGED if problems else str(record.status or NOT_RECORDED),
+        seed=_number(record.seed, int),
+        images=_number(images, float),
+        images_per_s=_number(record.images_per_s, float),
         cosine=_number(float(cosine), float) if cosine is not None else None,
         accuracy=accuracy,
         curves={name: _thinned(curves[name], name) for name in SHOWN_CURVES if name in curves},
-        settings=_flat({key: part for key, part in config.items() if key not in _NO_SETTINGS}),
+        settings=_flat({key: node for key, node in config.items() if key not in _NO_SETTINGS}),
         pictures=pictures,
         problems=tuple(problems),
     )
-
-
-def at(content: Any, *keys: str) -> Any:
-    """`content[a][b]…`, or None where something on the way is missing or no mapping."""
-    for key in keys:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content
 
 
 def _is_run(path: Path) -> bool:
@@ -158,43 +146,31 @@ def _name(folder: Path) -> str:
     return re.sub(r"-[0-9a-f]{8}$", "", folder.name)
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _yaml(path: Path) -> Any:
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
 def _number(value: Any, kind: type) -> Any:
     return kind(value) if is_number(value) else None
 
 
 def _class_name(config: Mapping[str, Any], group: str) -> str:
-    node = at(config, group)
+    node = config.get(group)
     return network_name(config, group) if isinstance(node, Mapping) and node else NOT_RECORDED
 
 
 def data_label(data: Any) -> str:
     """A few words on what a run was trained on, from the configuration's `data`."""
-    source = str(at(data, "source", "_target_") or "").rsplit(".", 1)[-1]
-    identities = at(data, "synthetic", "identities") or at(data, "source", "identities")
+    source = str(part(data, "source", "_target_") or "").rsplit(".", 1)[-1]
+    identities = part(data, "synthetic", "identities") or part(data, "source", "identities")
     if source == "RenderedFaces":
-        return f"rendered, {at(data, 'source', 'resampling')}"
-    if at(data, "path"):
-        return Path(str(at(data, "path"))).name
+        return f"rendered, {part(data, 'source', 'resampling')}"
+    if part(data, "path"):
+        return Path(str(part(data, "path"))).name
     if identities:
         return f"{whole(identities)} synthetic identities"
     return source or NOT_RECORDED
 
 
 def _strategy(trainer: Any, gpu: Any) -> str:
-    """ "cpu", "gpu", "ddp, gpu x 4"; what "auto" came to is told by the machine."""
-    accelerator, devices, strategy = (at(trainer, key) for key in ("accelerator", "devices", "strategy"))
+    """ "cpu", "gpu", "ddp, gpu x 4"; the run's machine says what "auto" was."""
+    accelerator, devices, strategy = (part(trainer, key) for key in ("accelerator", "devices", "strategy"))
     if not accelerator:
         return NOT_RECORDED
     device = ("gpu" if gpu else "cpu") if accelerator == "auto" else str(accelerator)
@@ -202,19 +178,15 @@ def _strategy(trainer: Any, gpu: Any) -> str:
     return f"{device}{several}" if strategy in (None, "auto") else f"{strategy}, {device}{several}"
 
 
-def _accuracies(protocols: Any) -> dict[str, Accuracy]:
-    found = {}
-    for protocol in in_order(protocols if isinstance(protocols, Mapping) else ()):
-        value, interval = at(protocols, protocol, "accuracy"), at(protocols, protocol, "accuracy_ci")
-        if is_number(value):
-            whole_interval = (
-                isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval))
-            )
-            threshold = _number(at(protocols, protocol, "threshold"), float)
-            found[protocol] = Accuracy(
-                value, (interval[0], interval[1]) if whole_interval else None, threshold
-            )
-    return found
+def _accuracies(results: Results) -> dict[str, Accuracy]:
+    accuracies = {}
+    for protocol in in_order(results.student.protocols):
+        figures = results.figures("student", protocol)
+        one = estimates(figures).get("accuracy")
+        if one and one.value is not None:
+            threshold = _number(figures.get("threshold"), float)
+            accuracies[protocol] = Accuracy(one.value, one.interval, threshold)
+    return accuracies
 
 
 def _images_logged(curves: Mapping[str, Series]) -> float | None:
@@ -223,10 +195,10 @@ def _images_logged(curves: Mapping[str, Series]) -> float | None:
 
 def _thinned(series: Series, name: str) -> Series:
     value = smoothed(series.value) if name.startswith("train/") else series.value
-    there = np.flatnonzero(np.isfinite(value))
-    if len(there) > _MOST_POINTS:
-        there = there[np.linspace(0, len(there) - 1, _MOST_POINTS).round().astype(int)]
-    return Series(series.images_seen[there], value[there])
+    finite = np.flatnonzero(np.isfinite(value))
+    if len(finite) > _MOST_POINTS:
+        finite = finite[np.linspace(0, len(finite) - 1, _MOST_POINTS).round().astype(int)]
+    return Series(series.images_seen[finite], value[finite])
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:
@@ -234,6 +206,6 @@ def _flat(node: Any, prefix: str = "") -> dict[str, str]:
         return {prefix: str(node).rsplit(".", 1)[-1] if prefix.endswith("_target_") else str(node)}
     return {
         key: value
-        for name, part in node.items()
-        for key, value in _flat(part, f"{prefix}.{name}" if prefix else str(name)).items()
+        for name, child in node.items()
+        for key, value in _flat(child, f"{prefix}.{name}" if prefix else str(name)).items()
     }

@@ -1,4 +1,4 @@
-"""What the scores of a protocol look like: histograms, ROC, DET."""
+"""Figures of a protocol's scores: histograms, ROC, DET."""
 
 from __future__ import annotations
 
@@ -11,66 +11,69 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from facedistill.metrics.verification import Roc, roc
+from facedistill.reporting.figures import estimates
 from facedistill.reporting.numbers import is_number
+from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.files import Scores
 from facedistill.reporting.style import LINES, Drawing, Theme
-from facedistill.reporting.table.results import title_of
 
 _BINS = 64
 _MOST_STEPS = 4000  # of a drawn curve: finer than a pixel; IJB's have a million
 
 
-def verification_drawings(
-    protocol: str, scores: Mapping[str, Scores], metrics: Mapping[str, Mapping[str, Any]]
-) -> list[Drawing]:
+def verification_drawings(protocol: str, scores: Mapping[str, Scores], results: Results) -> list[Drawing]:
     """Figures of one protocol.
 
     Args:
         protocol: Its key.
         scores: By network, "student" and "teacher"; one may be missing.
-        metrics: By network, the protocol's part of results.json.
+        results: Title, thresholds and points of the table.
     """
     if not scores:
         return []
     slug = re.sub(r"[^a-z0-9_-]+", "-", protocol.lower()) or "protocol"
-    title = title_of(protocol)
+    title = results.title(protocol)
     edges = _edges(scores)
     curves = {network: roc(one.genuine, one.impostor) for network, one in scores.items()}
     floor = 1 / min(len(one.impostor) for one in scores.values())
-    told = "; ".join(f"{network} {_operating_points(curve, floor)}" for network, curve in curves.items())
+    summary = "; ".join(f"{network} {_operating_points(curve, floor)}" for network, curve in curves.items())
     histograms = [
         Drawing(
             f"{slug}-scores-{network}",
             f"{network.capitalize()} scores",
             _histogram_alt(title, network, one),
-            partial(_draw_histogram, scores=one, edges=edges, threshold=_threshold(metrics.get(network))),
+            partial(
+                _draw_histogram,
+                scores=one,
+                edges=edges,
+                threshold=_threshold(results.figures(network, protocol)),
+            ),
         )
         for network, one in scores.items()
     ]
     least = 1 / min(len(one.genuine) for one in scores.values())
-    draw_roc = partial(_draw_roc, curves=curves, points=_points(metrics), floor=floor)
+    points = {network: _points(results.figures(network, protocol)) for network in NETWORKS}
+    draw_roc = partial(_draw_roc, curves=curves, points=points, floor=floor)
     draw_det = partial(_draw_det, curves=curves, floor=floor, least=least)
     return [
         *histograms,
-        Drawing(f"{slug}-roc", "ROC", f"ROC on {title}: {told}.", draw_roc),
-        Drawing(f"{slug}-det", "DET", f"DET on {title}: {told}.", draw_det),
+        Drawing(f"{slug}-roc", "ROC", f"ROC on {title}: {summary}.", draw_roc),
+        Drawing(f"{slug}-det", "DET", f"DET on {title}: {summary}.", draw_det),
     ]
 
 
-def _threshold(metrics: Mapping[str, Any] | None) -> float | None:
-    value = (metrics or {}).get("threshold")
+def _threshold(figures: Mapping[str, Any]) -> float | None:
+    value = figures.get("threshold")
     return value if is_number(value) else None
 
 
-def _points(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[float, float, list[float]]]]:
-    """FAR, TAR and its interval (equal to the TAR where there is none), by network."""
-    points: dict[str, list[tuple[float, float, list[float]]]] = {}
-    for network, values in metrics.items():
-        for far, entry in (values.get("tar") or {}).items():
-            if isinstance(entry, Mapping) and is_number(entry.get("tar")):
-                tar = entry["tar"]
-                points.setdefault(network, []).append((float(far), tar, entry.get("ci") or [tar, tar]))
-    return points
+def _points(figures: Mapping[str, Any]) -> list[tuple[float, float, tuple[float, float]]]:
+    """FAR, TAR and its interval, which is the TAR itself where there is none."""
+    return [
+        (float(name.removeprefix("tar@")), one.value, one.interval or (one.value, one.value))
+        for name, one in estimates(figures).items()
+        if name.startswith("tar@") and one.value is not None
+    ]
 
 
 def _edges(scores: Mapping[str, Scores]) -> np.ndarray:
@@ -111,7 +114,7 @@ def _draw_roc(
     axes: Axes,
     theme: Theme,
     curves: Mapping[str, Roc],
-    points: Mapping[str, list[tuple[float, float, list[float]]]],
+    points: Mapping[str, list[tuple[float, float, tuple[float, float]]]],
     floor: float,
 ) -> None:
     lowest = 1.0
@@ -120,7 +123,7 @@ def _draw_roc(
         far, tar = admitted(curve, floor)
         axes.step(far, tar, where="post", color=color, linestyle=LINES[network], label=network)
         lowest = min(lowest, tar[0])
-        for wanted, measured, (low, high) in points.get(network, []):
+        for wanted, measured, (low, high) in points[network]:
             ends = [[max(measured - low, 0)], [max(high - measured, 0)]]
             axes.errorbar([wanted], [measured], yerr=ends, color=color, marker="o", markersize=4, capsize=3)
             lowest = min(lowest, low)
@@ -148,11 +151,11 @@ def _draw_det(axes: Axes, theme: Theme, curves: Mapping[str, Roc], floor: float,
 
 
 def admitted(curve: Roc, floor: float, most: int = _MOST_STEPS) -> tuple[np.ndarray, np.ndarray]:
-    """The TAR that each admitted FAR allows, from the FAR `floor` on: a step function, as in the table.
+    """The highest TAR at or below each FAR, from `floor` on: a step function, the same rule as in the table.
 
     Args:
         curve: The ROC.
-        floor: The lowest FAR that the impostor pairs can tell.
+        floor: The lowest FAR that the impostor pairs can measure.
         most: Steps at most, evenly over the logarithm of the FAR.
 
     Returns:
@@ -193,5 +196,5 @@ def _histogram_alt(title: str, network: str, scores: Scores) -> str:
 def _operating_points(curve: Roc, floor: float) -> str:
     far, tar = curve.far.numpy(), curve.tar.numpy()
     points = [10.0**-k for k in (1, 2, 3, 4) if 10.0**-k >= floor * (1 - 1e-9)]
-    told = [f"TAR {tar[far <= wanted * (1 + 1e-9)].max():.4f} at FAR {wanted:g}" for wanted in points]
-    return ", ".join(told) or "too few impostor pairs for an operating point"
+    texts = [f"TAR {tar[far <= wanted * (1 + 1e-9)].max():.4f} at FAR {wanted:g}" for wanted in points]
+    return ", ".join(texts) or "too few impostor pairs for an operating point"

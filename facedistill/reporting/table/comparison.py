@@ -12,17 +12,18 @@ import torch
 import yaml
 
 from facedistill.errors import ConfigError
+from facedistill.evaluation.protocols.places import protocol_title
 from facedistill.metrics.confidence import mean_interval
-from facedistill.reporting.numbers import is_number
+from facedistill.reporting.figures import Estimate, estimates, label_of
+from facedistill.reporting.numbers import NOT_MEASURED, is_number
+from facedistill.reporting.record import Results
 from facedistill.reporting.table.published import Published, Source, read_published
-from facedistill.reporting.table.results import title_of
 
-NOT_MEASURED = "not measured"
 _AGREES = 0.003  # published and measured, as fractions, or within the measured interval
 
 
 @dataclass(frozen=True)
-class Measured:
+class TableCell:
     """One figure of one row.
 
     Attributes:
@@ -62,7 +63,7 @@ class Line:
 
     name: str
     label: str
-    figures: tuple[Measured, ...]
+    figures: tuple[TableCell, ...]
     runs: tuple[str, ...]
 
 
@@ -119,7 +120,7 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
     for name, row in content["rows"].items():
         own = [r for r in records if r["row"] == name and r["config"]["images"] == wanted]
         used += own
-        figures = tuple(_measured(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
+        figures = tuple(_cell(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
         lines.append(Line(name, row.get("label", name), figures, tuple(r["id"] for r in own)))
     return Comparison(
         title=content["title"],
@@ -136,14 +137,7 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
 def column_title(metric: str) -> str:
     """`lfw/accuracy` as "LFW accuracy", `lfw/tar@1e-3` as "LFW TAR at FAR 1e-3"."""
     protocol, figure = metric.split("/")
-    if protocol == "validation":
-        return f"validation {figure}"
-    spelled = (
-        f"TAR at FAR {figure[4:]}"
-        if figure.startswith("tar@")
-        else {"auc": "AUC", "eer": "EER"}.get(figure, figure)
-    )
-    return f"{title_of(protocol)} {spelled}"
+    return f"{protocol_title(protocol)} {label_of(figure)}"
 
 
 def is_rate(metric: str) -> bool:
@@ -151,37 +145,32 @@ def is_rate(metric: str) -> bool:
     return not metric.startswith("validation/")
 
 
-def _measured(records: Sequence[Mapping[str, Any]], metric: str, published: Published | None) -> Measured:
+def _cell(records: Sequence[Mapping[str, Any]], metric: str, published: Published | None) -> TableCell:
     found = [_value(record, metric) for record in records]
     values = [value for value, _ in found if is_number(value)]
     if not values:
-        said = [value for value, _ in found if isinstance(value, str)]
-        return Measured(None, None, 0, published, said[0] if said else NOT_MEASURED)
+        reasons = [value for value, _ in found if isinstance(value, str)]
+        return TableCell(None, None, 0, published, reasons[0] if reasons else NOT_MEASURED)
     if len(values) == 1:
         interval = next(interval for value, interval in found if is_number(value))
     else:
         low, high = mean_interval(torch.tensor(values))
         interval = (max(0.0, low), min(1.0, high)) if is_rate(metric) else (low, high)
-    return Measured(sum(values) / len(values), interval, len(values), published, values=tuple(values))
+    return TableCell(sum(values) / len(values), interval, len(values), published, values=tuple(values))
 
 
 def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, float] | None]:
     protocol, figure = metric.split("/")
     if protocol == "validation":
         return record.get("validation", {}).get(figure), None
-    figures = record["results"].get("student", {}).get("protocols", {}).get(protocol, {})
-    if figure.startswith("tar@"):
-        entry = figures.get("tar", {}).get(figure[4:])
-        if isinstance(entry, Mapping):
-            return entry["tar"], tuple(entry["ci"])
-        return entry, None
-    interval = figures.get(f"{figure}_ci")
-    return figures.get(figure), tuple(interval) if interval else None
+    results = Results.from_json(record["results"], f"record {record['id']}")
+    one = estimates(results.figures("student", protocol)).get(figure, Estimate(figure))
+    return one.reason or one.value, one.interval
 
 
 def _in_order(published: Mapping[str, Mapping[str, Published]]) -> tuple[Source, ...]:
-    told = {figure.number: figure.source for row in published.values() for figure in row.values()}
-    return tuple(told[number] for number in sorted(told))
+    sources = {figure.number: figure.source for row in published.values() for figure in row.values()}
+    return tuple(sources[number] for number in sorted(sources))
 
 
 def _machine(record: Mapping[str, Any]) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facedistill.reporting.numbers import NOT_MEASURED
 from facedistill.reporting.table.comparison import (
-    NOT_MEASURED,
     Comparison,
     Line,
-    Measured,
+    TableCell,
     column_title,
     compare,
     is_rate,
@@ -165,7 +165,7 @@ def _texts(comparison: Comparison, line: Line) -> list[str]:
     ]
 
 
-def _text(figure: Measured, rate: bool) -> str:
+def _text(figure: TableCell, rate: bool) -> str:
     if figure.value is None:
         text = figure.reason
     else:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facedistill.errors import ConfigError
-from facedistill.runs.folder import read_json, write_text
+from facedistill.reporting.record import read_object
+from facedistill.runs.folder import write_text
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.launchers.task import run_task
 
@@ -115,7 +116,7 @@ class SubmititLauncher:
         return queued
 
     def _earlier(self, executor: Any, note: Path) -> _Queued | None:
-        said = read_json(note)
+        said = read_object(note)
         if said.get("cluster") != self.cluster:
             return None
         tasks = list(range(self.nodes * max(1, self.gpus)))

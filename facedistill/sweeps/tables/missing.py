@@ -8,10 +8,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
+from facedistill.runs.assembly import uses_generated_faces
 from facedistill.runs.evaluate import find_protocols
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
-_GROUPS = ("teacher", "generator", "backbone")
 
 
 def missing_for_training(config: DictConfig, told: Mapping[str, str], num_gpus: int) -> list[str]:
@@ -37,7 +37,9 @@ def missing_for_training(config: DictConfig, told: Mapping[str, str], num_gpus: 
 def fetched_at_first_run(config: DictConfig) -> list[str]:
     """Weights that the run would obtain by itself, a sentence each."""
     found = []
-    for group in _GROUPS:
+    for group in ("teacher", "generator", "backbone"):
+        if group == "generator" and not uses_generated_faces(config):
+            continue
         name = OmegaConf.select(config, f"{group}.asset")
         if name and not cached_path(card := read_card(name)).exists():
             found.append(f"{card.name} ({card.size_mb:.0f} MB); without network, {card.mend}")

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from facedistill.config import result_relevant
 from facedistill.errors import UserError
-from facedistill.runs.folder import read_json, write_text
+from facedistill.reporting.record import Results
+from facedistill.runs.folder import write_text
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.tables.plan import PlannedRun
 
@@ -55,14 +56,14 @@ def write_record(folder: Path, run: PlannedRun) -> Path:
     assert run.job is not None
     config = run.job.folder.config()
     assert isinstance(config, DictConfig)
-    own = run.job.folder.record()
+    record = run.job.folder.record().to_json()
     content: dict[str, Any] = {
         "row": run.row.name,
         "seed": run.seed,
-        **{key: own[key] for key in _KEPT if key in own},
+        **{key: record[key] for key in _KEPT if key in record},
         "validation": _validation(run.job.folder.path / "metrics.csv"),
         "config": result_relevant(config),
-        "results": read_json(run.job.folder.results),
+        "results": Results.load(run.job.folder.results).to_json(),
     }
     path = record_path(folder, run.job)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,15 +83,15 @@ Spoil = Callable[[Path], object]
     [
         (lambda r: (r / "run.json").unlink(), "run.json is missing: the run was stopped before training wrote it."),
         (lambda r: (r / "results.json").unlink(), "results.json is missing: the run was stopped before"),
-        (lambda r: (r / "run.json").write_text('{"id": "x'), "run.json cannot be read: Unterminated string"),
-        (lambda r: (r / "results.json").write_text("[1]"), "results.json holds a list instead of keys and values."),
-        (lambda r: (r / "config.yaml").write_text("a: ["), "config.yaml cannot be read: while parsing"),
-        (lambda r: (r / "config.yaml").write_text(""), "config.yaml holds a NoneType instead of keys and values."),
-        (lambda r: (r / "config.yaml").write_bytes(b"\xff\xfe\x00"), "config.yaml cannot be read: "),
-        (lambda r: (r / "run.json").write_text("[" * 100_000), "run.json cannot be read: "),
+        (lambda r: (r / "run.json").write_text('{"id": "x'), "run.json cannot be read as JSON (Unterminated string"),
+        (lambda r: (r / "results.json").write_text("[1]"), "results.json holds a list instead of an object; restore it"),
+        (lambda r: (r / "config.yaml").write_text("a: ["), "config.yaml cannot be read as YAML (while parsing"),
+        (lambda r: (r / "config.yaml").write_text(""), "config.yaml holds a NoneType instead of keys and values; restore it."),
+        (lambda r: (r / "config.yaml").write_bytes(b"\xff\xfe\x00"), "config.yaml cannot be read as YAML ("),
+        (lambda r: (r / "run.json").write_text("[" * 100_000), "run.json cannot be read as JSON ("),
         (
             lambda r: (r / "metrics.csv").write_text("step,images_seen,lr\n1,10,fast\n"),
-            "metrics.csv, line 2: 'fast' is not a number; mend or delete the line.",
+            "metrics.csv, line 2: 'fast' is not a number; correct or delete the line.",
         ),
     ],
 )  # fmt: skip
@@ -109,19 +109,35 @@ def test_a_damaged_run_stands_on_the_page_with_its_reason(tmp_path: Path, spoil:
 @pytest.mark.parametrize(
     "content",
     [
-        {"student": 5},
-        {"student": {"protocols": ["lfw"]}},
+        {"student": None},
         {"student": {"protocols": {"lfw": None}}},
         {"student": {"protocols": {"lfw": {"accuracy": "high", "accuracy_ci": 3}}}},
         {"student": {"protocols": {"lfw": {"accuracy": float("nan")}}}},
     ],
 )
-def test_results_of_another_shape_are_not_measured(tmp_path: Path, content: object) -> None:
-    run = write_small_run(tmp_path / "odd-00000001", seed=None, images_seen="many", machine=[])
+def test_values_that_are_no_numbers_are_not_measured(tmp_path: Path, content: object) -> None:
+    run = write_small_run(tmp_path / "odd-00000001", seed=None, images_seen="many")
     (run / "results.json").write_text(json.dumps(content))
     (run / "metrics.csv").write_text("step,images_seen,train/loss,val/cosine\n1,10,inf,-inf\n")
     row = written(tmp_path).rows[1]
     assert row[3:10] == ["—", "finished", "—", "—", "—", "—", "107"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"student": 5}, "results.json: student is a int instead of an object; restore it, or delete it"),
+        ({"student": {"protocols": ["lfw"]}}, "results.json: student: protocols is a list instead of a dict; "),
+        ({"student": {"protocols": {"lfw": 1}}}, "results.json: student: protocols.lfw is a int instead of an object"),
+        ({"version": 99}, "results.json has version 99; this facedistill reads up to 2, update it."),
+    ],
+)  # fmt: skip
+def test_results_of_another_shape_are_damaged(tmp_path: Path, content: object, reason: str) -> None:
+    run = write_small_run(tmp_path / "odd-00000001")
+    (run / "results.json").write_text(json.dumps(content))
+    row = written(tmp_path).rows[1]
+    assert row[4] == "damaged"
+    assert reason in row[1]
 
 
 def test_an_empty_run_folder_is_damaged_and_another_folder_is_no_run(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_cell_that_is_no_number_is_refused(tmp_path: Path) -> None:
     path = _csv(tmp_path, "step,images_seen,lr\n1,10,0.1\n2,20,fast\n")
     with pytest.raises(DataError) as caught:
         read_curves(path)
-    assert str(caught.value) == f"{path}, line 3: 'fast' is not a number; mend or delete the line"
+    assert str(caught.value) == f"{path}, line 3: 'fast' is not a number; correct or delete the line"
 
 
 def test_smoothing_is_the_mean_of_the_window() -> None:

@@ -32,7 +32,7 @@ EVERY_ABSENCE = [
     "No accuracy was measured: results.json is not in the run folder; `facedistill evaluate` on this run "
     "writes it.",
     "Score histograms, ROC and DET are not shown: no protocol was evaluated.",
-    "No faces are shown: faces.npz is not in the run folder; training writes it where faces are rendered for each step.",
+    "No faces are shown: faces.npz is not in the run folder; training writes it if it renders its faces.",
     "Where the time went is not shown: run.json has no time_share; training writes it at its end.",
     "The ONNX export was not compared with the student: run.json has no export; training writes it at its "
     "end.",
@@ -121,7 +121,7 @@ def test_says_the_numbers_of_the_run(reported_run: Path) -> None:
         "TinyFaR-C distilled from ArcFaceMobileFaceNet",
         "11.5 times fewer than the teacher",
         "Wall time2 h 35 min",
-        "Images seen1,000,064of 1,000,000 asked for",
+        "Images seen1,000,064of 1,000,000",
         "generator 58.10 %",
         "0.9999994",
         "facedistill train backbone=tinyfar_c images=1_000_000",

@@ -10,7 +10,8 @@ from facedistill.reporting.numbers import (
     short,
     times_fewer,
 )
-from facedistill.reporting.table.results import as_text, results_table
+from facedistill.reporting.record import Results
+from facedistill.reporting.table.results import Block, as_text, results_table
 
 RESULTS = {
     "images_seen": 1000,
@@ -67,18 +68,22 @@ Generated pairs (40 pairs: 20 genuine, 20 impostor)
   EER              not measured               not measured"""
 
 
+def blocks_of(content: dict) -> list[Block]:
+    return results_table(Results.from_json(content, "results.json"))
+
+
 def test_the_exact_table() -> None:
-    assert as_text(results_table(RESULTS)) == TABLE
+    assert as_text(blocks_of(RESULTS)) == TABLE
 
 
 def test_no_results_no_table() -> None:
-    assert as_text(results_table({})) == ""
-    assert results_table({"student": {"protocols": None}, "teacher": None}) == []
+    assert as_text(blocks_of({})) == ""
+    assert blocks_of({"student": {"protocols": None}, "teacher": None}) == []
 
 
 def test_unknown_protocols_come_last_under_their_own_name() -> None:
     protocols = {name: {"accuracy": 0.5} for name in ("zoo", "generated", "cfp_ff", "lfw")}
-    titles = [block.title for block in results_table({"student": {"protocols": protocols}})]
+    titles = [block.title for block in blocks_of({"student": {"protocols": protocols}})]
     assert titles == ["LFW", "CFP-FF", "Generated pairs", "zoo"]
 
 
@@ -160,7 +165,7 @@ def test_identification_and_groups_have_rows_of_their_own() -> None:
     rfw = {"pairs": 8, "genuine": 4, "impostor": 4, "accuracy": 0.85, "groups": groups}
     tinyface = {"identification": {**identification, "tpir": {}}}
     protocols = {"ijbc_n1d1f1": ijb, "rfw": rfw, "tinyface": tinyface}
-    blocks = results_table({"student": {"protocols": protocols}})
+    blocks = blocks_of({"student": {"protocols": protocols}})
     assert (
         "\n\n".join(as_text([block]) for block in blocks)
         == """\
@@ -191,7 +196,7 @@ RFW (8 pairs: 4 genuine, 4 impostor)
 def test_the_nearest_convention_stands_only_where_it_differs() -> None:
     tar = {"1e-2": {"tar": 0.8}, "1e-3": {"tar": 0.5}}
     nearest = {"1e-2": {"tar": 0.8}, "1e-3": {"tar": 0.6}}
-    (block,) = results_table({"student": {"protocols": {"x": {"tar": tar, "tar_nearest": nearest}}}})
+    (block,) = blocks_of({"student": {"protocols": {"x": {"tar": tar, "tar_nearest": nearest}}}})
     rows = {row.label: row.student.value for row in block.rows if row.label.startswith("TAR")}
     assert rows == {
         "TAR at FAR 1e-2": "80.00 %",
@@ -211,5 +216,5 @@ def test_the_nearest_convention_stands_only_where_it_differs() -> None:
 )
 def test_figures_of_the_flip_test_are_named(flip: str, told: str) -> None:
     entry = {"accuracy": 0.9, "pairs": 8, "genuine": 4, "impostor": 4, "flip": flip}
-    (block,) = results_table({"teacher": {"protocols": {"lfw": entry}}})
+    (block,) = blocks_of({"teacher": {"protocols": {"lfw": entry}}})
     assert block.pairs == f"8 pairs: 4 genuine, 4 impostor{told}"

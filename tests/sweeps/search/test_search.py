@@ -10,7 +10,7 @@ import pytest
 
 from facedistill.cli.main import main
 from facedistill.errors import ConfigError
-from facedistill.runs.folder import read_json
+from facedistill.reporting.record import read_object
 from facedistill.sweeps.launchers.local import LocalLauncher
 from facedistill.sweeps.search import optuna as search_module
 from facedistill.sweeps.search.optuna import OptunaSearch
@@ -57,7 +57,7 @@ def test_a_search_finds_the_best_and_prunes_the_rest(search, tmp_path):
     for trial in study.trials:
         waits = trial.params["method"] == "rkd" and trial.number >= 5
         assert trial.state.name == ("PRUNED" if waits else "COMPLETE")
-        record = read_json(tmp_path / trial.user_attrs["run"] / "run.json")
+        record = read_object(tmp_path / trial.user_attrs["run"] / "run.json")
         assert record["status"] == ("pruned" if waits else "finished")
         assert sorted(trial.intermediate_values) == [1, 2]
     assert {trial.state.name for trial in study.trials} == {"PRUNED", "COMPLETE"}
