@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.utils import get_object
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
