@@ -26,8 +26,8 @@ from facedistill.cli.evaluate import main as evaluate
 from facedistill.config import compose
 from facedistill.errors import ConfigError
 from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generated_pairs
-from facedistill.evaluation.separation import Separation, separation, tied
 from facedistill.images import to_float
+from facedistill.metrics.decidability import Decidability, decidability, tied
 from facedistill.models.backbones.mobilefacenet import MobileFaceNet
 from facedistill.models.teachers.checkpoint import demand_no_page
 from facedistill.models.teachers.frozen import FrozenTeacher
@@ -172,20 +172,20 @@ def loaded(family: Family, file: Path) -> Iterator[FrozenTeacher]:
 
 def measure(
     teacher: FrozenTeacher, family: Family, faces: tuple[Tensor, Tensor]
-) -> dict[InputSpec, Separation]:
-    """The separation under every plausible input spec, best first; the teacher keeps the last that was tried."""
+) -> dict[InputSpec, Decidability]:
+    """The decidability under every plausible input spec, best first; the teacher keeps the last that was tried."""
     own = family.input_spec
     specs = [InputSpec(family.size_px, color, *scale) for color in ("RGB", "BGR") for scale in SCALES]
     specs += [own] if own is not None and own not in specs else []
     found = {}
     for spec in specs:
         teacher.input_spec = spec
-        found[spec] = separation(*(_embed(teacher, group) for group in faces))
+        found[spec] = decidability(*(_embed(teacher, group) for group in faces))
     return dict(sorted(found.items(), key=lambda item: -item[1].d_prime))
 
 
 def choose(
-    measured: dict[InputSpec, Separation], family: Family, given: InputSpec | None = None
+    measured: dict[InputSpec, Decidability], family: Family, given: InputSpec | None = None
 ) -> InputSpec:
     """The input spec to write: what the user says, else what the family uses if nothing beats it, else the only best.
 
@@ -274,7 +274,7 @@ def _embed(teacher: FrozenTeacher, faces: Tensor) -> Tensor:
     return torch.cat([teacher(to_float(part)) for part in faces.split(_BATCH)])
 
 
-def _show(measured: dict[InputSpec, Separation], family: Family) -> None:
+def _show(measured: dict[InputSpec, Decidability], family: Family) -> None:
     best = next(iter(measured.values()))
     table = Table("color", "mean", "std", "genuine", "impostor", "d-prime", "AUC", "")
     for spec, found in measured.items():

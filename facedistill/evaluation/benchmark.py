@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facedistill.distributed.collectives import gather_constant, rank
 from facedistill.evaluation.embedder import embed
-from facedistill.evaluation.protocols.base import Flip, PairsProtocol, Protocol, Scores
+from facedistill.evaluation.protocols.base import Flip, PairScores, PairsProtocol, Protocol
 from facedistill.evaluation.worst import write_worst_errors
 from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.weights import write_whole
@@ -91,7 +91,7 @@ def run_protocols(
     return figures
 
 
-def save_scores(path: Path, scores: Scores) -> None:
+def save_scores(path: Path, scores: PairScores) -> None:
     """Writes `score`, `same`, `fold` as a compressed npz, whole or not at all."""
     arrays = {
         "score": scores.score.float().numpy(),
@@ -117,7 +117,7 @@ def _cached_scores(
     if score is None:
         score = protocol.score(run())
         if path is not None and (group is None or rank() == 0):
-            save_scores(path, Scores(score, protocol.same, protocol.fold))
+            save_scores(path, PairScores(score, protocol.same, protocol.fold))
     return score
 
 

@@ -18,8 +18,8 @@ from facedistill.cli import teacher as teacher_command
 from facedistill.cli.teacher import choose, main
 from facedistill.config import compose
 from facedistill.errors import AssetError, ConfigError, DataError
-from facedistill.evaluation.separation import Separation, separation
 from facedistill.export import save_student
+from facedistill.metrics.decidability import Decidability, decidability
 from facedistill.models.backbones import MobileFaceNet, TinyFaR
 from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
 from facedistill.models.teachers.iresnet import convert
@@ -152,12 +152,12 @@ def test_it_is_measured_on_lfw_where_that_is_at_hand(
     assert asked == [["m", f"hydra.searchpath=[file://{tmp_path / 'out'}]", "evaluation.protocols=[lfw]"]]
 
 
-def measured(**d_primes: float) -> dict[InputSpec, Separation]:
-    """Separations of embeddings with less noise for a larger figure; best first."""
+def measured(**d_primes: float) -> dict[InputSpec, Decidability]:
+    """Decidability of embeddings with less noise for a larger figure; best first."""
     specs = {"rgb": InputSpec(), "rgb128": InputSpec(std=128.0), "bgr": InputSpec(color="BGR")}
     generator = torch.Generator().manual_seed(0)
     base, noise = torch.randn(20, 16, generator=generator), torch.randn(20, 16, generator=generator)
-    found = {specs[name]: separation(base, base + noise / figure) for name, figure in d_primes.items()}
+    found = {specs[name]: decidability(base, base + noise / figure) for name, figure in d_primes.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].d_prime))
 
 

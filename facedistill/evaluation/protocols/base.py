@@ -23,7 +23,7 @@ _PAIRS_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True)
-class Scores:
+class PairScores:
     """What score files hold: `score` (P,), `same` (P,) bool, `fold` (P,); fold 0 throughout where there are none."""
 
     score: Tensor
@@ -32,11 +32,11 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProtocolResult:
     """One entry of a results file, and the pairs' scores behind it where it has any."""
 
     figures: dict[str, Any]
-    scores: Scores | None = None
+    scores: PairScores | None = None
 
 
 class Protocol(StructuralType):
@@ -66,7 +66,7 @@ class Protocol(StructuralType):
         """Each distinct face once, in order: uint8 (n, 3, 112, 112) RGB; only `indices` where given."""
         ...
 
-    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, Measured]:
+    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Figures from (M, D) embeddings in the order of `images`; IJB gives one entry for each of its modes."""
         ...
 
@@ -148,14 +148,14 @@ class PairsProtocol:
         parts = zip(self.left.split(_PAIRS_AT_ONCE), self.right.split(_PAIRS_AT_ONCE), strict=True)
         return torch.cat([(unit[left] * unit[right]).sum(dim=1) for left, right in parts]).clamp(-1, 1)
 
-    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, Measured]:
+    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Its verification figures, see `verification_summary`."""
         return {self.name: self.figures(self.score(embeddings), resamples=resamples)}
 
-    def figures(self, score: Tensor, *, resamples: int) -> Measured:
+    def figures(self, score: Tensor, *, resamples: int) -> ProtocolResult:
         """Verification figures of (P,) scores."""
         summary = verification_summary(score, self.same, self.fold, resamples=resamples)
-        return Measured(summary, Scores(score, self.same, self.fold))
+        return ProtocolResult(summary, PairScores(score, self.same, self.fold))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, read_list, without_suffix
-from facedistill.evaluation.protocols.base import Measured, PairsProtocol
+from facedistill.evaluation.protocols.base import PairsProtocol, ProtocolResult
 from facedistill.evaluation.protocols.images import EncodedImages
 from facedistill.evaluation.protocols.pairs import PairList, pairs_protocol, parse_lfw_pairs
 from facedistill.metrics.verification import tenfold_accuracy, verification_summary
@@ -50,14 +50,14 @@ class GroupedPairs(PairsProtocol):
             f"{pairs.fingerprint}{self.group.tolist()}{self.group_names}".encode()
         ).hexdigest()
 
-    def figures(self, score: Tensor, *, resamples: int) -> Measured:
+    def figures(self, score: Tensor, *, resamples: int) -> ProtocolResult:
         """Those of all pairs together, and `groups`, see `group_figures`."""
         measured = super().figures(score, resamples=resamples)
         groups = group_figures(
             score, self.same, self.fold, self.group, self.group_names, measured.figures["threshold"],
             resamples=resamples,
         )  # fmt: skip
-        return Measured({**measured.figures, "groups": groups}, measured.scores)
+        return ProtocolResult({**measured.figures, "groups": groups}, measured.scores)
 
 
 def group_figures(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.base import Flip, Measured, Scores, checked_embeddings
+from facedistill.evaluation.protocols.base import Flip, PairScores, ProtocolResult, checked_embeddings
 from facedistill.evaluation.protocols.images import ImageSet
 from facedistill.evaluation.protocols.loose_crops import LooseCrops
 from facedistill.evaluation.protocols.meta_files import read_columns
@@ -101,7 +101,7 @@ class IjbProtocol:
         """Each face once, in order: uint8 (n, 3, 112, 112) RGB, aligned."""
         return self.image_set.batches(batch_size, indices)
 
-    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, Measured]:
+    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Figures of each mode from (M, 2 D) embeddings, the face's beside its mirror image's."""
         plain, mirrored = checked_embeddings(self.name, embeddings).chunk(2, dim=1)
         return {
@@ -109,7 +109,7 @@ class IjbProtocol:
             for mode in MODES
         }
 
-    def _measure(self, plain: Tensor, mirrored: Tensor, mode: TemplateMode, resamples: int) -> Measured:
+    def _measure(self, plain: Tensor, mirrored: Tensor, mode: TemplateMode, resamples: int) -> ProtocolResult:
         faces = face_embeddings(plain, mirrored, self.detector_score, mode)
         templates, unit = pool_templates(faces, self.template, self.media)
         score = pair_scores(unit, *(torch.searchsorted(templates, side) for side in (self.left, self.right)))
@@ -117,7 +117,9 @@ class IjbProtocol:
         figures["mode"] = mode.name
         if self.probes is not None:
             figures["identification"] = self._identification(templates, unit, resamples)
-        return Measured(figures, Scores(score, self.same, torch.zeros(len(score), dtype=torch.int64)))
+        return ProtocolResult(
+            figures, PairScores(score, self.same, torch.zeros(len(score), dtype=torch.int64))
+        )
 
     def _identification(self, templates: Tensor, unit: Tensor, resamples: int) -> dict[str, Any]:
         """Rank-k in all galleries joined (the field's reading), TPIR averaged over the galleries (IJB's)."""

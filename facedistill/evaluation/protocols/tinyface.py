@@ -15,7 +15,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +26,8 @@ from torch import Tensor
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, without_suffix
-from facedistill.evaluation.protocols.base import Measured, checked_embeddings
+from facedistill.evaluation.protocols.base import ProtocolResult, checked_embeddings
 from facedistill.evaluation.protocols.images import EncodedImages, ImageSet
-from facedistill.evaluation.protocols.mat_file import read_mat
 from facedistill.metrics.identification import closed_set_summary, search
 
 RANKS = (1, 5, 10, 20)
@@ -72,13 +73,13 @@ class IdentificationProtocol:
         """Each face once, in order: uint8 (n, 3, 112, 112) RGB."""
         return self.image_set.batches(batch_size, indices)
 
-    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, Measured]:
+    def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Rank-k from (M, D) embeddings; an identity is found by the best of its gallery faces."""
         unit = F.normalize(checked_embeddings(self.name, embeddings), dim=1)
         probes, gallery = unit[: len(self.probe)], unit[len(self.probe) :]
         searches = search(probes, gallery, self.probe, self.gallery)
         summary = closed_set_summary(searches, self.probe.numpy(), ranks=RANKS, resamples=resamples)
-        return {self.name: Measured({"identification": {**summary, "gallery": len(self.gallery)}})}
+        return {self.name: ProtocolResult({"identification": {**summary, "gallery": len(self.gallery)}})}
 
 
 def open_tinyface(folder: Path, name: str) -> IdentificationProtocol:
@@ -124,16 +125,41 @@ def open_tinyface(folder: Path, name: str) -> IdentificationProtocol:
     )
 
 
+def read_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file up to version 7; nothing in it is executed.
+
+    Returns:
+        Arrays without their axes of length one; the elements of a cell array of text are `str`.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    from scipy.io import loadmat
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); put it there") from error
+    try:
+        return loadmat(BytesIO(data), squeeze_me=True)
+    except Exception as error:  # scipy raises a class of its own for each kind of damage
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(
+            f"{path}: is not a readable MATLAB file ({reason}); save it with version 7 or download it again"
+        ) from error
+
+
 def _names_and_ids(path: Path, kind: str) -> tuple[list[str], np.ndarray]:
     variables = read_mat(path)
-    names, ids = variables.get(f"{kind}_set"), variables.get(f"{kind}_ids")
-    if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
+    names = np.atleast_1d(variables.get(f"{kind}_set", 0)).ravel().tolist()
+    ids = np.atleast_1d(variables.get(f"{kind}_ids", [])).ravel()
+    if not all(isinstance(item, str) for item in names):
         raise DataError(
             f"{path}: {kind}_set must be a cell array of file names; take it from the package again"
         )
-    if not isinstance(ids, np.ndarray) or ids.size != len(names) or not names or (ids < 0).any():
-        found = ids.size if isinstance(ids, np.ndarray) else 0
+    if ids.dtype.kind not in "uif" or ids.size != len(names) or not names or (ids < 0).any():
+        found = ids.size if ids.dtype.kind in "uif" else 0
         raise DataError(
             f"{path}: holds {len(names)} names and {found} {kind}_ids >= 0; take it from the package again"
         )
-    return [without_suffix(str(item)) for item in names], ids.ravel().astype(np.int64)
+    return [without_suffix(item) for item in names], ids.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Separation of a few identities: against sums written out, and ties that are ties."""
+"""Decidability of a few identities: against sums written out, and ties that are ties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facedistill.evaluation.separation import separation, tied
+from facedistill.metrics.decidability import decidability, tied
 
 
 def people(noise: float, k: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def people(noise: float, k: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def test_equals_the_formula_in_a_loop() -> None:
     base, variation = people(0.8, k=6)
-    found = separation(base, variation)
+    found = decidability(base, variation)
     genuine, impostor = [], []
     for i in range(6):
         for j in range(6):
@@ -39,16 +39,16 @@ def test_equals_the_formula_in_a_loop() -> None:
 
 
 def test_a_clear_loser_does_not_tie_and_a_twin_does() -> None:
-    clean, noisy = separation(*people(0.1)), separation(*people(2.0))
+    clean, noisy = decidability(*people(0.1)), decidability(*people(2.0))
     assert clean.d_prime > noisy.d_prime
     assert not tied(clean, noisy)
     assert tied(clean, clean)
     base, variation = people(0.1)
-    assert tied(clean, separation(base * 3, variation + 1e-4))
+    assert tied(clean, decidability(base * 3, variation + 1e-4))
 
 
 def test_random_embeddings_know_nobody() -> None:
     generator = torch.Generator().manual_seed(1)
-    found = separation(torch.randn(40, 64, generator=generator), torch.randn(40, 64, generator=generator))
+    found = decidability(torch.randn(40, 64, generator=generator), torch.randn(40, 64, generator=generator))
     assert abs(found.d_prime) < 0.6
     assert 0.35 < found.auc < 0.65

@@ -1,4 +1,4 @@
-"""How well embeddings tell people apart on a few pairs: enough to choose an input spec, not to publish."""
+"""Daugman's decidability index d' of a few pairs: enough to choose a teacher's input spec, not to publish."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from facedistill.metrics.verification import auc
 
 RESAMPLES = 300
-LEAST = 0.01  # of the best d-prime; a smaller difference decides nothing, however sure
+LEAST = 0.01  # of the best d-prime; a smaller difference counts as a tie
 
 
 @dataclass(frozen=True)
-class Separation:
+class Decidability:
     """Scores of K genuine pairs and K (K - 1) impostor pairs.
 
     Attributes:
@@ -33,17 +33,21 @@ class Separation:
     cosines: Tensor
 
 
-def separation(base: Tensor, variation: Tensor) -> Separation:
+def decidability(base: Tensor, variation: Tensor) -> Decidability:
     """Measures the embeddings of two faces per identity, row i of both being one person.
 
     Args:
         base: (K, D) embeddings, K >= 3.
         variation: (K, D) embeddings.
+
+    >>> base = torch.eye(4)
+    >>> decidability(base, base + 0.1 * torch.randn(4, 4)).auc
+    1.0
     """
     cosines = F.normalize(base.double(), dim=1) @ F.normalize(variation.double(), dim=1).T
     same = torch.eye(len(cosines), dtype=torch.bool)
     genuine, impostor = cosines[same], cosines[~same]
-    return Separation(
+    return Decidability(
         float(genuine.mean()),
         float(impostor.mean()),
         float(_d_prime(cosines, same, ~same)),
@@ -52,7 +56,7 @@ def separation(base: Tensor, variation: Tensor) -> Separation:
     )
 
 
-def tied(best: Separation, other: Separation, seed: int = 0) -> bool:
+def tied(best: Decidability, other: Decidability, seed: int = 0) -> bool:
     """Whether `other` may be as good as `best`: d-prime differs by less than 1 %, or twice the standard error.
 
     The standard error is that of a bootstrap over identities, the same identities drawn for both.
@@ -64,7 +68,7 @@ def tied(best: Separation, other: Separation, seed: int = 0) -> bool:
         drawn = torch.randint(k, (k,), generator=generator)
         if len(drawn.unique()) < 2:
             continue
-        impostor = drawn[:, None] != drawn  # a person drawn twice is no impostor to himself
+        impostor = drawn[:, None] != drawn  # two draws of one person are not an impostor pair
         genuine = torch.eye(k, dtype=torch.bool)
         both = [_d_prime(one.cosines[drawn][:, drawn], genuine, impostor) for one in (best, other)]
         differences.append(both[0] - both[1])
