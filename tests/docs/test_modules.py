@@ -8,7 +8,10 @@ from hydra.utils import get_object
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = {"facedistill.methods.direction.Direction", "facedistill.models.backbones.Thin"}  # classes to be added
+EXAMPLES = {
+    "facedistill.methods.direction.Direction",
+    "facedistill.models.backbones.Thin",
+}  # classes to be added
 
 
 def named(text: str) -> set[str]:
@@ -24,7 +27,9 @@ def test_dotted_names_can_be_imported(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_files_of_the_repository_exist(page: Path) -> None:
-    found = re.findall(r"`((?:facedistill|tests|conf|benchmarks)/[\w/.-]+)`", page.read_text(encoding="utf-8"))
+    found = re.findall(
+        r"`((?:facedistill|tests|conf|benchmarks)/[\w/.-]+)`", page.read_text(encoding="utf-8")
+    )
     examples = {"conf/method/direction.yaml", "conf/backbone/thin.yaml", "facedistill/methods/direction.py"}
     assert [path for path in found if path not in examples and not (ROOT / path).exists()] == []
 
