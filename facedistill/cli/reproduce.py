@@ -1,4 +1,4 @@
-"""`facedistill reproduce`: runs what a table still lacks, and renders it from its records."""
+"""`facedistill reproduce`: makes the missing runs of a table, and renders it from its records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     """Plans, runs and renders one table."""
     parsed = _parser().parse_args(arguments)
     table = read_table(Path(parsed.experiments) / parsed.table)
-    records = read_records(table.folder)  # those that do not belong together are told before anything runs
+    records = read_records(
+        table.folder
+    )  # records that do not fit each other are refused before anything runs
     failed: list[str] = []
     if parsed.merge:
         failed = _merge(table, Path(parsed.merge))
@@ -35,48 +37,48 @@ def main(arguments: Sequence[str]) -> int:
             chosen_rows(table, parsed.rows), images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids())
         )
         waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
-        _say(summary(table, planned, waiting, parsed.images))
+        _print(summary(table, planned, waiting, parsed.images))
         lacking = unmeasured(table, planned, records)
         if parsed.dry:
-            _say(_told(lacking))
-            _say(forecast(planned, waiting))
+            _print(_lacking_sentence(lacking))
+            _print(forecast(planned, waiting))
             return 0
         _measure(table, lacking)
         failed = _run(table, planned, waiting, parsed)
         if failed:
-            _say("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
+            _print("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
     written = render(table.folder, read_records(table.folder), parsed.images)
-    _say("\n".join(str(path) for path in written))
+    _print("\n".join(str(path) for path in written))
     return 1 if failed else 0
 
 
 def _merge(table: Table, other: Path) -> list[str]:
     merged = merge_records(table.folder, other, {row.name for row in table.rows})
     counts = f"{merged.known} here already, {len(merged.conflicts)} in conflict"
-    _say("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
+    _print("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
     return list(merged.conflicts)
 
 
-def _told(lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> str:
+def _lacking_sentence(lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> str:
     names = ", ".join(dict.fromkeys(name for _, missing in lacking for name in missing))
-    return f"{len(lacking)} recorded run(s) lack {names}, which is here by now" if lacking else ""
+    return f"{len(lacking)} recorded run(s) lack {names}, whose files are available now" if lacking else ""
 
 
 def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> None:
-    """Evaluates recorded runs whose students are still here on all face sets, and says how many are not."""
-    _say(_told(lacking))
+    """Evaluates recorded runs on all face sets, and prints how many students are missing."""
+    _print(_lacking_sentence(lacking))
     gone = 0
     for run, _ in lacking:
         assert run.job is not None
         if not run.job.folder.is_finished:
             gone += 1
             continue
-        _say(f"evaluating {run.job.label}")
+        _print(f"evaluating {run.job.label}")
         with run.job.folder.held():
             evaluate_run(run.job.folder, run.config.evaluation)
         write_record(table.folder, run)
     if gone:
-        _say(f"{gone} of their students are not in runs/; delete their records to train them again")
+        _print(f"{gone} of their students are not in runs/; delete their records to train them again")
 
 
 def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
@@ -86,7 +88,7 @@ def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: arg
             f"{table.folder.name}: {len(blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or choose "
             "other rows with --rows"
         )
-    _say(absent_columns(waiting))
+    _print(absent_columns(waiting))
     by_id: dict[str, PlannedRun] = {}
     for run in waiting:
         assert run.job is not None
@@ -129,6 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     if text:
         Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A sheet of rendered faces: whole, cropped with the template's five points, and resampled ever further away."""
+"""A sheet of rendered faces: as rendered, cropped with the five points of the template, and resampled in growing steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def _mark(pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
-    """The template's five points over a crop; a point lies at a pixel's middle."""
+    """The template's five points over a crop; points are at pixel centers."""
     for x, y in ARCFACE_TEMPLATE:
         center = left + (float(x) + 0.5) * _CELL_PX / 112, top + (float(y) + 0.5) * _CELL_PX / 112
         for radius, color in ((4, _RIM), (3, _POINT)):

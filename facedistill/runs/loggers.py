@@ -32,7 +32,7 @@ class MetricsCsv(Logger):
     """Writes `metrics.csv` into the run folder, one row per log call.
 
     Unlike Lightning's own, it continues the file of an interrupted run: rows later than the checkpoint that the
-    run resumes from are dropped, and a row that is logged twice stands there once, so that the curve is that of one
+    run resumes from are dropped, and a row that is logged twice is written once, so that the curve is that of one
     uninterrupted run.
 
     Args:
@@ -60,11 +60,11 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration stands in config.yaml."""
+        """Nothing: the configuration is in config.yaml."""
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Keeps the rows of the steps before `step`, where the run goes on."""
+        """Drops the rows from `step` on, where the run continues."""
         self._continues = False
         if self.path.exists():
             with self.path.open(newline="") as file:
@@ -98,7 +98,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Writes the file whole."""
+        """Writes all rows."""
         self._flushed_at = time.monotonic()
         columns = list(dict.fromkeys(["step", *(name for row in self._rows for name in row)]))
         text = StringIO()
@@ -114,22 +114,22 @@ class MetricsCsv(Logger):
         self.flush()
 
 
-def _is_same_row(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+def _is_same_row(logged: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Whether two rows of one step fill the same columns."""
-    return {name for name, value in kept.items() if value != ""} == row.keys()
+    return {name for name, value in logged.items() if value != ""} == row.keys()
 
 
 def wandb_logger(project: str, group: str, save_dir: str, name: str | None = None) -> WandbLogger:
     """Makes the wandb logger of one run: online with a key, offline without.
 
-    An offline run lies in `save_dir`; `wandb sync` uploads it later. WANDB_MODE, where set, decides instead. The run
+    An offline run is written to `save_dir`; `wandb sync` uploads it later. WANDB_MODE, where set, decides instead. The run
     carries the configuration of `save_dir`, and method, backbone, data and strategy as its tags.
 
     Args:
         project: wandb project.
         group: wandb group; the runs of one sweep or table share it.
-        save_dir: The run folder; its name becomes the wandb run's name. The wandb run is the one whose id stands in its
-            run.json, so that an interrupted run goes on in it.
+        save_dir: The run folder; its name becomes the wandb run's name. The wandb run is the one whose id is in its
+            run.json, so that an interrupted run continues it.
         name: Another name for the run.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
@@ -161,12 +161,12 @@ def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """What wandb shows beside the name of the run in `folder`, which has its config.yaml already."""
+    """What wandb shows next to the name of the run in `folder`, which has its config.yaml already."""
     if not (folder / "config.yaml").is_file():
         return {}
     run = summarize(folder)
-    said = (run.method, run.backbone, run.data, run.strategy)
+    words = (run.method, run.backbone, run.data, run.strategy)
     return {
         "config": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
-        "tags": [text[:_LONGEST_TAG] for text in said if text != NOT_RECORDED],
+        "tags": [text[:_LONGEST_TAG] for text in words if text != NOT_RECORDED],
     }

@@ -24,9 +24,9 @@ _SHOWN_BY = (_WANDB, "facedistill.runs.loggers.tensorboard_logger")
 
 
 def show_in_loggers(config: DictConfig, folder: Path) -> None:
-    """Hands the figures of `figures/` and the figures of results.json to wandb and TensorBoard.
+    """Logs the pictures of `figures/` and the numbers of results.json to wandb and TensorBoard.
 
-    The wandb run of this process is gone on with, and finished; of a run that was trained earlier it is opened again.
+    The wandb run of this process is continued and finished; that of an earlier training is opened again.
 
     Args:
         config: Composed configuration of the run.
@@ -39,8 +39,8 @@ def show_in_loggers(config: DictConfig, folder: Path) -> None:
     numbers: dict[str, float] = dict(final_numbers(files.results))
     pictures = figures(files)
     for node in nodes:
-        going_on = wandb.run if node["_target_"] == _WANDB else None
-        logger: Any = None if going_on else instantiate(node, save_dir=str(folder))
+        current = wandb.run if node["_target_"] == _WANDB else None
+        logger: Any = None if current else instantiate(node, save_dir=str(folder))
         if isinstance(logger, TensorBoardLogger):
             for name, path in pictures.items():
                 image = np.asarray(Image.open(path).convert("RGB"))
@@ -48,7 +48,7 @@ def show_in_loggers(config: DictConfig, folder: Path) -> None:
             logger.log_metrics(numbers)
             logger.finalize("success")
             continue
-        run = going_on or logger.experiment
+        run = current or logger.experiment
         if not run.disabled:
             run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
             run.summary.update(numbers)

@@ -105,8 +105,8 @@ def finished_run(run: Path) -> RunFiles:
 
 def _description(student: Path) -> bytes:
     """config.json: how to build and feed the student, as its own file says; the hub counts downloads by it."""
-    said: dict[str, Any] = read_metadata(student)
-    return (json.dumps({"library_name": "facedistill", **said}, indent=2, sort_keys=True) + "\n").encode()
+    content: dict[str, Any] = read_metadata(student)
+    return (json.dumps({"library_name": "facedistill", **content}, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _refusal(error: HfHubHTTPError, repo: str) -> str:

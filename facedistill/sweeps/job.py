@@ -19,14 +19,14 @@ _PLANNED = "planned"
 
 @dataclass(frozen=True)
 class Job:
-    """What `facedistill train` is started with, and where its run will lie.
+    """What `facedistill train` is started with, and the folder of its run.
 
     Attributes:
         label: How messages call it.
         overrides: What the configuration was composed from; nothing is left to be swept over.
         folder: `runs/<name>-<identity>`; equal jobs have equal folders.
         config: Composed and validated configuration.
-        gpus: GPUs it wants to itself; 0 on a CPU.
+        gpus: Number of GPUs that only this job uses; 0 on a CPU.
     """
 
     label: str
@@ -64,7 +64,7 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
         group: wandb group of the job's run, unless the overrides name one.
 
     Raises:
-        UserError: If the configuration is refused, or wants more GPUs than there are.
+        UserError: If the configuration is refused, or asks for more GPUs than there are.
     """
     config = compose("train", overrides)
     validate(config)
@@ -103,6 +103,6 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...]]:
     if found != planned.run:
         raise ConfigError(
             f"--config {path}: planned as {planned.run}, and now it would be {found}: weights, faces or facedistill "
-            "itself have changed since; start the sweep again, and it plans anew"
+            "itself have changed since; start the sweep again to plan it again"
         )
     return config, tuple(planned.overrides)

@@ -1,4 +1,4 @@
-"""How far a run is, from the files that it writes as it goes."""
+"""Progress of a run, from the files that it writes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ VALIDATION = "val/cosine"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a run stands; None where it has not said yet."""
+class Progress:
+    """Progress of a run; None where it is not known yet."""
 
     images_seen: int = 0
     total_images: int | None = None
@@ -21,10 +21,10 @@ class Standing:
     seconds_left: float | None = None
 
 
-def standing(folder: RunFolder) -> Standing:
-    """What the run's progress.json says."""
+def progress(folder: RunFolder) -> Progress:
+    """Reads the run's progress.json."""
     content = read_object(folder.path / "progress.json")
-    return Standing(**{key: content[key] for key in Standing.__dataclass_fields__ if key in content})
+    return Progress(**{key: content[key] for key in Progress.__dataclass_fields__ if key in content})
 
 
 def curve(folder: RunFolder, metric: str = VALIDATION) -> list[tuple[int, float]]:

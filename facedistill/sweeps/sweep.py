@@ -22,7 +22,7 @@ from facedistill.sweeps.launchers.base import Launcher
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.search.optuna import OptunaSearch
 
-# What belongs to the sweep as a whole, and cannot differ from job to job.
+# The same for all jobs of a sweep.
 _COMMON = ("launcher", "sweep", "runs_dir")
 
 
@@ -42,14 +42,14 @@ class _Sweep:
 
     @property
     def runs(self) -> Path:
-        """Where the runs lie."""
+        """Folder of the runs."""
         return Path(self.settings.runs_dir)
 
 
 def sweep(arguments: Sequence[str]) -> int:
     """Plans jobs, names those that are refused, runs the others, and skips what is finished.
 
-    An interrupted sweep goes on when it is given again: finished runs are left alone and started ones continued.
+    The same command continues an interrupted sweep: finished runs are skipped and started ones continued.
 
     Args:
         arguments: Overrides, some with several values (`seed=1,2,3`); with `sweep=optuna` also intervals.

@@ -1,4 +1,4 @@
-"""A sweep as it goes: jobs, rates, the best so far, time left. A live table in a terminal, plain lines elsewhere."""
+"""Progress of a sweep: jobs, rates, best result, time left; a live table in a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from facedistill.reporting.numbers import duration, percent
 from facedistill.reporting.record import Results
 from facedistill.sweeps.job import Job
-from facedistill.sweeps.progress_files import Standing, curve, standing
+from facedistill.sweeps.progress_files import Progress, curve, progress
 
 State = Literal["waiting", "running", "done", "failed", "pruned"]
 _COLORS = {"waiting": "dim", "running": "cyan", "done": "green", "failed": "red", "pruned": "yellow"}
@@ -39,9 +39,9 @@ class SweepView:
         self.jobs = {job.id: job for job in jobs}
         self.states: dict[str, State] = dict.fromkeys(self.jobs, "waiting")
         self.notes: dict[str, str] = {}
-        self._standings: dict[str, Standing] = {}
+        self._progress: dict[str, Progress] = {}
         self._best: dict[str, float] = {}
-        self._read_at = self._said_at = time.monotonic()
+        self._read_at = self._printed_at = time.monotonic()
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class SweepView:
             self._live.stop()
 
     def set(self, job: Job, state: State, note: str = "") -> None:
-        """Notes a job's state; an end, and a new reason to wait, is said once in a line of its own."""
+        """Sets a job's state; prints one line at its end and for each new reason to wait."""
         self.jobs[job.id] = job
         changed = self.states.get(job.id) != state or self.notes.get(job.id) != note
         self.states[job.id], self.notes[job.id] = state, note
@@ -78,8 +78,8 @@ class SweepView:
         if now - self._read_at >= _REFRESH_S:
             self._read_at = now
             self._read()
-        if self._live is None and now - self._said_at >= self.line_every_s:
-            self._said_at = now
+        if self._live is None and now - self._printed_at >= self.line_every_s:
+            self._printed_at = now
             self.say(self.summary())
 
     def summary(self) -> str:
@@ -106,12 +106,12 @@ class SweepView:
             return None
         images = sum(self.jobs[name].images for name in self._in("waiting"))
         for name in self._in("running"):
-            seen = self._standings.get(name, Standing())
+            seen = self._progress.get(name, Progress())
             images += max((seen.total_images or self.jobs[name].images) - seen.images_seen, 0)
         return images / rate
 
     def _rate(self) -> float:
-        running = (self._standings.get(name, Standing()) for name in self._in("running"))
+        running = (self._progress.get(name, Progress()) for name in self._in("running"))
         return sum(one.images_per_s or 0.0 for one in running)
 
     def _in(self, state: str) -> list[str]:
@@ -122,7 +122,7 @@ class SweepView:
             self._read_one(self.jobs[name])
 
     def _read_one(self, job: Job) -> None:
-        self._standings[job.id] = standing(job.folder)
+        self._progress[job.id] = progress(job.folder)
         if values := [value for _, value in curve(job.folder)]:
             self._best[job.id] = max(values)
 
@@ -135,7 +135,7 @@ class SweepView:
         order = {"running": 0, "failed": 1, "done": 2, "pruned": 3, "waiting": 4}
         names = sorted(self.jobs, key=lambda name: order[self.states[name]])
         for name in names[:_SHOWN]:
-            one, state = self._standings.get(name, Standing()), self.states[name]
+            one, state = self._progress.get(name, Progress()), self.states[name]
             share = one.images_seen / (one.total_images or self.jobs[name].images)
             is_running = state == "running"
             table.add_row(

@@ -68,8 +68,8 @@ def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
     return runs
 
 
-def render(runs: Sequence[RunSummary], beside: Path) -> str:
-    """The page as text, for a file inside the folder `beside`."""
+def render(runs: Sequence[RunSummary], page_dir: Path) -> str:
+    """The page as text, for a file inside `page_dir`."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -77,7 +77,7 @@ def render(runs: Sequence[RunSummary], beside: Path) -> str:
     script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
     protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
     return environment.get_template("page.html").render(
-        lines=[_line(run, protocols, beside) for run in runs],
+        lines=[_line(run, protocols, page_dir) for run in runs],
         columns=_columns(protocols),
         filters={name: sorted({getattr(run, name) for run in runs}) for name in _FILTERS},
         script=Markup(script),
@@ -95,7 +95,7 @@ def _columns(protocols: Sequence[str]) -> list[tuple[str, bool]]:
     return [("Method", False), ("Seed", True), ("Status", False), *numbers, *words]
 
 
-def _line(run: RunSummary, protocols: Sequence[str], beside: Path) -> Line:
+def _line(run: RunSummary, protocols: Sequence[str], page_dir: Path) -> Line:
     cells = (
         _word(run.method),
         _cell(run.seed, str(run.seed)),
@@ -107,7 +107,7 @@ def _line(run: RunSummary, protocols: Sequence[str], beside: Path) -> Line:
         *map(_word, (run.backbone, run.data, run.strategy)),
     )
     search = " ".join([run.id, run.name, run.folder.name, *(cell.value for cell in cells), *run.problems])
-    return Line(run, _report_link(run.folder, beside), cells, search.lower())
+    return Line(run, _report_link(run.folder, page_dir), cells, search.lower())
 
 
 def _word(text: str) -> Cell:
@@ -126,10 +126,10 @@ def _accuracy_cell(accuracy: Accuracy | None) -> Cell:
     )
 
 
-def _report_link(folder: Path, beside: Path) -> str:
-    """The path of a run's report as a link in a page inside `beside`; empty where there is no report."""
+def _report_link(folder: Path, page_dir: Path) -> str:
+    """The path of a run's report as a link in a page inside `page_dir`; empty where there is no report."""
     report = folder.absolute() / "report.html"
-    return quote(Path(os.path.relpath(report, beside)).as_posix()) if report.is_file() else ""
+    return quote(Path(os.path.relpath(report, page_dir)).as_posix()) if report.is_file() else ""
 
 
 def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any]:

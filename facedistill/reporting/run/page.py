@@ -74,7 +74,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 class _Figures:
-    """Draws figures, keeps each as a file and hands it back for the page."""
+    """Draws figures, writes each to a file and returns it for the page."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

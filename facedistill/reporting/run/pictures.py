@@ -30,10 +30,10 @@ class RunPictures:
     """Pictures of one run; a part is empty where its file is missing or broken.
 
     Attributes:
-        faces: `uri`, a JPEG of faces above their variations, and `told`, what it shows.
+        faces: `uri`, a JPEG of faces above their variations, and `caption`.
         scores: Of the student, by protocol: `low`, `high`, and densities `genuine`, `impostor` (48,) between.
-        rocs: Of the student, by protocol: `far`, rising from `floor`, the lowest that its impostor pairs can tell,
-            `tar`, constant from each FAR to the next, and `least`, the lowest rate of false rejects it can tell.
+        rocs: Of the student, by protocol: `far`, rising from `floor`, the lowest that its impostor pairs can measure,
+            `tar`, constant from each FAR to the next, and `least`, the lowest measurable rate of false rejects.
         problems: One sentence for each broken file.
     """
 
@@ -44,7 +44,7 @@ class RunPictures:
 
 
 def read_pictures(folder: Path, protocols: Iterable[str]) -> RunPictures:
-    """Reads faces.npz and the student's scores on each of `protocols`; what is broken becomes a sentence."""
+    """Reads faces.npz and the student's scores on each of `protocols`; a broken file becomes a sentence."""
     problems: list[str] = []
     faces: Faces | None = None
     try:
@@ -62,8 +62,8 @@ def read_pictures(folder: Path, protocols: Iterable[str]) -> RunPictures:
         if found is not None:
             scores[protocol], rocs[protocol] = _histograms(found), _roc(found)
     drawn = _faces(faces) if faces is not None and len(faces.base) else None
-    told = tuple(one.replace(f"{folder}{os.sep}", "").rstrip(".") + "." for one in problems)
-    return RunPictures(drawn, scores, rocs, told)
+    sentences = tuple(one.replace(f"{folder}{os.sep}", "").rstrip(".") + "." for one in problems)
+    return RunPictures(drawn, scores, rocs, sentences)
 
 
 def _faces(faces: Faces) -> dict[str, str]:
@@ -78,7 +78,7 @@ def _faces(faces: Faces) -> dict[str, str]:
     least, most = (cosine(float(faces.base_cosine[k])) for k in (chosen[0], chosen[-1]))
     return {
         "uri": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(),
-        "told": f"cosine of student and teacher from {least}, left, to {most}, right",
+        "caption": f"cosine of student and teacher from {least}, left, to {most}, right",
     }
 
 

@@ -69,7 +69,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole table.
+    """A table.
 
     Attributes:
         title: From rows.yaml.

@@ -63,7 +63,7 @@ def read_published(
         Row to metric to figure.
 
     Raises:
-        ConfigError: If a key is missing or unknown, a cell is not of the table or told twice, or a value is no
+        ConfigError: If a key is missing or unknown, a cell is not of the table or given twice, or a value is no
             fraction.
     """
     content = yaml.safe_load(path.read_text()) if path.is_file() else None

@@ -21,6 +21,10 @@ from facedistill.reporting.table.comparison import (
 from facedistill.reporting.table.figure import draw_comparison
 from facedistill.reporting.table.published import Published
 
+_CSV_COLUMNS = (
+    "row", "metric", "value", "low", "high", "seeds", "images", "published", "source", "verified", "verdict", "runs",
+)  # fmt: skip
+
 
 def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> list[Path]:
     """Writes all files of a table; a second call with the same records writes the same bytes.
@@ -56,7 +60,7 @@ def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | Non
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The table for a README: value and 95 % interval, published beside it where a paper gives one."""
+    """The table for a README: value and 95 % interval, with the published value if there is one."""
     titles = ["", *map(column_title, comparison.metrics), "seeds", "runs"]
     lines = [
         f"## {comparison.title}", "", _caption(comparison), "",
@@ -124,35 +128,20 @@ def as_csv(comparison: Comparison) -> str:
     """One line per row and metric, as fractions."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [
-            "row",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "seeds",
-            "images",
-            "published",
-            "source",
-            "verified",
-            "verdict",
-            "runs",
-        ]
-    )
+    writer.writerow(_CSV_COLUMNS)
     for line in comparison.lines:
         for metric, figure in zip(comparison.metrics, line.figures, strict=True):
             low, high = figure.interval or ("", "")
-            told = _told(figure.published)
+            source = _source_cells(figure.published)
             value = figure.reason if figure.value is None else figure.value
             writer.writerow(
-                [line.name, metric, value, low, high, figure.seeds, comparison.images, *told, figure.verdict,
+                [line.name, metric, value, low, high, figure.seeds, comparison.images, *source, figure.verdict,
                  " ".join(line.runs)]
             )  # fmt: skip
     return file.getvalue()
 
 
-def _told(published: Published | None) -> tuple[float | str, str, str]:
+def _source_cells(published: Published | None) -> tuple[float | str, str, str]:
     if published is None:
         return "", "", ""
     return published.value, str(published.source), "verified" if published.source.verified else "second-hand"
@@ -175,11 +164,11 @@ def _text(figure: TableCell, rate: bool) -> str:
             low, high = (factor * end for end in figure.interval)
             text += f" [{low:.{digits}f}, {high:.{digits}f}]"
     if figure.published:
-        told = f"{100 * figure.published.value:.2f}" + (
+        published = f"{100 * figure.published.value:.2f}" + (
             "" if figure.published.source.verified else " second-hand"
         )
         verdict = "" if figure.value is None else f": {figure.verdict}"
-        text += f" (published {told}, source {figure.published.number}{verdict})"
+        text += f" (published {published}, source {figure.published.number}{verdict})"
     return text
 
 

@@ -1,4 +1,4 @@
-"""What a place that runs jobs has to offer."""
+"""Interface of the launchers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Running(Protocol):
         """Asks it to finish its step, save and end; does not wait."""
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kills it."""
 
 
 class Launcher(Protocol):

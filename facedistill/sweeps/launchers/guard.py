@@ -1,8 +1,8 @@
-"""Stands between a sweep and one job: when the sweep dies, however it dies, the job saves its state and stops.
+"""Parent process of one job: if the sweep dies, the job saves its state and stops.
 
 `python -m facedistill.sweeps.launchers.guard COMMAND...`, with a pipe to the sweep as standard input. The job gets a session of
-its own. SIGTERM is handed on to all its processes, and the end of the pipe means the same; SIGQUIT kills them. When the first process of the
-job has ended, whatever it left behind is killed. Its exit code is the guard's.
+its own. SIGTERM is forwarded to all its processes, and the end of the pipe means the same; SIGQUIT kills them. When the first process of the
+job has ended, the processes that it left are killed. Its exit code is the guard's.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import sys
 import threading
 import time
 
-_HANDED_ON = {signal.SIGTERM, signal.SIGQUIT}
+_FORWARDED = {signal.SIGTERM, signal.SIGQUIT}
 PATIENCE_S = 120  # for a step to end and a checkpoint to be written
 
 
 def main(command: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    # Signals wait until there is a job to hand them on to.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    # Signals wait until the job exists.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     job = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON),
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED),
     )
     signal.signal(signal.SIGTERM, lambda number, frame: _signal(job, signal.SIGTERM))
     signal.signal(signal.SIGQUIT, lambda number, frame: _signal(job, signal.SIGKILL))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     threading.Thread(target=_follow_the_sweep, args=(job,), daemon=True).start()
     code = job.wait()
     _signal(job, signal.SIGKILL)

@@ -64,7 +64,7 @@ class LocalLauncher:
         return len(self.gpus or ())
 
     def check(self, job: Job) -> None:
-        """Refuses a job that wants more GPUs than there are."""
+        """Refuses a job that asks for more GPUs than there are."""
         if job.gpus > self.num_gpus:
             raise ConfigError(
                 f"{job.label}: wants {job.gpus} GPUs and there are {self.num_gpus}; lower trainer.devices"

@@ -1,4 +1,4 @@
-"""Jobs under way: started where there is room, followed, stopped together."""
+"""Running jobs: started when there is room, watched, stopped together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pool:
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, job: Job) -> bool:
-        """Starts the job if there is room and nobody else is running its run."""
+        """Starts the job if there is room and no other process is running it."""
         if not self.launcher.has_room(job):
             return False
         if holder := job.folder.holder:
@@ -62,7 +62,7 @@ class Pool:
         for job, running in list(self.active.values()):
             if (code := running.poll()) is not None:
                 del self.active[job.id]
-                failure = f"{job.label}: {_last_words(self._log(job))} (all of it in {self._log(job)})"
+                failure = f"{job.label}: {_last_line(self._log(job))} (all of it in {self._log(job)})"
                 ended.append(Ended(job, failure if code else None))
         return ended
 
@@ -71,7 +71,7 @@ class Pool:
         self.active[job.id][1].stop()
 
     def stop_all(self) -> None:
-        """Lets all finish their step and save; a second interruption, or too long a time, ends them at once."""
+        """Lets all finish their step and save; after a second interruption or a time limit they are killed."""
         processes = [running for _, running in self.active.values()]
         for one in processes:
             one.stop()
@@ -139,13 +139,13 @@ def execute(
                     elif not launcher.has_room(job):
                         break  # the order holds: a large job is not overtaken for ever by small ones
                 for ended in pool.wait():
-                    failure = ended.failure or _kept(finished, ended.job)
+                    failure = ended.failure or _failure_of(finished, ended.job)
                     view.set(ended.job, "failed" if failure else "done", failure or "")
                     failed += [failure] if failure else []
     return failed
 
 
-def _kept(finished: Callable[[Job], object], job: Job) -> str | None:
+def _failure_of(finished: Callable[[Job], object], job: Job) -> str | None:
     try:
         finished(job)
     except UserError as error:
@@ -157,6 +157,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "ended without a word"
+    return lines[-1] if lines else "ended without output"

@@ -88,7 +88,7 @@ class SubmititLauncher:
         return self.gpus
 
     def check(self, job: Job) -> None:
-        """Refuses a job that wants more GPUs than a node of it gets."""
+        """Refuses a job that asks for more GPUs than a node of it gets."""
         if job.gpus > self.gpus:
             raise ConfigError(
                 f"{job.label}: wants {job.gpus} GPUs per node and launcher.gpus={self.gpus}; make them equal"
@@ -116,11 +116,11 @@ class SubmititLauncher:
         return queued
 
     def _earlier(self, executor: Any, note: Path) -> _Queued | None:
-        said = read_object(note)
-        if said.get("cluster") != self.cluster:
+        submitted = read_object(note)
+        if submitted.get("cluster") != self.cluster:
             return None
         tasks = list(range(self.nodes * max(1, self.gpus)))
-        handle = executor._executor.job_class(folder=executor.folder, job_id=said["job"], tasks=tasks)
+        handle = executor._executor.job_class(folder=executor.folder, job_id=submitted["job"], tasks=tasks)
         return None if handle.done() else _Queued(handle)
 
     def _parameters(self, job: Job) -> dict[str, Any]:

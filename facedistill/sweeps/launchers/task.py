@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def run_task(python: str, config: str, log: str) -> None:
-    """Runs a fresh `facedistill train --config`; SLURM has told it its rank.
+    """Runs a fresh `facedistill train --config`; SLURM sets its rank.
 
     Args:
         python: The sweep's own interpreter.
         config: The job's written configuration.
-        log: What the first task prints is appended here; the others write beside it.
+        log: What the first task prints is appended here; each other task has a file of its own.
 
     Raises:
         RuntimeError: If it ends with another code than 0.

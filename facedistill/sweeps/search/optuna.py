@@ -22,7 +22,7 @@ from facedistill.sweeps.view import SweepView
 
 @dataclass
 class _Open:
-    """A run under way and the trials that proposed it: equal proposals share a run."""
+    """A running job and the trials that proposed it: equal proposals share a run."""
 
     job: Job
     trials: list[Any]
@@ -32,7 +32,7 @@ class _Open:
 
 @dataclass
 class OptunaSearch:
-    """`sweep=optuna`: ask, run, tell; the study is a SQLite file and goes on after any interruption.
+    """`sweep=optuna`: ask, run, tell; the study is a SQLite file and continues after an interruption.
 
     Args:
         trials: How many in all.
@@ -135,7 +135,7 @@ class _Search:
         self._interrupted = [trial(study, one._trial_id) for one in running]
 
     def run(self) -> None:
-        """Until all trials are told."""
+        """Runs until all trials have a result."""
         while True:
             while self._pending is None and self._has_room() and (trial := self._next()):
                 self._plan(trial)
@@ -165,7 +165,7 @@ class _Search:
             ) from error
 
     def _plan(self, trial: Any) -> None:
-        """Makes the trial's run the pending one, or tells the trial at once."""
+        """Makes the trial's run the pending one, or ends the trial."""
         if set(trial.params) != set(self.space.distributions):  # killed in the middle of a proposal
             self.study.tell(trial, state=self.state.FAIL)
             return
@@ -195,7 +195,7 @@ class _Search:
             self._pending = None
 
     def _report(self, one: _Open) -> None:
-        """Hands on what the run has logged since, and stops it where it has fallen behind."""
+        """Reports new values of the metric, and stops a run that is behind."""
         for step, value in curve(one.job.folder, self.settings.metric):
             if step in one.reported or not math.isfinite(value):
                 continue

@@ -1,4 +1,4 @@
-"""What `--dry` says of a table: how much there is to do, what it would cost, what is missing."""
+"""The summary of `--dry`: runs to do, their cost, and what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def summary(table: Table, plan: Plan, waiting: Sequence[PlannedRun], images: int
 
 
 def forecast(plan: Plan, waiting: Sequence[PlannedRun]) -> str:
-    """Cost and wants of the runs that are to do; empty where there is nothing to do."""
+    """Cost and missing files of the waiting runs; empty if none waits."""
     if not waiting:
         return ""
     fetched = _list("fetched at the first run", _of_all(waiting, fetched_at_first_run))

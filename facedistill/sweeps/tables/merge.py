@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import UserError
+from facedistill.reporting.figures import part
+from facedistill.reporting.record import NETWORKS
 from facedistill.runs.folder import write_text
 from facedistill.sweeps.tables.record import differences, read_record
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of it.
+    """Result of a merge.
 
     Attributes:
         taken: Ids of the runs whose records are new here.
@@ -60,7 +62,7 @@ def merge_records(folder: Path, other: Path, rows: set[str]) -> Merged:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_text(target, json.dumps(record, indent=1, sort_keys=True) + "\n")
             taken.append(record["id"])
-        elif (figure := next(differences(_measured(ours), _measured(record)), None)) is None:
+        elif (figure := next(differences(_figures(ours), _figures(record)), None)) is None:
             known += 1
         else:
             name, our_value, their_value = figure
@@ -71,6 +73,9 @@ def merge_records(folder: Path, other: Path, rows: set[str]) -> Merged:
     return Merged(tuple(taken), known, tuple(conflicts))
 
 
-def _measured(record: dict[str, Any]) -> dict[str, Any]:
-    """What was found out; how long it took and on what is not part of it."""
-    return {"validation": record.get("validation", {}), "results": record["results"]}
+def _figures(record: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a record; time, machine and format of the file are not compared."""
+    results = {
+        network: {"protocols": part(record, "results", network, "protocols") or {}} for network in NETWORKS
+    }
+    return {"validation": record.get("validation", {}), "results": results}

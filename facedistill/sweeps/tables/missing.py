@@ -1,4 +1,4 @@
-"""What the runs of a table need and this machine lacks, with what to put where."""
+"""Files and devices that the runs of a table need and that this machine does not have."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from facedistill.runs.evaluate import find_protocols
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
 
 
-def missing_for_training(config: DictConfig, told: Mapping[str, str], num_gpus: int) -> list[str]:
+def missing_for_training(config: DictConfig, files: Mapping[str, str], num_gpus: int) -> list[str]:
     """What a run cannot start without, a phrase each; nothing is opened or loaded.
 
     Args:
         config: Composed and validated training configuration.
-        told: What belongs where, by path below the data folder: `files` of rows.yaml.
+        files: What each file below the data folder is: `files` of rows.yaml.
         num_gpus: How many this machine has.
     """
     found = []
@@ -27,7 +27,9 @@ def missing_for_training(config: DictConfig, told: Mapping[str, str], num_gpus: 
         path = OmegaConf.select(config, key)
         if path is None or _is_there(str(path)):
             continue
-        what = next((text for name, text in told.items() if Path(path).as_posix().endswith(f"/{name}")), kind)
+        what = next(
+            (text for name, text in files.items() if Path(path).as_posix().endswith(f"/{name}")), kind
+        )
         found.append(f"{key}={path} is not there: put {what} there, or name its folder in FACEDISTILL_DATA")
     if OmegaConf.select(config, "trainer.accelerator") in ("gpu", "cuda") and not num_gpus:
         found.append("there is no GPU here: run it where there is one, or add strategy=cpu to the row")

@@ -1,4 +1,4 @@
-"""Which runs make a table: rows x seeds of `experiments/<table>/rows.yaml`, each with its identity."""
+"""Which runs make a table: rows x seeds of `experiments/<table>/rows.yaml`, each with its run id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEYS = {"title", "note", "common", "images", "seeds", "rows", "metrics", "files
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a table: its name, what it is called on paper, its overrides, how many seeds it wants."""
+    """One line of a table: its name, what it is called on paper, its overrides, its number of seeds."""
 
     name: str
     label: str
@@ -72,8 +72,8 @@ class Plan:
     """All runs of a table, and what keeps some from starting here.
 
     Attributes:
-        runs: The first seed of every row, then the second, …: an interrupted table has whole rounds.
-        missing: Faces, weights and devices that runs need and this machine lacks, a phrase each, once each.
+        runs: The first seed of every row, then the second, …: an interrupted table has complete rounds.
+        missing: Faces, weights and devices that are missing on this machine, each once.
     """
 
     runs: tuple[PlannedRun, ...]

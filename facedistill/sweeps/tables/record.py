@@ -1,4 +1,4 @@
-"""What a table keeps of a run: one small JSON file, named by the run's identity."""
+"""The record of a run in a table: one small JSON file, named by the run id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facedistill.runs.folder import write_text
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.tables.plan import PlannedRun
 
-_KEPT = (
+_COPIED = (
     "id",
     "command",
     "git",
@@ -29,11 +29,11 @@ _KEPT = (
     "peak_memory_mib",
 )
 
-_DEMANDED = ("id", "row", "seed", "config", "results")
+_REQUIRED = ("id", "row", "seed", "config", "results")
 
 
 def record_path(folder: Path, job: Job) -> Path:
-    """Where the record of a run of the table in `folder` lies."""
+    """Path of the record of a run of the table in `folder`."""
     return folder / "records" / f"{job.id}.json"
 
 
@@ -60,7 +60,7 @@ def write_record(folder: Path, run: PlannedRun) -> Path:
     content: dict[str, Any] = {
         "row": run.row.name,
         "seed": run.seed,
-        **{key: record[key] for key in _KEPT if key in record},
+        **{key: record[key] for key in _COPIED if key in record},
         "validation": _validation(run.job.folder.path / "metrics.csv"),
         "config": result_relevant(config),
         "results": Results.load(run.job.folder.results).to_json(),
@@ -97,7 +97,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
             )
         records.append(record)
     records.sort(key=lambda record: (record["row"], record["seed"], record["config"]["images"]))
-    _demand_one_configuration(folder / "records", records)
+    _check_one_configuration(folder / "records", records)
     return records
 
 
@@ -109,7 +109,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text())
-        wrong = next((key for key in _DEMANDED if key not in record), None)
+        wrong = next((key for key in _REQUIRED if key not in record), None)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: cannot be read as a record ({error}); copy it again, or delete it"
@@ -119,25 +119,25 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _demand_one_configuration(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _check_one_configuration(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
     first: dict[tuple[str, int], Mapping[str, Any]] = {}
     seeds: dict[tuple[str, int, int], str] = {}
     for record in records:
         row, seed, config = record["row"], record["seed"], record["config"]
         other = first.setdefault((row, config["images"]), record)
-        mend = "a table averages equal runs only; delete those that rows.yaml no longer means"
+        fix = "a table averages equal runs only; delete those that rows.yaml no longer means"
         for key, *values in differences(other["config"], config):
             if values != [other["seed"], seed]:  # the run's seed, wherever it is handed to
-                raise UserError(f"{folder}: {row}: {other['id']} and {record['id']} differ in {key}; {mend}")
+                raise UserError(f"{folder}: {row}: {other['id']} and {record['id']} differ in {key}; {fix}")
         twin = seeds.setdefault((row, seed, config["images"]), record["id"])
         if twin != record["id"]:
             raise UserError(
-                f"{folder}: {row}: {twin} and {record['id']} are seed {seed} with different weights or faces; {mend}"
+                f"{folder}: {row}: {twin} and {record['id']} are seed {seed} with different weights or faces; {fix}"
             )
 
 
 def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every dotted key under which two nested mappings hold different values, with both; None where one lacks it."""
+    """Every dotted key under which two nested mappings hold different values, with both; None for a missing one."""
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         if one != other:
             yield key, one, other

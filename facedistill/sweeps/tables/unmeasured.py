@@ -1,4 +1,4 @@
-"""Recorded runs that lack a face set which the table asks for and which is here by now."""
+"""Recorded runs that were not measured on a face set of the table, although its files are available."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unmeasured(
     """
     wanted = dict.fromkeys(metric.split("/")[0] for metric in table.metrics)
     measured = {record["id"]: record["results"]["student"]["protocols"] for record in records}
-    here: dict[str, tuple[str, ...]] = {}
+    available: dict[str, tuple[str, ...]] = {}
     lacking = []
     for run in planned.runs:
         if run.job is None or run.job.id not in measured:
@@ -33,10 +33,10 @@ def unmeasured(
         missing = [name for name in wanted if name not in (*_NO_FACE_SET, *measured[run.job.id])]
         if missing:
             settings = OmegaConf.to_yaml(run.config.evaluation, resolve=True)
-            if settings not in here:
-                here[settings] = tuple(protocol.name for protocol in find_protocols(run.config)[0])
+            if settings not in available:
+                available[settings] = tuple(protocol.name for protocol in find_protocols(run.config)[0])
             missing = [
-                name for name in missing if name.startswith(here[settings])
+                name for name in missing if name.startswith(available[settings])
             ]  # IJB-C's are ijbc_n0d0f0, …
         if missing:
             lacking.append((run, missing))

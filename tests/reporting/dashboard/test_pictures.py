@@ -37,7 +37,7 @@ def test_pictures_are_those_of_the_files(run: Path, tmp_path: Path) -> None:
     for name, top in (("base", 0), ("variation", 80)):
         expected = Image.fromarray(faces[name][least].transpose(1, 2, 0)).resize((80, 80))
         assert np.abs(sheet[top : top + 80, :80] - np.asarray(expected, dtype=float)).mean() < 6
-    assert shown["faces"]["told"].startswith(
+    assert shown["faces"]["caption"].startswith(
         f"cosine of student and teacher from {faces['base_cosine'].min():.2f}, left"
     )
 

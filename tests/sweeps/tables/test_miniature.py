@@ -84,7 +84,7 @@ def measure_what_was_not_here(folder, path, record, tmp_path, monkeypatch, capsy
     path.write_text(json.dumps(record))
     capsys.readouterr()
     assert command(folder, "--rows", "ekd", "--dry") == 0
-    assert "1 recorded run(s) lack lfw, which is here by now" in capsys.readouterr().err
+    assert "1 recorded run(s) lack lfw, whose files are available now" in capsys.readouterr().err
     assert command(folder, "--rows", "ekd") == 0
     assert "evaluating ekd seed 1" in capsys.readouterr().err
     assert cells(folder)["ekd", "lfw/accuracy"]["value"] != "not measured"

@@ -76,7 +76,7 @@ def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, mon
     failed = execute(broken, LocalLauncher(slots=2), logs=tmp_path / "logs", finished=ended.append)
     assert ended == []
     assert len(failed) == 2
-    assert all("; start the sweep again, and it plans anew" in sentence for sentence in failed)
+    assert all("; start the sweep again to plan it again" in sentence for sentence in failed)
 
 
 def test_a_record_holds_what_the_table_needs(folder):

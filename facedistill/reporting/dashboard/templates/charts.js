@@ -123,7 +123,7 @@ function humps(one, { low, high, most, threshold }) {
   const parts = [area("impostor"), area("genuine"), element("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom })];
   for (const mark of x.marks) parts.push(element("text", { x: x.place(mark), y: bottom + 16, "text-anchor": "middle" }, short(mark)));
   if (threshold !== undefined) parts.push(element("line", { class: "threshold", x1: x.place(threshold), x2: x.place(threshold), y1: 6, y2: bottom }));
-  const told = `Scores of ${one.label} from ${short(one.scores.low)} to ${short(one.scores.high)}.`;
-  const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": told }, ...parts);
+  const label = `Scores of ${one.label} from ${short(one.scores.low)} to ${short(one.scores.high)}.`;
+  const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label }, ...parts);
   return element("figure", { "data-slot": one.slot }, element("figcaption", {}, one.label), svg);
 }

@@ -95,9 +95,9 @@ function rates(shown, title) {
   const xRange = { low: Math.min(...shown.map((one) => one.roc.floor)), high: 1, log: true };
   const roc = shown.map((one) => ({ ...one, x: one.roc.far, y: one.roc.tar }));
   const det = shown.map((one) => {
-    const told = one.roc.tar.findIndex((tar) => 1 - tar < one.roc.least * (1 - 1e-6)); // from there on, none rejected
-    const end = told < 0 ? undefined : one.roc.far[told];
-    return { ...one, end, x: one.roc.far.slice(0, told < 0 ? undefined : told), y: one.roc.tar.slice(0, told < 0 ? undefined : told).map((tar) => 1 - tar) };
+    const first = one.roc.tar.findIndex((tar) => 1 - tar < one.roc.least * (1 - 1e-6)); // from there on, none rejected
+    const end = first < 0 ? undefined : one.roc.far[first];
+    return { ...one, end, x: one.roc.far.slice(0, first < 0 ? undefined : first), y: one.roc.tar.slice(0, first < 0 ? undefined : first).map((tar) => 1 - tar) };
   }).filter((one) => one.x.length);
   const common = { xLabel: "false accept rate", xRange, steps: true, reading: (far) => `FAR ${far.toPrecision(2)}` };
   const ends = (series) => series.map((one) => `${one.label} ${short(one.y[0])} at FAR ${short(one.x[0])}`).join("; ");
@@ -114,8 +114,8 @@ function faces(drawn) {
   const shown = drawn.filter((one) => one.run.faces);
   find("faces").hidden = !shown.length;
   find("sheets").replaceChildren(...shown.map((one) => element("figure", { "data-slot": one.slot },
-    element("figcaption", {}, one.label, element("small", {}, ` ${one.run.faces.told}`)),
-    element("img", { src: one.run.faces.uri, alt: `Rendered faces above their variations; ${one.run.faces.told}.` }))));
+    element("figcaption", {}, one.label, element("small", {}, ` ${one.run.faces.caption}`)),
+    element("img", { src: one.run.faces.uri, alt: `Rendered faces above their variations; ${one.run.faces.caption}.` }))));
 }
 
 function differences(drawn) {
