@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.models.batch_norm import synchronize
-from tests.conftest import TinyGenerator
+from tests.helpers.tiny_networks import TinyGenerator
 from tests.contracts.test_every_method import METHODS, two_steps
 from tests.distributed.processes import in_processes
 from tests.distributed.test_shared_embedding import Counting, _protocol

@@ -14,6 +14,7 @@ from PIL import Image
 
 from facedistill.errors import DataError
 from facedistill.images import decode_face
+from tests.helpers.errors import error_message
 
 RAMP = np.linspace(0, 255, 112).round().astype(np.uint8)
 COLOR = np.stack(np.broadcast_arrays(RAMP[:, None], RAMP[None, :], np.uint8(90)), axis=2)
@@ -39,9 +40,7 @@ def png(color_type: int, depth: int, rows: np.ndarray, *, size: tuple[int, int] 
 
 
 def message_of(data: bytes, **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        decode_face(data, "train.rec, byte 8", **options)
-    return str(caught.value)
+    return error_message(DataError, decode_face, data, "train.rec, byte 8", **options)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from tests.assets.invented_assets import MEMBER, WEIGHT, WEIGHT_SHA
+from tests.helpers.errors import error_message
 
 CardWriter = Callable[..., Path]
 
@@ -25,12 +26,10 @@ def tar_of(path: Path, entries: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
 
 def refused(card: Path, delivered: Path, cache: Path) -> str:
     """The sentence; the cache must hold nothing afterwards."""
-    with pytest.raises(AssetError) as caught:
-        obtain(card, source=f"file:{delivered}", quiet=True)
-    left = [path.name for path in cache.iterdir() if path.name != ".tiny.lock"]
-    assert left == []
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    message = error_message(AssetError, obtain, card, source=f"file:{delivered}", quiet=True)
+    assert [path.name for path in cache.iterdir() if path.name != ".tiny.lock"] == []
+    assert "\n" not in message
+    return message
 
 
 def test_wheel_tar_folder_and_member_give_the_same_file(

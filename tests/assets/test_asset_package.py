@@ -10,6 +10,7 @@ import pytest
 from facedistill.assets import obtain, package
 from facedistill.errors import AssetError
 from tests.assets.invented_assets import MEMBER, WEIGHT, sha256
+from tests.helpers.errors import error_message
 
 CardWriter = Callable[..., Path]
 MEND = (
@@ -19,10 +20,9 @@ MEND = (
 
 
 def sentence(card: Path, cache: Path) -> str:
-    with pytest.raises(AssetError) as caught:
-        obtain(card, quiet=True)
+    message = error_message(AssetError, obtain, card, quiet=True)
     assert [path.name for path in cache.iterdir()] == [".tiny.lock"]
-    return str(caught.value)
+    return message
 
 
 def test_pip_delivers_and_nothing_is_imported(

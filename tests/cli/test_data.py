@@ -14,12 +14,9 @@ from facedistill.data.formats.open import open_faces
 from tests.cli.data_sets import DRAWN, damaged_folder, encoded, folder, run, shards
 from tests.data.formats.drawn_set import DrawnSet
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 FORMATS = ("rec", "folder", "shards", "parquet")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def content(path):

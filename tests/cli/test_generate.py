@@ -9,7 +9,7 @@ from PIL import Image
 from facedistill.cli import generate
 from facedistill.data.formats.open import open_faces
 from facedistill.errors import ConfigError, DataError
-from tests.conftest import TinyGenerator, TinyTeacher
+from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ["synthetic.identities=6", "images_per_identity=3", "synthetic.max_identity_cosine=0.9", "--quiet"]

@@ -28,12 +28,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
-
-
-def test_convert_writes_weights_and_the_yaml_that_names_them(converted: Path, own_cache: None) -> None:
+def test_convert_writes_weights_and_the_yaml_that_names_them(converted: Path, empty_cache: Path) -> None:
     name = "network-snapshot-025000"
     assert {path.relative_to(converted).as_posix() for path in converted.rglob("*.*")} == {
         f"{name}.safetensors",
@@ -52,7 +47,7 @@ def test_convert_writes_weights_and_the_yaml_that_names_them(converted: Path, ow
 
 
 def test_preview_shows_faces_crops_and_variations(
-    converted: Path, own_cache: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    converted: Path, empty_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "sheet.png"
     choice = [f"hydra.searchpath=[file://{converted}]", "generator=network-snapshot-025000"]
@@ -110,7 +105,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_a_mistake_is_one_sentence(
     tmp_path: Path,
-    own_cache: None,
+    empty_cache: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: Callable[[Path], list[str]],
     sentence: str,

@@ -16,13 +16,9 @@ from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.runs import folder as run_folder
 from facedistill.system.paths import config_dir
+from tests.helpers.errors import command_error
 
 TEACHERS = ", ".join(sorted(path.stem for path in (config_dir() / "teacher").glob("*.yaml")))
-
-
-def _refused(capsys, *arguments):
-    assert main(list(arguments)) == 2
-    return capsys.readouterr().err.strip()
 
 
 def test_help_names_every_command(capsys):
@@ -45,7 +41,7 @@ def test_help_names_every_command(capsys):
     (["evaluate", "resnet"], f"teacher=resnet: there is no such teacher; there are {TEACHERS}"),
 ])  # fmt: skip
 def test_one_sentence(capsys, arguments, sentence):
-    assert _refused(capsys, *arguments) == f"error  {sentence}"
+    assert command_error(capsys, *arguments) == f"error  {sentence}"
 
 
 def test_a_reader_that_leaves_is_no_error():
@@ -58,7 +54,7 @@ def test_missing_asset(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
+    said = command_error(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
     assert "error  asset w600k_mbf: " in said
     assert "FACEDISTILL_ASSET_W600K_MBF=" in said
     assert "Traceback" not in said
@@ -69,14 +65,14 @@ def test_truncated_student(capsys, tmp_path):
     path = tmp_path / "student.safetensors"
     save_student(TinyFaR("c"), path, {})
     path.write_bytes(path.read_bytes()[:1000])
-    said = _refused(capsys, "evaluate", str(path))
+    said = command_error(capsys, "evaluate", str(path))
     assert said.startswith(f"error  {path}")
     assert "truncated" in said
 
 
 def test_output_folder_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "runs").write_text("a file, not a folder")
-    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
+    said = command_error(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
     assert said.startswith(f"error  runs_dir: cannot write to {tmp_path / 'runs'}/smoke-")
     assert said.endswith("(Not a directory); give a folder that can be written, runs_dir=/another/folder")
 
@@ -86,7 +82,7 @@ def test_no_disk(capsys, monkeypatch, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(run_folder.Path, "write_text", full)
-    said = _refused(capsys, "train", "debug=smoke", f"runs_dir={tmp_path}")
+    said = command_error(capsys, "train", "debug=smoke", f"runs_dir={tmp_path}")
     assert said.startswith("error  cannot write ")
     assert said.endswith("/config.yaml (No space left on device); free some space or change runs_dir")
     assert not list(tmp_path.rglob("*.part"))

@@ -27,6 +27,7 @@ from facedistill.models.teachers.recognize import Family, recognize
 from facedistill.runs.assembly import load_teacher
 from facedistill.types import InputSpec
 from tests.evaluation.protocols.miniature_benchmark import write_lfw
+from tests.helpers.assets import published_graph_or_skip
 from tests.models.teachers.arcface_layout import arcface_state
 from tests.models.teachers.dlib_layout import dlib_bytes, random_weights
 from tests.models.teachers.test_ir import ir_state
@@ -276,15 +277,9 @@ def test_mistakes(tmp_path: Path) -> None:
 
 @pytest.mark.assets
 def test_recognizes_the_pocket_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from facedistill.assets import obtain
 
     monkeypatch.delenv("FACEDISTILL_CACHE")
-    try:
-        path = obtain(replace(read_card("w600k_mbf"), name="w600k_mbf_onnx", convert=""), quiet=True)
-    except AssetError as error:
-        pytest.skip(f"published graph: {error}")
+    path = published_graph_or_skip("w600k_mbf")
     found = recognize(path)
     assert found.network is ArcFaceMobileFaceNet
     assert found.input_spec == InputSpec()

@@ -3,12 +3,11 @@ import pytest
 from facedistill.config import compose, make_run_id, validate
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
+from tests.helpers.errors import error_message
 
 
 def _message(*overrides, **arguments):
-    with pytest.raises(ConfigError) as caught:
-        validate(compose("train", overrides), **arguments)
-    return str(caught.value)
+    return error_message(ConfigError, validate, compose("train", overrides), **arguments)
 
 
 def test_the_default_configuration_is_valid():

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 from torch import nn
 
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
 from facedistill.runs.assembly import build_method
-from facedistill.runs.checkpointing import LastCheckpoint
 from facedistill.system.paths import config_dir
 from facedistill.types import FaceBatch, InputSpec, Offers
 from tests.distributed.processes import in_processes
+from tests.helpers.trainers import quiet_trainer
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 K, N, D, SIZE = 8, 32, 16, 112
@@ -125,11 +124,7 @@ def _fit(name, steps, *, path=None, resume=None, total=None):
         return output
 
     method.distill = recorded
-    trainer = Trainer(
-        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
-        callbacks=[LastCheckpoint(path, every_images=10**9)] if path else [],
-    )  # fmt: skip
+    trainer = quiet_trainer(steps, checkpoint=path)
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return method, losses
 

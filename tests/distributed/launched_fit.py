@@ -18,7 +18,7 @@ from facedistill.runs.assembly import settings_of
 from facedistill.runs.checkpointing import LastCheckpoint
 from facedistill.runs.processes import SameRunEverywhere, is_lead
 from facedistill.runs.strategies import check_machine, execution, trainer_arguments
-from tests.conftest import TinyBackbone, TinyGenerator, TinyTeacher
+from tests.helpers.tiny_networks import TinyBackbone, TinyGenerator, TinyTeacher
 
 BATCH, STEPS = 8, 5
 

@@ -7,17 +7,17 @@ import os
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch import nn
 
 from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.errors import ConfigError
 from facedistill.methods.synthdistill import SynthDistill
-from facedistill.runs.checkpointing import LastCheckpoint
 from facedistill.runs.processes import SameRunEverywhere
-from tests.conftest import TinyGenerator, TinyTeacher
 from tests.distributed.processes import in_processes
+from tests.helpers.errors import error_message
+from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
+from tests.helpers.trainers import quiet_trainer
 
 BATCH, STEPS = 8, 7
 
@@ -37,28 +37,23 @@ def _fit(rank, world_size, path, steps=STEPS, resume=None, identities=("aa", "aa
     data = FaceDataModule(source, faces, batch_size=batch, images=batch * STEPS)
     optimizer = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)
     method = SynthDistill(student=_student(), teacher=TinyTeacher(), optimizer=optimizer)
-    trainer = Trainer(
-        accelerator="cpu", devices=world_size, strategy="ddp" if world_size > 1 else "auto", max_steps=steps, max_epochs=-1,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False, limit_val_batches=0,
-        callbacks=[LastCheckpoint(path, every_images=10**9), SameRunEverywhere(identities[rank])],
+    trainer = quiet_trainer(
+        steps, checkpoint=path, devices=world_size, strategy="ddp" if world_size > 1 else "auto",
+        callbacks=[SameRunEverywhere(identities[rank])],
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return {"student": method.student.state_dict(), "images_seen": method.images_seen}
 
 
-def _refused(rank, path, **changes):
-    with pytest.raises(ConfigError) as error:
-        _fit(rank, 2, path, **changes)
-    return str(error.value)
+_refused = functools.partial(error_message, ConfigError, _fit)
 
 
 def _everything(rank, folder):
     return {
         "whole": _fit(rank, 2, folder / "two.ckpt"),
         "part": _fit(rank, 2, folder / "part.ckpt", steps=3),
-        "mixed": _refused(rank, folder / "no.ckpt", identities=("aa", "bb")),
-        "uneven": _refused(rank, folder / "no.ckpt", batch=9),
+        "mixed": _refused(rank, 2, folder / "no.ckpt", identities=("aa", "bb")),
+        "uneven": _refused(rank, 2, folder / "no.ckpt", batch=9),
     }
 
 

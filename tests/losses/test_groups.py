@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from facedistill.errors import ConfigError
 from facedistill.losses.grouping import Grouping, group_thresholds
 from facedistill.losses.groups import gkd, group_terms
+from tests.helpers.random_tensors import random_logits
 
 RULES = [
     Grouping("top_n", size=7),
@@ -21,13 +22,6 @@ RULES = [
     Grouping("sample_mass", mass=0.6),
     Grouping("sample_mass", mass=0.6, ranked_by="teacher"),
 ]
-
-
-def _logits(n=5, k=23, spread=6.0, seed=0, dtype=torch.double):
-    seeded = torch.Generator().manual_seed(seed)
-    student, teacher = (spread * torch.randn(n, k, generator=seeded, dtype=torch.double) for _ in range(2))
-    labels = torch.randint(0, k, (n,), generator=seeded)
-    return student.to(dtype), teacher.to(dtype), labels
 
 
 def _softmax(row, temperature):
@@ -79,7 +73,7 @@ def _terms(student, teacher, groups, temperature):
 @pytest.mark.parametrize("grouping", RULES, ids=str)
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_loss_and_gradient_are_those_of_the_formula(grouping, temperature):
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(5, 23, spread=6.0)
     student.requires_grad_()
     groups = _groups(student if grouping.ranked_by == "student" else teacher, labels, grouping, temperature)
     if grouping.size > 1:
@@ -96,7 +90,7 @@ def test_loss_and_gradient_are_those_of_the_formula(grouping, temperature):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 22, 23, 24, 10_000])
 def test_the_decomposition_of_the_divergence_is_exact(size):
-    student, teacher, labels = _logits(seed=size)
+    student, teacher, labels = random_logits(5, 23, spread=6.0, seed=size)
     student.requires_grad_()
     grouping = Grouping("top_n", size=size)
     terms = group_terms(
@@ -125,7 +119,7 @@ def test_the_decomposition_of_the_divergence_is_exact(size):
 
 @pytest.mark.parametrize("grouping", RULES, ids=str)
 def test_gradcheck(grouping):
-    student, teacher, labels = _logits(n=3, k=9, spread=2.0)
+    student, teacher, labels = random_logits(3, 9, spread=2.0)
     student.requires_grad_()
     weights = {"alpha": 0.5, "beta": 2.0, "lambda_": 0.3, "temperature": 2.0}
     assert torch.autograd.gradcheck(
@@ -134,7 +128,7 @@ def test_gradcheck(grouping):
 
 
 def test_the_gradient_can_be_asked_for_twice():
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(5, 23, spread=6.0)
     student.requires_grad_()
     loss = gkd(student, teacher, labels, RULES[0]).mean()
     (first,) = torch.autograd.grad(loss, student, retain_graph=True)
@@ -143,7 +137,7 @@ def test_the_gradient_can_be_asked_for_twice():
 
 
 def test_the_teacher_gets_no_gradient_and_equal_logits_no_loss():
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(5, 23, spread=6.0)
     teacher.requires_grad_()
     student.requires_grad_()
     gkd(student, teacher, labels, RULES[2], lambda_=1.0).sum().backward()
@@ -155,7 +149,7 @@ def test_the_teacher_gets_no_gradient_and_equal_logits_no_loss():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("grouping", RULES, ids=str)
 def test_half_precision_extreme_logits_are_finite(dtype, grouping):
-    student, teacher, labels = _logits(spread=20.0)
+    student, teacher, labels = random_logits(5, 23, spread=20.0)
     student, teacher = student.clamp(-64, 64).to(dtype), teacher.clamp(-64, 64).to(dtype)
     student[0], teacher[0] = -64.0, -64.0  # everything tied, and the label apart
     student[0, labels[0]], teacher[0, labels[0]] = 64.0, -64.0
@@ -170,7 +164,7 @@ def test_half_precision_extreme_logits_are_finite(dtype, grouping):
 
 
 def test_a_half_and_a_double_agree():
-    student, teacher, labels = _logits(dtype=torch.bfloat16)
+    student, teacher, labels = random_logits(5, 23, spread=6.0, dtype=torch.bfloat16)
     exact = gkd(student.double(), teacher.double(), labels, RULES[0], lambda_=0.5)
     assert torch.allclose(gkd(student, teacher, labels, RULES[0], lambda_=0.5).double(), exact, rtol=1e-5)
 
@@ -191,7 +185,7 @@ def test_logits_128_apart_keep_their_digits_at_temperature_1():
 @pytest.mark.parametrize("grouping", [*RULES, Grouping()], ids=str)
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 2), (4, 1), (1, 5), (3, 7)])
 def test_few_identities_and_a_batch_of_one(grouping, n, k):
-    student, teacher, labels = _logits(n=n, k=k)
+    student, teacher, labels = random_logits(n, k, spread=6.0)
     student.requires_grad_()
     expected = _terms(
         student,
@@ -219,7 +213,7 @@ def test_ties_at_the_border_are_all_in_whatever_their_order():
 
 
 def test_thresholds_are_logits_of_the_list_itself():
-    student, _, labels = _logits(n=6, k=2000, dtype=torch.float32)
+    student, _, labels = random_logits(6, 2000, spread=6.0, dtype=torch.float32)
     for row, label, threshold in zip(
         student, labels, group_thresholds(student, labels, Grouping("top_n", size=100), 4.0), strict=True
     ):

@@ -8,12 +8,7 @@ import pytest
 import torch
 
 from facedistill.losses.logits import dkd, kd
-
-
-def _logits(n=4, k=9, spread=5.0):
-    seeded = torch.Generator().manual_seed(1)
-    student, teacher = (spread * torch.randn(n, k, generator=seeded, dtype=torch.double) for _ in range(2))
-    return student.requires_grad_(), teacher, torch.randint(0, k, (n,), generator=seeded)
+from tests.helpers.random_tensors import random_logits
 
 
 def _divergence(p, q):
@@ -31,7 +26,8 @@ def _same(found, expected, student):
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_kd_is_the_formula(temperature):
-    student, teacher, _ = _logits()
+    student, teacher, _ = random_logits(4, 9)
+    student.requires_grad_()
     expected = []
     for z, u in zip(student, teacher, strict=True):
         p = [(value / temperature).exp() for value in z]
@@ -42,7 +38,8 @@ def test_kd_is_the_formula(temperature):
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_dkd_is_the_formula(temperature):
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(4, 9)
+    student.requires_grad_()
     expected = []
     for z, u, label in zip(student, teacher, labels.tolist(), strict=True):
         p, q = (z / temperature).softmax(0), (u / temperature).softmax(0)
@@ -55,7 +52,8 @@ def test_dkd_is_the_formula(temperature):
 
 
 def test_dkd_with_the_teachers_weight_on_the_others_is_kd():
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(4, 9)
+    student.requires_grad_()
     rest = 1 - (teacher / 4).softmax(1).gather(1, labels[:, None])[:, 0]
     joined = dkd(student, teacher, labels, alpha=1, beta=0) + rest * dkd(
         student, teacher, labels, alpha=0, beta=1
@@ -64,7 +62,8 @@ def test_dkd_with_the_teachers_weight_on_the_others_is_kd():
 
 
 def test_gradcheck():
-    student, teacher, labels = _logits(3, 5, 2.0)
+    student, teacher, labels = random_logits(3, 5, spread=2.0)
+    student.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: kd(z, teacher), student)
     assert torch.autograd.gradcheck(lambda z: dkd(z, teacher, labels), student)
 
@@ -94,7 +93,8 @@ def test_one_identity_and_one_image():
 
 
 def test_the_teacher_gets_no_gradient_and_equal_logits_no_loss():
-    student, teacher, labels = _logits()
+    student, teacher, labels = random_logits(4, 9)
+    student.requires_grad_()
     teacher.requires_grad_()
     (kd(student, teacher) + dkd(student, teacher, labels)).sum().backward()
     assert teacher.grad is None

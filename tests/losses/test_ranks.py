@@ -9,29 +9,23 @@ import torch
 
 from facedistill.losses.rank_thresholds import RankThresholds
 from facedistill.losses.ranks import rank_losses, score_pairs, soft_rank, thresholds_at
+from tests.helpers.random_tensors import cosine, random_embeddings, random_labels
 
 FARS = (1e-1, 1e-2, 1e-3)
 
 
-def _batch(size=12, identities=4, dim=5, seed=0, dtype=torch.float64):
-    seeded = torch.Generator().manual_seed(seed)
-    student, teacher = (torch.randn(size, d, generator=seeded, dtype=torch.float64) for d in (dim, dim + 2))
-    return student.to(dtype), teacher.to(dtype), torch.randint(identities, (size,), generator=seeded)
-
-
-def _cosine(a, b):
-    return (a * b).sum() / (a * a).sum().sqrt() / (b * b).sum().sqrt()
+def _labelled_embeddings(size=12, identities=4, seed=0, dtype=torch.float64):
+    student, teacher = random_embeddings(size, (5, 7), seed=seed, dtype=dtype)
+    return student, teacher, random_labels(size, identities, seed=seed)
 
 
 def _slow_thresholds(embeddings, labels, fars, queue=None, queue_labels=None):
     scores = [
-        _cosine(embeddings[i], embeddings[j]).item()
+        cosine(embeddings[i], embeddings[j]).item()
         for i in range(len(labels)) for j in range(i + 1, len(labels)) if labels[i] != labels[j]
     ]  # fmt: skip
     for other, label in zip(queue or [], queue_labels or [], strict=True):
-        scores += [
-            _cosine(e, other).item() for e, own in zip(embeddings, labels, strict=True) if own != label
-        ]
+        scores += [cosine(e, other).item() for e, own in zip(embeddings, labels, strict=True) if own != label]
     scores.sort(reverse=True)
     return [scores[len(scores) // round(1 / far)] for far in fars]
 
@@ -47,8 +41,8 @@ def _slow_losses(student, teacher, labels, ours, theirs, hardest, temperature):
     genuine, impostor = [], []
     for i in range(len(labels)):
         for j in range(i + 1, len(labels)):
-            score = _cosine(student[i], student[j])
-            error = (rank(score, ours) - rank(_cosine(teacher[i], teacher[j]), theirs)) ** 2
+            score = cosine(student[i], student[j])
+            error = (rank(score, ours) - rank(cosine(teacher[i], teacher[j]), theirs)) ** 2
             if labels[i] == labels[j]:
                 genuine.append(error)
             else:
@@ -67,7 +61,7 @@ def _fast_losses(student, teacher, labels, ours, theirs, hardest, temperature):
 @pytest.mark.parametrize("hardest", [1, 7, 10_000])
 @pytest.mark.parametrize("identities", [1, 4, 10_000])
 def test_losses_and_gradients_are_those_of_the_loop(hardest, identities):
-    student, teacher, labels = _batch(identities=identities)
+    student, teacher, labels = _labelled_embeddings(identities=identities)
     student.requires_grad_()
     thresholds = torch.linspace(-0.2, 0.6, 4, dtype=torch.float64), torch.linspace(-0.3, 0.5, 4).double()
     found = _fast_losses(student, teacher, labels, *thresholds, hardest, 0.05)
@@ -83,7 +77,7 @@ def test_losses_and_gradients_are_those_of_the_loop(hardest, identities):
 
 
 def test_gradcheck():
-    student, teacher, labels = _batch(size=6, identities=2)
+    student, teacher, labels = _labelled_embeddings(size=6, identities=2)
     thresholds = torch.linspace(-0.2, 0.6, 3).double()
 
     def losses(embeddings):
@@ -93,7 +87,7 @@ def test_gradcheck():
 
 
 def test_identical_networks_agree_and_the_teacher_gets_no_gradient():
-    student, _, labels = _batch()
+    student, _, labels = _labelled_embeddings()
     student.requires_grad_()
     teacher = student.detach().clone().requires_grad_()
     thresholds = torch.tensor([0.1, 0.3]).double()
@@ -107,7 +101,7 @@ def test_identical_networks_agree_and_the_teacher_gets_no_gradient():
 
 @pytest.mark.parametrize("labels", [[0], [0, 0], [0, 1], [0, 0, 0, 0]])
 def test_absent_pairs_are_zero_and_never_nan(labels):
-    student, teacher, _ = _batch(size=len(labels))
+    student, teacher, _ = _labelled_embeddings(size=len(labels))
     student.requires_grad_()
     tracker = RankThresholds((0.1,)).double()
     pairs = score_pairs(student, teacher, torch.tensor(labels))
@@ -122,7 +116,7 @@ def test_absent_pairs_are_zero_and_never_nan(labels):
 
 
 def test_bf16_and_autocast_compute_in_float32():
-    student, teacher, labels = _batch(dtype=torch.bfloat16)
+    student, teacher, labels = _labelled_embeddings(dtype=torch.bfloat16)
     student.requires_grad_()
     thresholds = torch.tensor([0.1, 0.3])
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -156,7 +150,7 @@ def test_thresholds_follow_batches(warm_start):
     tracker = RankThresholds(FARS, momentum=0.9, warm_start=warm_start).double()
     ours, theirs = [0.0] * 3, [0.0] * 3
     for step in range(4):
-        student, teacher, labels = _batch(seed=step)
+        student, teacher, labels = _labelled_embeddings(seed=step)
         tracker.update(score_pairs(student, teacher, labels), 5)
         kept = 0 if warm_start and step == 0 else 0.9
         ours = [
@@ -170,7 +164,7 @@ def test_thresholds_follow_batches(warm_start):
         assert tracker.student.tolist() == pytest.approx(ours, abs=1e-12)
         assert tracker.teacher.tolist() == pytest.approx(theirs, abs=1e-12)
     before = tracker.student.clone()
-    student, teacher, labels = _batch(identities=1)
+    student, teacher, labels = _labelled_embeddings(identities=1)
     tracker.update(score_pairs(student, teacher, labels), 5)
     assert torch.equal(tracker.student, before)
     assert int(tracker.updates) == 4
@@ -181,7 +175,7 @@ def test_a_queue_widens_the_impostor_pairs(size):
     tracker = RankThresholds(FARS, momentum=0.0, queue_size=size, student_dim=5, teacher_dim=7).double()
     past = []
     for step in range(5):
-        student, teacher, labels = _batch(seed=step)
+        student, teacher, labels = _labelled_embeddings(seed=step)
         pairs = score_pairs(student, teacher, labels)
         hardest, count = tracker.update(pairs, 5)
         kept = past[-size:]

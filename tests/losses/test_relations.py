@@ -10,21 +10,13 @@ import torch
 
 from facedistill.losses.relations import cckd_loss, darkrank_loss, pkt_loss, sp_loss
 from facedistill.losses.rkd import rkd_angle_loss, rkd_distance_loss
+from tests.helpers.random_tensors import cosine, random_embeddings
 
 LOSSES = [sp_loss, pkt_loss, cckd_loss, darkrank_loss, rkd_distance_loss, rkd_angle_loss]
 
 
-def _batch(size=5, dtype=torch.float64):
-    seeded = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(size, dim, generator=seeded, dtype=torch.float64).to(dtype) for dim in (4, 6))
-
-
 def _dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def _cosine(a, b):
-    return _dot(a, b) / (_dot(a, a) * _dot(b, b)) ** 0.5
 
 
 def _huber(a, b):
@@ -44,7 +36,7 @@ def _slow_sp(student, teacher):
 def _slow_pkt(student, teacher):
     total = 0
     for i in range(len(student)):
-        rows = [[(_cosine(e[i], other) + 1) / 2 for other in e] for e in (student, teacher)]
+        rows = [[(cosine(e[i], other) + 1) / 2 for other in e] for e in (student, teacher)]
         ours, theirs = ([x / sum(row) for x in row] for row in rows)
         total = total + sum(t * torch.log((t + 1e-7) / (s + 1e-7)) for s, t in zip(ours, theirs, strict=True))
     return total / len(student) ** 2
@@ -52,7 +44,7 @@ def _slow_pkt(student, teacher):
 
 def _slow_cckd(student, teacher, orders=(0, 1, 2)):
     def kernel(a, b):
-        series = (0.8**p / math.factorial(p) * _cosine(a, b) ** p for p in orders)
+        series = (0.8**p / math.factorial(p) * cosine(a, b) ** p for p in orders)
         return math.exp(-0.8) * sum(series)
 
     pairs = itertools.product(range(len(student)), repeat=2)
@@ -112,7 +104,7 @@ def _slow_angle(student, teacher):
 )
 @pytest.mark.parametrize("size", [3, 6])
 def test_losses_and_gradients_are_those_of_the_loop(loss, slow, size):
-    student, teacher = _batch(size)
+    student, teacher = random_embeddings(size)
     student.requires_grad_()
     teacher.requires_grad_()
     found, expected = loss(student, teacher), slow(student, teacher.detach())
@@ -126,13 +118,13 @@ def test_losses_and_gradients_are_those_of_the_loop(loss, slow, size):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradcheck(loss):
-    student, teacher = _batch(4)
+    student, teacher = random_embeddings(4)
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher), (student.requires_grad_(),))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_student_like_its_teacher_loses_nothing_but_the_order_itself(loss):
-    _, teacher = _batch()
+    _, teacher = random_embeddings()
     student = teacher.clone().requires_grad_()
     value = loss(student, teacher)
     value.backward()
@@ -146,7 +138,7 @@ def test_a_student_like_its_teacher_loses_nothing_but_the_order_itself(loss):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", ["random", "equal students", "equal teachers", "twins"])
 def test_edges_are_finite(loss, size, dtype, case):
-    student, teacher = _batch(size, dtype)
+    student, teacher = random_embeddings(size, dtype=dtype)
     if case == "twins":
         student[-1] = student[0]
         teacher[-1] = teacher[0]
@@ -164,7 +156,7 @@ def test_edges_are_finite(loss, size, dtype, case):
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-5])
 def test_angles_between_faces_that_are_one_have_no_direction(noise):
-    student, teacher = (e.float() for e in _batch(6))
+    student, teacher = (e.float() for e in random_embeddings(6))
     student[1] = student[0] + noise
     student.requires_grad_()
     rkd_angle_loss(student, teacher).backward()
@@ -173,7 +165,7 @@ def test_angles_between_faces_that_are_one_have_no_direction(noise):
 
 @pytest.mark.parametrize("at_once", [1, 4, 100])
 def test_angles_do_not_depend_on_how_many_are_in_memory(at_once):
-    student, teacher = _batch(7)
+    student, teacher = random_embeddings(7)
     student.requires_grad_()
     whole, parts = (
         rkd_angle_loss(student, teacher),
@@ -186,12 +178,12 @@ def test_angles_do_not_depend_on_how_many_are_in_memory(at_once):
 
 @pytest.mark.parametrize("loss", [rkd_distance_loss, rkd_angle_loss])
 def test_rkd_ignores_shift_and_size(loss):
-    student, teacher = _batch()
+    student, teacher = random_embeddings()
     assert loss(3 * student + 1, teacher).item() == pytest.approx(loss(student, teacher).item())
 
 
 def test_tface_cckd_is_cosine_sp_with_a_smaller_weight():
-    student, teacher = _batch()
+    student, teacher = random_embeddings()
     unit = [e / e.norm(dim=1, keepdim=True) for e in (student, teacher)]
     cosines = (unit[0] @ unit[0].T - unit[1] @ unit[1].T).square().mean()
     assert cckd_loss(student, teacher, orders=(0, 1)).item() == pytest.approx(
@@ -201,6 +193,6 @@ def test_tface_cckd_is_cosine_sp_with_a_smaller_weight():
 
 
 def test_the_teachers_order_is_the_likeliest():
-    _, teacher = _batch()
+    _, teacher = random_embeddings()
     student = teacher[torch.tensor([3, 0, 4, 1, 2])]
     assert darkrank_loss(teacher, teacher) < darkrank_loss(student, teacher)

@@ -8,35 +8,14 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 
 from facedistill.errors import ConfigError
 from facedistill.losses.ranks import rank_losses, score_pairs
 from facedistill.methods.ekd import EKD
-from facedistill.models.heads.base import MarginHead
 from facedistill.types import FaceBatch
-from tests.conftest import TinyTeacher
 from tests.distributed.processes import in_processes
-
-
-class PlainStudent(nn.Module):
-    """No batch norm, so that two processes can equal one exactly."""
-
-    embedding_dim = 6
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 6))
-
-    def forward(self, images):
-        return self.layers(images)
-
-
-class PlainHead(MarginHead):
-    """Softmax over cosines, without a margin."""
-
-    def with_margin(self, cosines, labels, embeddings):
-        return cosines
+from tests.helpers.random_tensors import random_batch
+from tests.helpers.tiny_networks import PlainHead, PlainStudent, TinyTeacher
 
 
 def _method(**arguments):
@@ -46,12 +25,6 @@ def _method(**arguments):
     adam = functools.partial(torch.optim.Adam, lr=1e-2)
     method = EKD(student=PlainStudent(), teacher=TinyTeacher(), optimizer=adam, head=head, **arguments)
     return method.double()
-
-
-def _batch(labels=(0, 0, 1, 1, 2, 3, 3, 3), seed=0):
-    seeded = torch.Generator().manual_seed(seed)
-    images = torch.randn(len(labels), 3, 8, 8, dtype=torch.float64, generator=seeded)
-    return FaceBatch(images=images, labels=torch.tensor(labels))
 
 
 def _said(method, batch):
@@ -70,7 +43,7 @@ def _gradient(method, batch):
 
 
 def test_the_objective_is_the_weighted_sum_after_the_thresholds_moved():
-    method, batch = _method(identity_weight=0.5, genuine_weight=3.0, impostor_weight=7.0), _batch()
+    method, batch = _method(identity_weight=0.5, genuine_weight=3.0, impostor_weight=7.0), random_batch()
     balanced = FaceBatch(batch.images, batch.labels, balanced=torch.arange(8) >= 4)
     output, _ = _gradient(method, balanced)
     student, teacher = method.student(batch.images), method.teacher(batch.images)
@@ -90,13 +63,13 @@ def test_the_objective_is_the_weighted_sum_after_the_thresholds_moved():
 
 @pytest.mark.parametrize("processes", [2, 3, 8])
 def test_released_scaling_is_exactly_the_number_of_processes(processes):
-    exact, gradient = _gradient(_method(), _batch())
-    released, scaled = _gradient(_method(scaling="released", released_processes=processes), _batch())
+    exact, gradient = _gradient(_method(), random_batch())
+    released, scaled = _gradient(_method(scaling="released", released_processes=processes), random_batch())
     assert released.loss.item() == exact.loss.item()
     assert torch.allclose(scaled, processes * gradient, rtol=1e-10, atol=1e-15)
     if processes != 3:
         assert torch.equal(scaled, processes * gradient)
-    _, alone = _gradient(_method(scaling="released"), _batch())
+    _, alone = _gradient(_method(scaling="released"), random_batch())
     assert torch.equal(alone, gradient)
 
 
@@ -106,16 +79,16 @@ def test_unresolved_thresholds_are_said_once():
         "EKD cannot resolve FAR 0.01, 0.001, 0.0001, 1e-05, 1e-06 with 23 impostor pairs: their thresholds follow the"
         " highest impostor score; raise the batch size or method.impostor_queue."
     )
-    assert _said(method, _batch()) == [sentence]
-    assert _said(method, _batch()) == []
-    assert _said(_method(fars=[0.1]), _batch()) == []
+    assert _said(method, random_batch()) == [sentence]
+    assert _said(method, random_batch()) == []
+    assert _said(_method(fars=[0.1]), random_batch()) == []
 
 
 def test_a_queue_is_judged_when_it_is_full():
     method = _method(fars=[0.1, 0.01], impostor_queue=16)
-    assert [len(_said(method, _batch(seed=step))) for step in range(4)] == [0] * 4
+    assert [len(_said(method, random_batch(seed=step))) for step in range(4)] == [0] * 4
     method = _method(fars=[0.01, 0.001], impostor_queue=16)
-    assert [len(_said(method, _batch(seed=step))) for step in range(4)] == [0, 0, 1, 0]
+    assert [len(_said(method, random_batch(seed=step))) for step in range(4)] == [0, 0, 1, 0]
 
 
 def test_no_genuine_pair_is_said_once_and_is_no_nan():
@@ -124,11 +97,11 @@ def test_no_genuine_pair_is_said_once_and_is_no_nan():
         "EKD met a batch without a genuine pair, whose genuine term is absent; draw several images per identity, or"
         " set method.genuine_weight=0."
     )
-    assert _said(method, _batch()) == []
-    assert _said(method, _batch(labels=(0, 1, 2, 3, 4))) == [sentence]
-    assert _said(method, _batch(labels=(0, 1, 2, 3, 4))) == []
+    assert _said(method, random_batch()) == []
+    assert _said(method, random_batch(labels=(0, 1, 2, 3, 4))) == [sentence]
+    assert _said(method, random_batch(labels=(0, 1, 2, 3, 4))) == []
     method.zero_grad()
-    output, gradient = _gradient(method, _batch(labels=(0, 1, 2, 3, 4)))
+    output, gradient = _gradient(method, random_batch(labels=(0, 1, 2, 3, 4)))
     assert output.terms["genuine"].item() == 0
     assert output.loss.isfinite()
     assert gradient.isfinite().all()
@@ -138,7 +111,7 @@ def test_no_genuine_pair_is_said_once_and_is_no_nan():
 @pytest.mark.parametrize("labels", [(0,), (2, 2, 2)])
 def test_batches_without_an_impostor_leave_the_thresholds(labels):
     method = _method(impostor_queue=0)
-    output, gradient = _gradient(method, _batch(labels=labels))
+    output, gradient = _gradient(method, random_batch(labels=labels))
     assert output.terms["impostor"].item() == 0
     assert output.loss.isfinite()
     assert gradient.isfinite().all()
@@ -147,19 +120,22 @@ def test_batches_without_an_impostor_leave_the_thresholds(labels):
 
 def test_thresholds_and_queue_move_in_training_only_and_are_in_the_state():
     method = _method(impostor_queue=12, warm_start=True)
-    _gradient(method, _batch())
+    _gradient(method, random_batch())
     state = copy.deepcopy(method.state_dict())
     assert state["thresholds.student"].any()
     assert int(state["thresholds.updates"]) == 1
     method.eval()
-    method.distill(_batch(seed=1))
+    method.distill(random_batch(seed=1))
     assert all(torch.equal(method.state_dict()[name], value) for name, value in state.items())
     resumed = _method(impostor_queue=12, warm_start=True)
     resumed.load_state_dict(state)
     method.train()
     for one in (method, resumed):
         one.zero_grad()
-    (_, first), (_, second) = _gradient(method, _batch(seed=2)), _gradient(resumed, _batch(seed=2))
+    (_, first), (_, second) = (
+        _gradient(method, random_batch(seed=2)),
+        _gradient(resumed, random_batch(seed=2)),
+    )
     assert torch.equal(first, second)
     assert all(torch.equal(method.state_dict()[name], value) for name, value in resumed.state_dict().items())
 
@@ -179,7 +155,7 @@ def _share(rank, scaling):
     method = _method(identity_weight=1.0, impostor_queue=20, scaling=scaling)
     losses = []
     for step in range(3):
-        whole = _batch(seed=step)
+        whole = random_batch(seed=step)
         part = slice(4 * rank, 4 * rank + 4)
         method.zero_grad()
         output, gradient = _gradient(method, FaceBatch(whole.images[part], whole.labels[part]))
@@ -194,7 +170,7 @@ def test_two_processes_equal_one(scaling):
     losses = []
     for step in range(3):
         method.zero_grad()
-        output, gradient = _gradient(method, _batch(seed=step))
+        output, gradient = _gradient(method, random_batch(seed=step))
         losses.append(output.loss.item())
     for found, share, buffers in in_processes(_share, scaling):
         assert found == pytest.approx(losses, abs=1e-12)

@@ -16,6 +16,7 @@ from facedistill.methods.supervised import Supervised
 from facedistill.models.heads import ArcFaceHead, CosFaceHead
 from facedistill.types import FaceBatch, Offers
 from tests.distributed.processes import in_processes
+from tests.helpers.random_tensors import cosine
 
 K, D, N = 4, 6, 8
 
@@ -67,14 +68,10 @@ def _adadistill(**arguments):
     )
 
 
-def _cosine(one, other):
-    return (one @ other) / (one.norm() * other.norm())
-
-
 def _cross_entropy(student, centers, labels, margins, kind="arcface"):
     losses = []
     for f, y, m in zip(student, labels.tolist(), margins, strict=True):
-        cosines = [_cosine(f, w) for w in centers]
+        cosines = [cosine(f, w) for w in centers]
         if kind == "cosface":
             own = cosines[y] - m
         elif math.acos(cosines[y].item()) + m < math.pi:
@@ -131,7 +128,7 @@ def test_proxyless_needs_one_width():
 def test_margin_distillation_takes_the_margin_from_the_teacher():
     method, batch = MarginDistillation(**_parts(), centers=_centers()).double(), _batch()
     teacher = method.teacher(batch.images)
-    close = [max(0.0, _cosine(t, _centers()[y]).item()) for t, y in zip(teacher, batch.labels, strict=True)]
+    close = [max(0.0, cosine(t, _centers()[y]).item()) for t, y in zip(teacher, batch.labels, strict=True)]
     margins = [(0.5 - 0.2) / max(close) * d + 0.2 for d in close]
     assert max(margins) == pytest.approx(0.5)
     assert min(margins) == pytest.approx(0.2)  # an image farther than a right angle from its center
@@ -164,9 +161,9 @@ def test_adadistill_moves_the_centers_and_classifies_by_them(version, kind, marg
     output = method.distill(batch)
     proposals = {y: [] for y in range(K)}
     for f, t, y in zip(student.detach(), teacher, batch.labels.tolist(), strict=True):
-        alpha = _cosine(f, t).item()
+        alpha = cosine(f, t).item()
         if version == "alpha_prime":
-            alpha *= min(max(_cosine(old[y], t).item(), 1e-6), 1)
+            alpha *= min(max(cosine(old[y], t).item(), 1e-6), 1)
         alpha = min(max(alpha, 1e-6), 1)
         proposals[y].append(alpha * old[y] + (1 - alpha) * t / t.norm())
     centers = torch.stack([sum(proposals[y]) / len(proposals[y]) for y in range(K)])

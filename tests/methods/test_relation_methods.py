@@ -8,7 +8,6 @@ import inspect
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 import facedistill.losses.relations as relations
 from facedistill.config.signature import problems
@@ -20,32 +19,13 @@ from facedistill.methods.ekd import EKD
 from facedistill.methods.pkt import PKT
 from facedistill.methods.rkd import RKD
 from facedistill.methods.sp import SP
-from facedistill.models.heads.base import MarginHead
 from facedistill.system.paths import config_dir
 from facedistill.types import FaceBatch, Offers
-from tests.conftest import TinyTeacher
 from tests.distributed.processes import in_processes
+from tests.helpers.random_tensors import random_batch
+from tests.helpers.tiny_networks import PlainHead, PlainStudent, TinyTeacher
 
 METHODS = [RKD, SP, PKT, CCKD, DarkRank]
-
-
-class PlainStudent(nn.Module):
-    """No batch norm, so that two processes can equal one exactly."""
-
-    def __init__(self, dim):
-        super().__init__()
-        self.embedding_dim = dim
-        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, dim))
-
-    def forward(self, images):
-        return self.layers(images)
-
-
-class PlainHead(MarginHead):
-    """Softmax over cosines, without a margin."""
-
-    def with_margin(self, cosines, labels, embeddings):
-        return cosines
 
 
 def _method(kind, dim=6, **arguments):
@@ -56,11 +36,6 @@ def _method(kind, dim=6, **arguments):
     return kind(
         student=PlainStudent(dim), teacher=TinyTeacher(), optimizer=adam, head=head, **arguments
     ).double()
-
-
-def _batch(labels=None):
-    images = torch.randn(8, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return FaceBatch(images=images, labels=labels)
 
 
 EXPECTED = {
@@ -75,7 +50,7 @@ EXPECTED = {
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("dim", [6, 4])
 def test_without_an_identity_loss_no_label_is_needed(kind, dim):
-    method, batch = _method(kind, dim=dim, weight=3.0), _batch()
+    method, batch = _method(kind, dim=dim, weight=3.0), random_batch()
     output = method.distill(batch)
     student, teacher = method.student(batch.images), method.teacher(batch.images)
     assert output.loss.item() == pytest.approx(3 * EXPECTED[kind](student, teacher).item(), rel=1e-10)
@@ -92,7 +67,7 @@ def test_without_an_identity_loss_no_label_is_needed(kind, dim):
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_each_can_be_learned(kind):
-    method, batch = _method(kind, weight=1.0), _batch()
+    method, batch = _method(kind, weight=1.0), random_batch()
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
     losses = []
     for _ in range(150):
@@ -107,7 +82,7 @@ def test_each_can_be_learned(kind):
 def _share(rank, labels):
     found = []
     for kind in METHODS:
-        method, whole = _method(kind, identity_weight=1.0), _batch(labels)
+        method, whole = _method(kind, identity_weight=1.0), random_batch(labels)
         part = slice(4 * rank, 4 * rank + 4)
         loss = method.distill(FaceBatch(whole.images[part], whole.labels[part])).loss
         loss.backward()
@@ -123,15 +98,15 @@ def test_two_processes_equal_one():
     for answers in in_processes(_share, labels):
         for kind, (found, gradient) in zip(METHODS, answers, strict=True):
             method = _method(kind, identity_weight=1.0)
-            loss = method.distill(_batch(labels)).loss
+            loss = method.distill(random_batch(labels)).loss
             loss.backward()
             assert found == pytest.approx(loss.item(), rel=1e-12), kind
             assert torch.allclose(gradient, method.student.layers[2].weight.grad, rtol=1e-9), kind
 
 
 def test_a_term_of_weight_zero_is_not_computed():
-    assert set(_method(RKD, angle_weight=0.0).distill(_batch()).terms) == {"distance"}
-    assert set(_method(RKD).distill(_batch()).terms) == {"distance", "angle"}
+    assert set(_method(RKD, angle_weight=0.0).distill(random_batch()).terms) == {"distance"}
+    assert set(_method(RKD).distill(random_batch()).terms) == {"distance", "angle"}
 
 
 def test_what_cannot_teach_is_refused():

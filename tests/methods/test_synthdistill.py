@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 
 from facedistill.data.augment import Augment
 from facedistill.data.module import FaceDataModule
@@ -17,7 +17,7 @@ from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.methods.schedules import StepDecay, WarmupCosine
 from facedistill.methods.synthdistill import SynthDistill
 from facedistill.models.latents import draw_latents
-from facedistill.runs.checkpointing import LastCheckpoint
+from tests.helpers.trainers import quiet_trainer
 
 BATCH, LR = 8, 1e-2
 
@@ -37,11 +37,9 @@ def _parts(student, teacher, generator, *, steps, pool=None, **source):
 
 
 def _fit(method, data, *, stop_after=None, path=None, resume=None, every_images=10**9, watchers=()):
-    trainer = Trainer(
-        accelerator="cpu", max_steps=stop_after or data.num_steps, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-        val_check_interval=2, check_val_every_n_epoch=None, max_epochs=-1,
-        callbacks=[*watchers, *([LastCheckpoint(path, every_images=every_images)] if path else [])],
+    trainer = quiet_trainer(
+        stop_after or data.num_steps, checkpoint=path, every_images=every_images, callbacks=watchers,
+        limit_val_batches=None, val_check_interval=2, check_val_every_n_epoch=None,
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return trainer

@@ -16,6 +16,7 @@ from torch import nn
 from facedistill.errors import AssetError, UserError
 from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.weights import load_strictly, read_weights, write_weights, write_whole
+from tests.helpers.errors import error_message
 
 
 @pytest.fixture
@@ -33,10 +34,9 @@ def path(network: nn.Sequential, tmp_path: Path) -> Path:
 
 def message_of(network: nn.Module, path: Path, sha256: str | None = None) -> str:
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    with pytest.raises(AssetError) as caught:
-        load_strictly(network, path, sha256)
+    message = error_message(AssetError, load_strictly, network, path, sha256)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    return str(caught.value)
+    return message
 
 
 def test_round_trip(network: nn.Sequential, path: Path) -> None:

@@ -15,6 +15,7 @@ from facedistill.cli.main import main
 from facedistill.export import export_onnx, load_student, save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.reporting.run.model_card import needs_consent
+from tests.helpers.errors import command_error
 from tests.reporting.fake_run import make_run
 from tests.runs.hub_server import TOKEN, Hub, serve
 
@@ -51,8 +52,7 @@ def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def refused(capsys: pytest.CaptureFixture[str], run: Path, *arguments: str) -> str:
-    assert main(["push", str(run), *arguments]) == 2
-    return capsys.readouterr().err.strip().split("error  ")[-1]  # behind the client's progress
+    return command_error(capsys, "push", run, *arguments).split("error  ")[-1]  # behind the client's progress
 
 
 def test_a_push_is_one_commit_that_holds_the_student(

@@ -17,10 +17,7 @@ from facedistill.runs.train import train
 from tests.data.formats.drawn_set import DrawnSet
 from tests.data.sources.test_stored import Teacher
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture

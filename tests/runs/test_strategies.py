@@ -10,6 +10,7 @@ from facedistill.errors import ConfigError
 from facedistill.runs import strategies
 from facedistill.runs.assembly import settings_of
 from facedistill.runs.strategies import check_machine, execution, launched, trainer_arguments
+from tests.helpers.errors import error_message
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
 
@@ -45,9 +46,7 @@ def _settings(*overrides):
 
 
 def _refused(*overrides):
-    with pytest.raises(ConfigError) as error:
-        check_machine(*_settings(*overrides))
-    return str(error.value)
+    return error_message(ConfigError, check_machine, *_settings(*overrides))
 
 
 @pytest.mark.parametrize("strategy", ["auto", "cpu", "ddp_cpu"])

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.assets import obtain
-from facedistill.errors import AssetError
+from tests.helpers.assets import asset_or_skip
 from tests.smoke.test_train import SMALL
 
 pytestmark = [pytest.mark.assets, pytest.mark.slow]
@@ -24,11 +23,8 @@ PATIENCE_S = 60
 
 @pytest.fixture(autouse=True)
 def _assets():
-    try:
-        for name in ("w600k_mbf", "mobilestylegan"):
-            obtain(name, quiet=True)
-    except AssetError as error:
-        pytest.skip(str(error))
+    for name in ("w600k_mbf", "mobilestylegan"):
+        asset_or_skip(name)
 
 
 @pytest.fixture

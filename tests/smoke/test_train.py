@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facedistill.assets import obtain
 from facedistill.cli.main import main
 from facedistill.data.module import FaceDataModule
-from facedistill.errors import AssetError
+from tests.helpers.assets import asset_or_skip
 
 SMALL = (
     "debug=smoke", "images=64", "data.batch_size=8", "teacher.compile=false", "generator.network.compile=false",
@@ -25,11 +24,8 @@ pytestmark = pytest.mark.assets
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    try:
-        for name in ("w600k_mbf", "mobilestylegan"):
-            obtain(name, quiet=True)
-    except AssetError as error:
-        pytest.skip(str(error))
+    for name in ("w600k_mbf", "mobilestylegan"):
+        asset_or_skip(name)
 
 
 @pytest.fixture

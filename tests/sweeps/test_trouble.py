@@ -7,18 +7,14 @@ import random
 import pytest
 
 from benchmarks.sweep import trouble
-from facedistill.assets import obtain
-from facedistill.errors import AssetError
+from tests.helpers.assets import asset_or_skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.assets]
 
 
 def test_a_killed_sweep_goes_on_and_nothing_runs_twice(tmp_path):
-    try:
-        for name in ("w600k_mbf", "mobilestylegan"):
-            obtain(name, quiet=True)
-    except AssetError as error:
-        pytest.skip(str(error))
+    for name in ("w600k_mbf", "mobilestylegan"):
+        asset_or_skip(name)
     seen = trouble(tmp_path, [8, 16, 9], seeds=1, rng=random.Random(1))
     assert seen.problems(num_failing=1) == []
     assert seen.finished_before == 1

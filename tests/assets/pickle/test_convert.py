@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,7 @@ from facedistill.assets.pickle.convert import convert_pickled, network_tensors
 from facedistill.cli.main import main
 from facedistill.errors import AssetError
 from facedistill.models.weights import read_weights
-
-
-class Bomb:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.system, (f"touch {self.mark}",))
+from tests.helpers.pickles import Hostile
 
 
 def whole_module() -> nn.Module:
@@ -35,7 +27,7 @@ def test_a_hostile_pickle_executes_nothing_and_gives_its_tensors(
 ) -> None:
     mark, path, out = tmp_path / "executed", tmp_path / "hostile.pth", tmp_path / "clean.safetensors"
     state = {"w": torch.arange(6.0).view(2, 3)}
-    torch.save({"state_dict": state, "hook": Bomb(mark), "args": argparse.Namespace(lr=0.1)}, path)
+    torch.save({"state_dict": state, "hook": Hostile(mark), "args": argparse.Namespace(lr=0.1)}, path)
     assert main(["teacher", "convert", str(path), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert not mark.exists()

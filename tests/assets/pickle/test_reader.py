@@ -19,6 +19,7 @@ from torch import nn
 
 from facedistill.assets.pickle.reader import Inert, Named, module_tensors, read_inert
 from facedistill.errors import AssetError
+from tests.helpers.pickles import Hostile
 
 Save = Callable[[Any, Path], object]
 
@@ -102,16 +103,6 @@ def test_shared_storage_stays_shared(tmp_path: Path) -> None:
         whole, part = read_inert(tmp_path / "file.pt")
         whole[2] = 9
         assert part.tolist() == [9, 3]
-
-
-class Hostile:
-    """Runs a shell command, imports a module and evaluates code, each of which leaves a file behind."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
 
 
 @every_format

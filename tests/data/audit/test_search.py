@@ -16,8 +16,8 @@ from facedistill.data.audit.search import audit
 from facedistill.data.formats.bin import BinFaces
 from facedistill.errors import ConfigError, DataError
 from facedistill.images import decode_face
-from tests.conftest import TinyTeacher
 from tests.data.formats.drawn_set import DrawnSet
+from tests.helpers.tiny_networks import TinyTeacher
 
 Capture = pytest.CaptureFixture[str]
 TEACHER = TinyTeacher()

@@ -1,13 +1,13 @@
 """Tar shards packed by the standard library, for tests."""
 
+import functools
 import io
 import tarfile
-
-import pytest
 
 from facedistill.data.formats.shards.reader import ShardFaces
 from facedistill.errors import DataError
 from tests.data.formats.drawn_set import DrawnSet
+from tests.helpers.errors import error_message
 
 DRAWN = DrawnSet(3, 4)
 PNG = DRAWN.encoded(0)
@@ -29,7 +29,4 @@ def pack(path, members, form=tarfile.PAX_FORMAT):
     return path
 
 
-def message_of(path, **options):
-    with pytest.raises(DataError) as caught:
-        ShardFaces(path, **options)
-    return str(caught.value)
+message_of = functools.partial(error_message, DataError, ShardFaces)

@@ -10,6 +10,7 @@ import pytest
 
 from facedistill.data.formats.folder import FolderFaces
 from facedistill.errors import DataError
+from tests.helpers.errors import error_message
 
 
 def tree(root: Path, *files: str) -> Path:
@@ -21,9 +22,7 @@ def tree(root: Path, *files: str) -> Path:
 
 
 def refused(path: Path, message: str) -> None:
-    with pytest.raises(DataError) as caught:
-        FolderFaces(path)
-    assert str(caught.value) == message
+    assert error_message(DataError, FolderFaces, path) == message
 
 
 def test_identities_and_images_are_sorted_by_name(tmp_path: Path) -> None:

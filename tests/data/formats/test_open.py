@@ -1,5 +1,7 @@
 """Whatever lies there is recognized, or refused in one sentence."""
 
+import functools
+
 import pytest
 
 from facedistill.data.formats.folder import FolderFaces
@@ -9,6 +11,7 @@ from facedistill.data.formats.recordio.reader import RecordIOFaces, write_record
 from facedistill.data.formats.shards.reader import ShardFaces, write_shards
 from facedistill.errors import DataError
 from tests.data.formats.drawn_set import DrawnSet
+from tests.helpers.errors import error_message
 
 DRAWN = DrawnSet(3, 2)
 ITEMS = [(DRAWN.encoded(i), int(label)) for i, label in enumerate(DRAWN.labels)]
@@ -54,10 +57,7 @@ def test_every_format_is_recognized(sets, name, kind):
     assert len(faces) == {"shards/000000.tar": 4, "folder/a": 2}.get(name, 6)
 
 
-def refusal(path):
-    with pytest.raises(DataError) as caught:
-        format_of(path)
-    return str(caught.value)
+refusal = functools.partial(error_message, DataError, format_of)
 
 
 def test_what_is_no_face_set(tmp_path):

@@ -1,5 +1,6 @@
 """Parquet and Hugging Face tables."""
 
+import functools
 import json
 import pickle
 
@@ -12,6 +13,7 @@ from facedistill.data.formats.describe import describe
 from facedistill.data.formats.parquet.reader import ParquetFaces, table_paths, write_parquet
 from facedistill.errors import DataError
 from tests.data.formats.drawn_set import DrawnSet
+from tests.helpers.errors import error_message
 
 DRAWN = DrawnSet(3, 4)
 PNG = DRAWN.encoded(0)
@@ -52,10 +54,7 @@ def class_labels(content, names):
     return content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def message_of(path):
-    with pytest.raises(DataError) as caught:
-        ParquetFaces(path)
-    return str(caught.value)
+message_of = functools.partial(error_message, DataError, ParquetFaces)
 
 
 def check(faces, identities=NAMES, labels=LABELS):

@@ -16,12 +16,11 @@ from facedistill.data.formats.recordio.labels import Headers, _first_identity
 from facedistill.data.formats.recordio.reader import RecordIOFaces
 from facedistill.errors import DataError
 from tests.data.formats.recordio_bytes import IMAGES, MAGIC, insightface_records, part, payload, plain, write
+from tests.helpers.errors import error_message
 
 
 def refused(path: Path, message: str, **arguments: str) -> None:
-    with pytest.raises(DataError) as caught:
-        RecordIOFaces(path, **arguments)  # type: ignore[arg-type]
-    assert str(caught.value) == message
+    assert error_message(DataError, RecordIOFaces, path, **arguments) == message
 
 
 @pytest.mark.parametrize("idx", [True, False])

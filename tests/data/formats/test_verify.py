@@ -4,10 +4,7 @@ import pytest
 
 from tests.cli.data_sets import DRAWN, damaged_folder, encoded, folder, run, shards
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path_factory.mktemp("cache")))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def test_verify_clean(tmp_path, capsys):

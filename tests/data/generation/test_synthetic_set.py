@@ -22,7 +22,7 @@ from facedistill.models.synthetic_identities import (
     choose_identities,
     render_identity_images,
 )
-from tests.conftest import TinyGenerator, TinyTeacher
+from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
 
 make_synthetic_set, synthetic_set = partial(loud_make, quiet=True), partial(loud_set, quiet=True)
 SETTINGS = SyntheticIdentities(

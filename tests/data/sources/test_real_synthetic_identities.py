@@ -1,13 +1,9 @@
 """Synthetic identities of the pocket generator: the pocket teacher tells them apart."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from facedistill.assets import obtain
-from facedistill.errors import AssetError
 from facedistill.models.generators import FaceGenerator
 from facedistill.models.synthetic_identities import (
     SyntheticIdentities,
@@ -16,21 +12,15 @@ from facedistill.models.synthetic_identities import (
 )
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip
 
 pytestmark = pytest.mark.assets
 
 
-def weights(name: str) -> Path:
-    try:
-        return obtain(name, quiet=True)
-    except AssetError as error:
-        pytest.skip(str(error))
-
-
 def test_four_identities_are_apart() -> None:
     settings = SyntheticIdentities(identities=4)
-    generator = FaceGenerator(weights("mobilestylegan"), exit=64)
-    teacher = FrozenTeacher(ArcFaceMobileFaceNet(), weights("w600k_mbf"), InputSpec())
+    generator = FaceGenerator(asset_or_skip("mobilestylegan"), exit=64)
+    teacher = FrozenTeacher(ArcFaceMobileFaceNet(), asset_or_skip("w600k_mbf"), InputSpec())
     chosen = choose_identities(generator, teacher, settings)
     k = torch.arange(4).repeat_interleave(3)
     made = render_identity_images(generator, teacher, chosen, k, torch.arange(3).repeat(4), settings)

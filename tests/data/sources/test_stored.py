@@ -17,6 +17,8 @@ from facedistill.data.sources.stored import StoredFaces
 from facedistill.errors import ConfigError, DataError
 from tests.data.formats.drawn_set import DrawnSet
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 
 class Teacher(nn.Module):
     """Frozen and asked as `FrozenTeacher` is, and counting."""
@@ -33,11 +35,6 @@ class Teacher(nn.Module):
     def forward(self, images):
         self.asked += len(images)
         return self.network(nn.functional.adaptive_avg_pool2d(images, 4).flatten(1))
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
 
 
 def test_ranks_share_one_global_batch():

@@ -8,22 +8,18 @@ import pickle
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from facedistill.data.augment import Augment
 from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.stored import StoredFaces
 from facedistill.errors import DataError
 from facedistill.methods.cosine import Cosine
-from facedistill.runs.checkpointing import LastCheckpoint
 from tests.data.formats.drawn_set import DrawnSet
+from tests.helpers.trainers import quiet_trainer
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 BATCH, STEPS = 12, 9  # 32 faces: more than three epochs, whose ends no batch meets
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
 
 
 class Recorded(StoredFaces):
@@ -49,11 +45,7 @@ def fit(student, teacher, source, *, num_workers=0, stop_after=None, path=None, 
         teacher=teacher,
         optimizer=functools.partial(torch.optim.Adam, lr=1e-2),
     )
-    trainer = Trainer(
-        accelerator="cpu", max_steps=stop_after or STEPS, max_epochs=-1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-        limit_val_batches=0, callbacks=[LastCheckpoint(path, every_images=10**9)] if path else [],
-    )  # fmt: skip
+    trainer = quiet_trainer(stop_after or STEPS, checkpoint=path)
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return method
 

@@ -19,7 +19,7 @@ from facedistill.models.synthetic_identities import (
     choose_identities,
     render_identity_images,
 )
-from tests.conftest import TinyGenerator, TinyTeacher
+from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
 
 SETTINGS = SyntheticIdentities(
     identities=12, seed=5, spread=0.6, min_teacher_cosine=0.7, max_identity_cosine=0.8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from facedistill.errors import AssetError
 from facedistill.models.generators import StyleGANGenerator
 from facedistill.models.generators.stylegan_conversion import convert, convert_here
+from tests.helpers.pickles import Hostile
 from tests.models.generators import stylegan_layout
 from tests.models.generators.stylegan_layout import (
     LATENT_DIM,
@@ -203,16 +203,6 @@ def test_other_contents(tmp_path: Path, content: Any, sentence: str) -> None:
     with pytest.raises(AssetError) as caught:
         convert_here(path, "file.pkl")
     assert str(caught.value) == sentence
-
-
-class Hostile:
-    """Runs a shell command where a pickle is loaded."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
 
 
 def test_nothing_inside_the_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

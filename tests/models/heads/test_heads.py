@@ -20,6 +20,7 @@ from facedistill.models.heads import (
     UniFaceHead,
 )
 from tests.distributed.processes import in_processes
+from tests.helpers.random_tensors import cosine
 
 K, D, N = 5, 4, 6
 HEADS = [AdaFaceHead, ArcFaceHead, CosFaceHead, CurricularFaceHead, MagFaceHead, UniFaceHead]
@@ -36,15 +37,11 @@ def faces(seed=1, norm=15.0):
     return embeddings, torch.tensor([0, 4, 2, 2, 1, 3])
 
 
-def _cosine(one, other):
-    return (one @ other) / (one.norm() * other.norm())
-
-
 def _expected(head, embeddings, labels):
     """Per-image losses in eval mode, from the formulas."""
     losses = []
     for f, y in zip(embeddings, labels.tolist(), strict=True):
-        cosines = [_cosine(f, w) for w in head.weight]
+        cosines = [cosine(f, w) for w in head.weight]
         theta, a = torch.acos(cosines[y]), f.norm()
         extra = 0.0
         if isinstance(head, AdaFaceHead):
@@ -132,7 +129,7 @@ def test_the_nearest_of_several_centers_counts():
     cosines = head.cosines(embeddings)
     for i in range(N):
         for k in range(K):
-            best = max(_cosine(embeddings[i], w).item() for w in head.weight[3 * k : 3 * k + 3])
+            best = max(cosine(embeddings[i], w).item() for w in head.weight[3 * k : 3 * k + 3])
             assert cosines[i, k].item() == pytest.approx(best)
     with pytest.raises(ConfigError, match=r"^head\.sub_centers: an identity needs at least 1 center, got 0$"):
         make(CosFaceHead, sub_centers=0)
@@ -154,7 +151,7 @@ def test_curricularface_ease_moves_first_and_in_training_only():
     head = make(CurricularFaceHead)
     embeddings, labels = faces()
     losses = head(embeddings, labels)
-    own = torch.stack([_cosine(f, head.weight[y]) for f, y in zip(embeddings, labels, strict=True)])
+    own = torch.stack([cosine(f, head.weight[y]) for f, y in zip(embeddings, labels, strict=True)])
     assert head.ease.item() == pytest.approx(0.01 * own.mean().item())
     assert torch.equal(head.eval()(embeddings, labels), losses)
 

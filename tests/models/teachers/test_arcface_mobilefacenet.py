@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from facedistill.assets import obtain, read_card
+from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from facedistill.images import to_float
 from facedistill.models.cost import count_macs, count_params
@@ -25,6 +24,7 @@ from facedistill.models.teachers.arcface_mobilefacenet import convert
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip, published_graph_or_skip
 from tests.shared_faces import lfw_faces
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "w600k_mbf.json"
@@ -33,10 +33,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "w600k_mbf.json"
 @pytest.fixture(scope="module")
 def teacher() -> FrozenTeacher:
     settings = yaml.safe_load((config_dir() / "teacher" / "w600k_mbf.yaml").read_text())
-    try:
-        weights = obtain(settings["asset"], quiet=True)
-    except AssetError as error:
-        pytest.skip(f"pocket teacher: {error}")
+    weights = asset_or_skip(settings["asset"])
     return FrozenTeacher(
         ArcFaceMobileFaceNet(),
         weights,
@@ -48,10 +45,7 @@ def teacher() -> FrozenTeacher:
 
 @pytest.fixture(scope="module")
 def published() -> onnxruntime.InferenceSession:
-    try:
-        path = obtain(replace(read_card("w600k_mbf"), name="w600k_mbf_onnx", convert=""), quiet=True)
-    except AssetError as error:
-        pytest.skip(f"published graph: {error}")
+    path = published_graph_or_skip("w600k_mbf")
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 

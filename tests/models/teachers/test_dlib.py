@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from facedistill.models.cost import count_params
 from facedistill.models.teachers import DlibResNet, FrozenTeacher
@@ -18,6 +17,7 @@ from facedistill.models.teachers.dlib_file import read_dlib
 from facedistill.models.teachers.dlib_resnet import convert
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip
 from tests.models.teachers.dlib_layout import BLOCKS, MEANS, Weights, dlib_bytes, random_weights
 
 NAME = "dlib_face_recognition_resnet_model_v1.dat"
@@ -152,10 +152,7 @@ def test_another_network(drawn: tuple[Weights, Tensor], file: Path, tmp_path: Pa
 
 @pytest.mark.assets
 def test_the_published_file() -> None:
-    try:
-        weights = obtain("dlib_resnet", quiet=True)
-    except AssetError as error:
-        pytest.skip(f"dlib: {error}")
+    weights = asset_or_skip("dlib_resnet")
     teacher = FrozenTeacher(DlibResNet(), weights, InputSpec(mean=0.0, std=1.0))
     norms = teacher(draw_faces(4)).norm(dim=1)
     assert ((norms > 1.2) & (norms < 1.6)).all()  # assets.md: about 1.43 on photographs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from facedistill.assets import obtain, read_card
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.teachers import EdgeFace, FrozenTeacher
@@ -22,6 +20,7 @@ from facedistill.models.teachers.edgeface import convert
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip, published_graph_or_skip
 
 
 # EdgeFace, table 1: XS (0.6) 1.77 M params, 154 MFLOPs; S (0.5) 3.65 M, 306 MFLOPs. 1 MAC is 2 FLOPs, and the
@@ -54,13 +53,7 @@ def test_unknown_size() -> None:
 
 def published(size: str) -> tuple[FrozenTeacher, onnxruntime.InferenceSession]:
     node = yaml.safe_load((config_dir() / "teacher" / f"edgeface_{size}.yaml").read_text())
-    try:
-        weights = obtain(node["asset"], quiet=True)
-        graph = obtain(
-            replace(read_card(node["asset"]), name=f"{node['asset']}_onnx", convert=""), quiet=True
-        )
-    except AssetError as error:
-        pytest.skip(f"EdgeFace: {error}")
+    weights, graph = asset_or_skip(node["asset"]), published_graph_or_skip(node["asset"])
     teacher = FrozenTeacher(EdgeFace(node["network"]["size"]), weights, InputSpec(**node["input_spec"]))
     return teacher, onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from facedistill.assets import obtain
 from facedistill.config import compose, make_run_id
-from facedistill.errors import AssetError, ConfigError
+from facedistill.errors import ConfigError
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden, draw_faces, golden_of, relative_difference
 from facedistill.models.weights import write_weights
 from facedistill.runs.assembly import load_teacher
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip
 from tests.models.teachers.test_frozen import Small
 
 
@@ -110,10 +110,7 @@ def test_the_card_is_no_part_of_a_runs_identity() -> None:
 )
 def test_a_published_teacher_that_is_fed_wrongly(name: str, change: str) -> None:
     config = compose("train", [f"teacher={name}", f"teacher.input_spec.{change}"])
-    try:
-        obtain(config.teacher.asset, quiet=True)
-    except AssetError as error:
-        pytest.skip(f"{name}: {error}")
+    asset_or_skip(config.teacher.asset)
     with pytest.raises(
         ConfigError, match=f"^teacher {name}: fed with .* it does not answer as its card says"
     ):

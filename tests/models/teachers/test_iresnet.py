@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 from collections.abc import Callable
@@ -26,12 +25,10 @@ from facedistill.models.teachers.iresnet import convert
 from facedistill.models.weights import write_weights
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
+from tests.helpers.pickles import Hostile
 from tests.models.teachers.arcface_layout import BLOCKS, arcface_state
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +140,11 @@ def test_one_key_missing_and_one_extra_are_both_named(
     )
 
 
-class Bomb:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.system, (f"touch {self.mark}",))
-
-
 @pytest.mark.parametrize("form", ["zip", "bare", "nested"])
 def test_a_pickle_that_runs_a_command_runs_nothing(
     state: dict[str, Tensor], save: Callable[[Any], Path], tmp_path: Path, form: str
 ) -> None:
-    mark, bomb = tmp_path / "executed", Bomb(tmp_path / "executed")
+    mark, bomb = tmp_path / "executed", Hostile(tmp_path / "executed")
     path = tmp_path / "backbone.pth"
     if form == "bare":
         path.write_bytes(pickle.dumps({"conv1.weight": bomb}))

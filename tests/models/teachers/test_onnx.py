@@ -12,13 +12,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from facedistill.assets import obtain
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.teachers import FrozenTeacher, OnnxNetwork
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.onnx_network import convert
 from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec
+from tests.helpers.assets import asset_or_skip
 
 
 def graph_file(path: Path, batch: int | str = "N", baked: bool = False, channels: int = 3) -> Path:
@@ -114,10 +114,7 @@ def test_refuses_what_is_no_recognizer(tmp_path: Path) -> None:
 
 @pytest.mark.assets
 def test_sface_equals_its_published_graph() -> None:
-    try:
-        weights = obtain("sface", quiet=True)
-    except AssetError as error:
-        pytest.skip(f"SFace: {error}")
+    weights = asset_or_skip("sface")
     teacher = FrozenTeacher(OnnxNetwork(128), weights, InputSpec(color="BGR", mean=0.0, std=1.0))
     images = draw_faces(3)
     together = teacher(images)

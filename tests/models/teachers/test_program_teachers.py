@@ -26,6 +26,8 @@ from facedistill.models.weights import read_weights, write_weights
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 
 class Pooled(nn.Module):
     """(N, 3, 112, 112) to (N, 48)."""
@@ -36,11 +38,6 @@ class Pooled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.adaptive_avg_pool2d(images, 4).flatten(1) * self.gain
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.cli.main import main
 from facedistill.reporting.dashboard import wandb_views
+from tests.helpers.errors import command_error
 from tests.reporting.small_runs import write_small_run
 
 
@@ -19,9 +19,9 @@ def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def _refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> str:
     write_small_run(runs / "one-0000000a", method="KD")
-    assert main(["dashboard", str(runs), "--wandb"]) == 2
+    message = command_error(capsys, "dashboard", runs, "--wandb")
     assert (runs / "dashboard.html").is_file()  # the local page is written all the same
-    return capsys.readouterr().err.strip().removeprefix("error  ")
+    return message.removeprefix("error  ")
 
 
 def test_without_a_key_it_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

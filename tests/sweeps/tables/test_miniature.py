@@ -8,14 +8,13 @@ import json
 import pytest
 import torch
 
-from facedistill.assets import obtain
 from facedistill.cli import reproduce
 from facedistill.cli.main import main
 from facedistill.config import compose
-from facedistill.errors import AssetError
 from facedistill.runs.assembly import assemble
 from facedistill.runs.train import train
 from facedistill.sweeps.tables.plan import plan, read_table
+from tests.helpers.assets import asset_or_skip
 from tests.sweeps.tables.miniature import EXPERIMENTS, IMAGES, draw_machine, shrink_table, thin_networks
 
 PAPERS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/rows.yaml") if path.parent.name != "pocket")
@@ -25,10 +24,7 @@ pytestmark = pytest.mark.assets
 
 @pytest.fixture(autouse=True)
 def _generator():
-    try:
-        obtain("mobilestylegan", quiet=True)
-    except AssetError as error:
-        pytest.skip(str(error))
+    asset_or_skip("mobilestylegan")
 
 
 def here_instead(monkeypatch):
