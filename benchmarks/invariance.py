@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.models.batch_norm import synchronize
-from tests.helpers.tiny_networks import TinyGenerator
 from tests.contracts.test_every_method import METHODS, two_steps
 from tests.distributed.processes import in_processes
 from tests.distributed.test_shared_embedding import Counting, _protocol
 from tests.distributed.test_whole_fits import Normed
+from tests.helpers.tiny_networks import TinyGenerator
 
 RESULTS = Path(__file__).parent / "results"
 Steps = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
