@@ -187,7 +187,15 @@ def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
 
 
 def evaluate_network(role: Role, network: nn.Module, config: DictConfig) -> Results:
-    """Measures a student or a teacher on the protocols of `config.evaluation`; generated pairs are left out."""
+    """Measures a student or a teacher on the protocols of `config.evaluation`.
+
+    Raises:
+        ConfigError: If `generated` is among them: its pairs belong to a run.
+    """
+    if GENERATED in config.evaluation.protocols:
+        raise ConfigError(
+            f"evaluation.protocols: {GENERATED} pairs belong to a run; evaluate the run's folder"
+        )
     found, absent = find_protocols(config)
     results = Results()
     results.network(role).protocols = _run(role, network, found, config, None)

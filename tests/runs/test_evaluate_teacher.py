@@ -48,3 +48,5 @@ def test_a_student_is_evaluated_as_a_teacher_from_the_command(
     words = [f"teacher.file={tmp_path / 'student.safetensors'}", "evaluation.protocols=[lfw]"]
     assert main(["evaluate", "student", *words]) == 0
     assert "lfw is not here" in capsys.readouterr().out
+    assert main(["evaluate", "student", words[0], "evaluation.protocols=[generated]"]) == 2
+    assert "generated pairs belong to a run; evaluate the run's folder" in capsys.readouterr().err

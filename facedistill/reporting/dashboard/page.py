@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from facedistill.errors import UserError
 from facedistill.evaluation.protocols.places import in_order, protocol_title
 from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
+from facedistill.reporting.pages import templates
 from facedistill.reporting.run.files import Series
 from facedistill.reporting.run.summary import Accuracy, RunSummary, read_runs
 from facedistill.reporting.written import write_whole
@@ -70,20 +70,20 @@ def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
 
 def render(runs: Sequence[RunSummary], page_dir: Path) -> str:
     """The page as text, for a file inside `page_dir`."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
     protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
-    return environment.get_template("page.html").render(
-        lines=[_line(run, protocols, page_dir) for run in runs],
-        columns=_columns(protocols),
-        filters={name: sorted({getattr(run, name) for run in runs}) for name in _FILTERS},
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(_embedded(_data(runs, protocols))),
-        num_damaged=sum(bool(run.problems) for run in runs),
+    return (
+        templates(__file__)
+        .get_template("page.html")
+        .render(
+            lines=[_line(run, protocols, page_dir) for run in runs],
+            columns=_columns(protocols),
+            filters={name: sorted({getattr(run, name) for run in runs}) for name in _FILTERS},
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            data=Markup(_embedded(_data(runs, protocols))),
+            num_damaged=sum(bool(run.problems) for run in runs),
+        )
     )
 
 

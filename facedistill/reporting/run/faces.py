@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +13,7 @@ from PIL import Image
 
 from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import cosine
+from facedistill.reporting.pages import jpeg_uri
 from facedistill.reporting.run.files import Faces
 from facedistill.reporting.style import Drawing, Theme
 
@@ -52,8 +51,8 @@ def face_cards(faces: Faces) -> list[FaceCard]:
     """Cards of the shown faces, least agreement first."""
     return [
         FaceCard(
-            base=_jpeg_uri(faces.base[k]),
-            variation=_jpeg_uri(faces.variation[k]),
+            base=_uri(faces.base[k]),
+            variation=_uri(faces.variation[k]),
             base_cosine=cosine(float(faces.base_cosine[k])),
             variation_cosine=cosine(float(faces.variation_cosine[k])),
             teacher_cosine=cosine(float(faces.teacher_cosine[k])),
@@ -81,10 +80,8 @@ def resampling_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: part(config, "data", "source", name) for name in ("resampling", "spread", "rho")}
 
 
-def _jpeg_uri(image: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).save(file, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+def _uri(image: np.ndarray) -> str:
+    return jpeg_uri(Image.fromarray(image.transpose(1, 2, 0)), quality=_JPEG_QUALITY, subsampling=0)
 
 
 def _draw(axes: Axes, theme: Theme, faces: Faces, chosen: np.ndarray) -> None:

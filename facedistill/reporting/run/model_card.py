@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from facedistill.reporting.figures import Estimate, estimates, part
 from facedistill.reporting.numbers import duration, is_number, percent, short, whole
+from facedistill.reporting.pages import templates
 from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.absent import not_evaluated
 from facedistill.reporting.run.facts import NOT_RECORDED, Fact, network_name, provenance
@@ -24,7 +24,6 @@ from facedistill.reporting.run.summary import data_label
 from facedistill.reporting.table.results import Block, measured_protocols, results_table
 from facedistill.reporting.written import write_whole
 
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
 _TASK = "image-feature-extraction"  # the hub's task for a network from image to embedding
 _TYPES = {"tar@": "tar@far=", "tpir@": "tpir@fpir="}  # as the hub names metrics; others keep their name
 _NO_TYPE = ("tar_nearest@", "accuracy/", "groups/")
@@ -122,10 +121,7 @@ def _metric(name: str, one: Estimate) -> dict[str, Any]:
 
 
 def _body(files: RunFiles) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates(__file__, escape=False)
     environment.filters["plain"] = _plain
     blocks = results_table(files.results)
     return environment.get_template("model_card.md").render(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from facedistill.errors import UserError
 from facedistill.reporting.figures import part
+from facedistill.reporting.pages import png_uri, templates
 from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.absent import absent_parts
 from facedistill.reporting.run.curves import learning_drawings
@@ -29,8 +27,6 @@ from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.verification_figures import verification_drawings
 from facedistill.reporting.style import DARK, LIGHT, Drawing
 from facedistill.reporting.table.results import measured_protocols, results_table
-
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -86,41 +82,42 @@ class _Figures:
 
     def inline(self, drawings: Sequence[Drawing]) -> list[InlineFigure]:
         return [
-            InlineFigure(one.title, one.alt, _uri(self.keep(one)), _uri(one.png(DARK))) for one in drawings
+            InlineFigure(one.title, one.alt, png_uri(self.keep(one)), png_uri(one.png(DARK)))
+            for one in drawings
         ]
 
 
 def _page(files: RunFiles, figures: _Figures) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     if files.faces is not None:
         figures.keep(faces_drawing(files.faces))
-    return environment.get_template("report.html").render(
-        student=network_name(files.config, "backbone"),
-        teacher=network_name(files.config, "teacher"),
-        teacher_asset=part(files.config, "teacher", "asset") or "",
-        method=network_name(files.config, "method"),
-        run_id=files.record.id or files.folder.name,
-        status=files.record.status or "of unknown status",
-        headline=headline(files),
-        table=results_table(files.results),
-        curves=figures.inline(learning_drawings(files.curves)),
-        faces=face_cards(files.faces) if files.faces is not None else [],
-        faces_in_all=len(files.faces.base) if files.faces is not None else 0,
-        faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
-        resampling=resampling_settings(files.config),
-        protocols=_protocol_figures(files, figures),
-        time_shares=time_shares(files.record),
-        export=export_facts(files.record),
-        student_path=shell_path(files.folder, "student.safetensors"),
-        onnx_path=shell_path(files.folder, "student.onnx"),
-        provenance=provenance(files),
-        command=files.record.command or NOT_RECORDED,
-        config_text=files.config_text,
-        licences=files.record.licences,
-        absent=absent_parts(files),
+    return (
+        templates(__file__)
+        .get_template("report.html")
+        .render(
+            student=network_name(files.config, "backbone"),
+            teacher=network_name(files.config, "teacher"),
+            teacher_asset=part(files.config, "teacher", "asset") or "",
+            method=network_name(files.config, "method"),
+            run_id=files.record.id or files.folder.name,
+            status=files.record.status or "of unknown status",
+            headline=headline(files),
+            table=results_table(files.results),
+            curves=figures.inline(learning_drawings(files.curves)),
+            faces=face_cards(files.faces) if files.faces is not None else [],
+            faces_in_all=len(files.faces.base) if files.faces is not None else 0,
+            faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
+            resampling=resampling_settings(files.config),
+            protocols=_protocol_figures(files, figures),
+            time_shares=time_shares(files.record),
+            export=export_facts(files.record),
+            student_path=shell_path(files.folder, "student.safetensors"),
+            onnx_path=shell_path(files.folder, "student.onnx"),
+            provenance=provenance(files),
+            command=files.record.command or NOT_RECORDED,
+            config_text=files.config_text,
+            licences=files.record.licences,
+            absent=absent_parts(files),
+        )
     )
 
 
@@ -139,10 +136,6 @@ def _worst(files: RunFiles, protocol: str) -> list[tuple[str, str]]:
     and does not contain them."""
     paths = {network: f"worst/{protocol}.{network}.jpg" for network in NETWORKS}
     return [(network, path) for network, path in paths.items() if (files.folder / path).is_file()]
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _write(path: Path, content: bytes) -> Path:

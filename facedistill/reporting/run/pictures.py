@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from PIL import Image
 from facedistill.errors import DataError
 from facedistill.metrics.verification import roc
 from facedistill.reporting.numbers import cosine
+from facedistill.reporting.pages import jpeg_uri
 from facedistill.reporting.run.faces import least_to_most
 from facedistill.reporting.run.files import Faces, Scores, read_faces, read_scores
 from facedistill.reporting.run.verification_figures import admitted
@@ -73,11 +72,9 @@ def _faces(faces: Faces) -> dict[str, str]:
         np.concatenate([_small(images[k]) for k in chosen], axis=1)
         for images in (faces.base, faces.variation)
     ]
-    file = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(file, format="JPEG", quality=_JPEG_QUALITY)
     least, most = (cosine(float(faces.base_cosine[k])) for k in (chosen[0], chosen[-1]))
     return {
-        "uri": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(),
+        "uri": jpeg_uri(Image.fromarray(np.concatenate(rows)), quality=_JPEG_QUALITY),
         "caption": f"cosine of student and teacher from {least}, left, to {most}, right",
     }
 

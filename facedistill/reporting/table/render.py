@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.reporting.numbers import NOT_MEASURED
+from facedistill.reporting.pages import templates
 from facedistill.reporting.table.comparison import (
     Comparison,
     Line,
@@ -101,27 +102,13 @@ def as_latex(comparison: Comparison) -> str:
 
 def as_html(comparison: Comparison) -> str:
     """The table as a page of its own, without scripts."""
-    head = "".join(
-        f"<th>{html.escape(t)}</th>" for t in ["method", *map(column_title, comparison.metrics), "runs"]
-    )
-    body = []
-    for line in comparison.lines:
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in _texts(comparison, line))
-        runs = " ".join(f"<code>{html.escape(_short(run))}</code>" for run in line.runs)
-        body.append(f"<tr><th scope=row>{html.escape(line.label)}</th>{cells}<td>{runs}</td></tr>")
-    return (
-        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{html.escape(comparison.title)}</title><style>{_STYLE}</style><h1>{html.escape(comparison.title)}</h1>"
-        f"<p>{html.escape(_caption(comparison))}</p><table><thead><tr>{head}</tr></thead><tbody>"
-        + "\n".join(body) + f"</tbody></table>{_html_sources(comparison)}\n"
+    environment = templates(__file__, escape=False)
+    environment.filters["e"] = html.escape  # writes an apostrophe as the committed tables have it
+    page = environment.get_template("table.html").render(
+        comparison=comparison, caption=_caption(comparison), titles=list(map(column_title, comparison.metrics)),
+        lines=[(line, _texts(comparison, line), list(map(_short, line.runs))) for line in comparison.lines],
     )  # fmt: skip
-
-
-def _html_sources(comparison: Comparison) -> str:
-    if not comparison.sources:
-        return ""
-    items = "".join(f"<li>{html.escape(str(source))}" for source in comparison.sources)
-    return f"<p>Published figures:<ol>{items}</ol>"
+    return page + "\n"
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -204,11 +191,3 @@ def _escape(text: str) -> str:
     ):
         text = text.replace(plain, escaped)
     return text
-
-
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2430;"
-    "background:#fff}table{border-collapse:collapse}th,td{padding:.3rem .7rem;border-bottom:1px solid #e3e7ed;"
-    "text-align:left;font-variant-numeric:tabular-nums}code{font-size:.85em;color:#5d6878}"
-    "@media(prefers-color-scheme:dark){body{color:#e6eaf0;background:#171c24}th,td{border-color:#2b333f}}"
-)
