@@ -25,14 +25,11 @@ def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
         ("learning-accuracy", "Accuracy on validation pairs", ["val/accuracy"], _draw_accuracy),
         ("learning-rate", "Learning rate", ["lr"], _draw_rate),
     ):
-        there = {key: curves[key] for key in keys if key in curves}
-        if there:
-            alt = (
-                f"{title} over images seen: "
-                + "; ".join(_story(key, series) for key, series in there.items())
-                + "."
-            )
-            drawings.append(Drawing(name, title, alt, partial(draw, series=there)))
+        logged = {key: curves[key] for key in keys if key in curves}
+        if logged:
+            summary = "; ".join(_summary(key, series) for key, series in logged.items())
+            alt = f"{title} over images seen: {summary}."
+            drawings.append(Drawing(name, title, alt, partial(draw, series=logged)))
     return drawings
 
 
@@ -53,7 +50,7 @@ def _loss_keys(curves: Mapping[str, Series]) -> list[str]:
     return ["train/loss", "val/mse"] if same else ["train/loss", "train/mse", "val/mse"]
 
 
-def _story(key: str, series: Series) -> str:
+def _summary(key: str, series: Series) -> str:
     first, last = series.value[0], series.value[-1]
     return f"{key} from {first:.4g} to {last:.4g} after {short(series.images_seen[-1])} images"
 
@@ -67,7 +64,7 @@ def _draw_loss(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
         axes.set_yscale("log")
     elif values.min() >= 0:
         axes.set_ylim(bottom=0)
-    _finish(axes, "loss", len(series))
+    _label_axes(axes, "loss", len(series))
 
 
 def _draw_cosine(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
@@ -75,14 +72,14 @@ def _draw_cosine(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None
         _draw_line(axes, one, theme.student if key.startswith("train") else theme.teacher, key)
     lowest = min(one.value.min() for one in series.values())
     axes.set_ylim(min(0.0, lowest - 0.02), 1.0)
-    _finish(axes, "cosine", len(series))
+    _label_axes(axes, "cosine", len(series))
 
 
 def _draw_accuracy(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
     one = series["val/accuracy"]
     axes.plot(one.images_seen, 100 * one.value, color=theme.student, marker="o", markersize=4)
     axes.set_ylim(min(50.0, 100 * one.value.min()), 100)
-    _finish(axes, "accuracy, %", 1)
+    _label_axes(axes, "accuracy, %", 1)
 
 
 def _draw_rate(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
@@ -92,7 +89,7 @@ def _draw_rate(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(0, one.value.max() * 1.08 or 1)
-    _finish(axes, "learning rate", 1)
+    _label_axes(axes, "learning rate", 1)
 
 
 def _draw_line(axes: Axes, one: Series, color: str, label: str) -> None:
@@ -104,7 +101,7 @@ def _draw_line(axes: Axes, one: Series, color: str, label: str) -> None:
     axes.plot(one.images_seen, smoothed(one.value), color=color, label=label)
 
 
-def _finish(axes: Axes, quantity: str, lines: int) -> None:
+def _label_axes(axes: Axes, quantity: str, lines: int) -> None:
     axes.set_xlabel("images seen")
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)

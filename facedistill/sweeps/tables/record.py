@@ -18,16 +18,8 @@ from facedistill.sweeps.job import Job
 from facedistill.sweeps.tables.plan import PlannedRun
 
 _COPIED = (
-    "id",
-    "command",
-    "git",
-    "versions",
-    "machine",
-    "images_seen",
-    "wall_s",
-    "images_per_s",
-    "peak_memory_mib",
-)
+    "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib",
+)  # fmt: skip
 
 _REQUIRED = ("id", "row", "seed", "config", "results")
 

@@ -143,7 +143,7 @@ def test_names_every_missing_part(run: Path) -> None:
     (run / "run.json").write_text('{"id": "demo-1a2b3c4d", "status": "running"}')
     text = Page(write_report(run)).text
     assert [sentence for sentence in EVERY_ABSENCE if sentence not in text] == []
-    assert "This run is running: the figures below show how far it came." in text
+    assert "This run is running: the figures below show its progress." in text
     assert not (run / "figures").exists()
     assert "data:image/" not in write_report(run).read_text()
 
