@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from facedistill.config.signature import HANDED_OVER
+from facedistill.config.signature import provided
 
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields|Example|Examples):$")
 
@@ -22,8 +22,8 @@ class Argument:
     default: str
 
 
-def arguments(target: Callable[..., Any]) -> dict[str, Argument]:
-    """The arguments that a configuration may set, those behind `**kwargs` of base classes included."""
+def arguments(target: Callable[..., Any], key: str) -> dict[str, Argument]:
+    """The arguments that a configuration may set at `key`, those behind `**kwargs` of base classes included."""
     found: dict[str, Argument] = {}
     for function in _functions(target):
         try:
@@ -33,7 +33,7 @@ def arguments(target: Callable[..., Any]) -> dict[str, Argument]:
         passes_on = False
         for name, parameter in parameters.items():
             passes_on |= parameter.kind is parameter.VAR_KEYWORD
-            if name in ("self", *HANDED_OVER) or parameter.kind in (
+            if name in ("self", *provided(key)) or parameter.kind in (
                 parameter.VAR_KEYWORD,
                 parameter.VAR_POSITIONAL,
             ):

@@ -138,7 +138,7 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
         else:
             yield from (f"`{path}`{f' (in `{where}`)' if where else ''}", "")
         prefix = f"{where}." if where else ""
-        taken = arguments(target)
+        taken = arguments(target, f"{package}.{where}".strip("."))
         owned |= {
             f"{prefix}{name}": sentence for name, sentence in said.items() if path.startswith("facedistill.")
         }

@@ -1,4 +1,4 @@
-"""Holds a node with a `_target_` against the signature of what it names."""
+"""Checks a node with a `_target_` against the signature of the class or function that it names."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any, Literal
 
 from hydra.utils import get_object
 
-# Arguments that assembly hands over itself; a configuration neither needs nor may set them.
-HANDED_OVER = {
-    "student",
-    "teacher",
-    "optimizer",
-    "schedule",
-    "generator",
-    "faces",
-    "head",
-    "centers",
-    "peer",
-    "num_images",
-    "num_identities",
-    "embedding_dim",
-    "seed",
-    "weights",
-    "params",
-    "save_dir",
-}
+# Arguments that `facedistill.runs` passes to the class at a key; a configuration neither needs nor may set them.
+PROVIDED = {
+    "method": {
+        "student", "teacher", "head", "centers", "peer", "num_images", "num_identities", "embedding_dim", "optimizer",
+        "schedule",
+    },
+    "head": {"num_identities", "embedding_dim"},
+    "data.source": {"generator", "teacher", "faces", "seed"},
+    "generator.network": {"weights"},
+    "logger.*": {"save_dir"},
+}  # fmt: skip
+
+
+def provided(key: str) -> set[str]:
+    """Names of the arguments that the program passes itself to the class at `key`.
+
+    >>> provided("logger.csv")
+    {'save_dir'}
+    """
+    return PROVIDED.get(key) or PROVIDED.get(f"{key.rpartition('.')[0]}.*", set())
 
 
 def targets(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -50,9 +51,12 @@ def problems(key: str, node: Mapping[str, Any]) -> list[str]:
     except Exception:  # whatever an import may raise, for the user it is a wrong path
         return [f"{key}._target_: {path} cannot be imported"]
     known, open_ended = _parameters(target)
-    found = []
+    own, found = provided(key) & set(known), []
     for name in map(str, node):
         if name.startswith("_"):
+            continue
+        if name in own:
+            found.append(f"{key}.{name}: {target.__name__} gets it from the program; leave it out")
             continue
         if name not in known:
             if not open_ended:
@@ -62,7 +66,7 @@ def problems(key: str, node: Mapping[str, Any]) -> list[str]:
         else:
             found += _type_problem(f"{key}.{name}", known[name], node[name])
     for name, (_, required) in known.items() if not node.get("_partial_") else ():
-        if required and name not in node and name not in HANDED_OVER:
+        if required and name not in node and name not in own:
             found.append(f"{key}.{name}: {target.__name__} needs a value")
     return found
 

@@ -101,7 +101,24 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
-    return found
+    return found or _validation_faces(config)
+
+
+def _validation_faces(config: Mapping[str, Any]) -> list[str]:
+    """Each process needs a face to validate on; "auto" devices are counted later."""
+    faces = _select(config, "data.validation.faces")
+    devices, nodes = (_select(config, f"trainer.{key}") or 1 for key in ("devices", "num_nodes"))
+    if (
+        faces is None
+        or not isinstance(devices, int)
+        or not isinstance(nodes, int)
+        or faces >= devices * nodes
+    ):
+        return []
+    return [
+        f"data.validation.faces={faces}: less than one face for each of the {devices * nodes} processes; "
+        f"set data.validation.faces={devices * nodes} or more"
+    ]
 
 
 def _arguments(config: Mapping[str, Any]) -> list[str]:

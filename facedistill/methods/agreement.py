@@ -1,4 +1,4 @@
-"""What a source of faces is told about each image."""
+"""Agreement of student and teacher per image, which dynamic resampling follows."""
 
 from __future__ import annotations
 

@@ -71,16 +71,17 @@ class DistillationMethod(LightningModule):
         """Computes the objective of one batch. Logs nothing, moves no optimizer."""
 
     def on_fit_start(self) -> None:
-        """Wakes a student that was loaded in eval mode (Lightning would train it asleep)."""
+        """Sets train mode: Lightning leaves a student that was loaded in eval mode in eval mode."""
         self.student.train()
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        """The objective of one step; the agreement goes to the source through the DataModule.
+        """Returns the loss of one step and reports the agreement to the source of faces.
 
         The position in the stream moves here and not in a later hook, because callbacks that save checkpoints
         run before any later hook of this class.
         """
         output = self.distill(batch)
+        # Closes SynthDistill's loop: the source renders the next faces by this agreement.
         self.trainer.datamodule.finish_step(output.agreement)  # type: ignore[attr-defined]
         self.images_seen += len(batch.images) * self.trainer.world_size
         self.log("train/loss", output.loss, prog_bar=True)
@@ -91,10 +92,12 @@ class DistillationMethod(LightningModule):
         return output.loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Agreement with the teacher on held-out faces."""
+        """Logs the agreement with a teacher of the same width on held-out faces."""
         if self.teacher is None:
             return
         student, teacher = self.student(batch.images).float(), self.teacher(batch.images).float()
+        if student.shape != teacher.shape:
+            return
         cosine = torch.cosine_similarity(student, teacher).mean()
         logged = {"val/cosine": cosine, "val/mse": (student - teacher).square().mean()}
         self.log_dict(logged, batch_size=len(batch.images), sync_dist=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -38,6 +37,5 @@ class Cosine(IdentityMethod):
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
         terms["cosine_distance"] = global_mean(cosine_distances(student, teacher))
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
         loss = self.total(terms, cosine_distance=self.weight)
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))

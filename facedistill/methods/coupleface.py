@@ -11,6 +11,7 @@ from torch import Tensor
 from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.losses.embedding import cosine_distances
 from facedistill.losses.relations_to_centers import nearest_identities, relation_excess
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -69,9 +70,8 @@ class CoupleFace(IdentityMethod):
         )
         if self.training:
             self._overwrite_centers(teacher, batch.labels)
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
         loss = self.total(terms, feature=self.feature_weight, relation=self.relation_weight)
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     @torch.no_grad()
     def _overwrite_centers(self, teacher: Tensor, labels: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facedistill.distributed.collectives import gather_constant, global_mean, rank, world_size
 from facedistill.errors import ConfigError
 from facedistill.losses.contrastive import bank_scores, log_normalizer, noise_contrastive
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.memory_bank import MemoryBank, draw_indices
 from facedistill.types import FaceBatch, Requirements, StepOutput
@@ -102,9 +103,8 @@ class CRD(IdentityMethod):
             if self.training:
                 self.student_bank.update(own, views[0])
                 self.teacher_bank.update(own, views[1])
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
         loss = self.total(terms, student_nce=self.weight, teacher_nce=self.weight)
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     def _draw(self, num_images: int) -> Tensor:
         """Positions of the negatives: (M,) shared by all processes, or (N, M)."""

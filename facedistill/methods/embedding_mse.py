@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import squared_errors
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -38,5 +37,6 @@ class EmbeddingMSE(IdentityMethod):
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
         terms["mse"] = global_mean(squared_errors(student, teacher))
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
-        return StepOutput(loss=self.total(terms, mse=self.weight), terms=terms, agreement=agreement)
+        return StepOutput(
+            loss=self.total(terms, mse=self.weight), terms=terms, agreement=agreement(student, teacher)
+        )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.feature_maps import hint_errors
 from facedistill.losses.precision import at_least_float32
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.feature_maps import FeatureMapTap, read_teacher, teacher_tap
 from facedistill.types import FaceBatch, Requirements, StepOutput
@@ -65,8 +65,11 @@ class FeatureMapMethod(IdentityMethod):
         teacher, teacher_map = read_teacher(self.teacher, self.teacher_tap, batch.images)  # type: ignore[arg-type]
         terms = self.identity_loss(student, batch)
         terms["feature_map"] = global_mean(self.map_errors(at_least_float32(student_map), teacher_map))
-        agreement = torch.cosine_similarity(student.detach().float(), teacher)
-        return StepOutput(loss=self.total(terms, feature_map=self.weight), terms=terms, agreement=agreement)
+        return StepOutput(
+            loss=self.total(terms, feature_map=self.weight),
+            terms=terms,
+            agreement=agreement(student, teacher),
+        )
 
 
 class FitNet(FeatureMapMethod):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.embedding import cosine_distances
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -37,5 +36,6 @@ class ShrinkTeaNet(IdentityMethod):
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
         terms["angular"] = global_mean(cosine_distances(student, teacher).square())
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
-        return StepOutput(loss=self.total(terms, angular=self.weight), terms=terms, agreement=agreement)
+        return StepOutput(
+            loss=self.total(terms, angular=self.weight), terms=terms, agreement=agreement(student, teacher)
+        )

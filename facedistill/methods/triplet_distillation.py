@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.losses.triplets import Distance, triplet_distillation
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -62,5 +61,4 @@ class TripletDistillation(IdentityMethod):
         if triplet is not None:
             terms["triplet"] = triplet
         loss = self.total(terms, triplet=self.weight) if terms else 0.0 * student.sum()
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))

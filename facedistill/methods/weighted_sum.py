@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facedistill.distributed.collectives import gather, gather_constant
 from facedistill.errors import ConfigError
 from facedistill.losses.precision import at_least_float32
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -65,8 +66,9 @@ class WeightedSum(IdentityMethod):
         with torch.autocast(student.device.type, enabled=False):
             for name, loss in self.losses.items():
                 terms[name] = loss(all_students, all_teachers).mean()
-        agreement = torch.cosine_similarity(student.detach().float(), teacher.float())
-        return StepOutput(loss=self.total(terms, **self.weights), terms=terms, agreement=agreement)
+        return StepOutput(
+            loss=self.total(terms, **self.weights), terms=terms, agreement=agreement(student, teacher)
+        )
 
 
 def _named(losses: Any) -> dict[str, Mapping[str, Any]]:

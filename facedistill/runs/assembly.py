@@ -36,6 +36,7 @@ from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint, Origin
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import SameRunEverywhere
 from facedistill.runs.sources import (
+    build_head,
     build_source,
     instantiate,
     instantiate_with,
@@ -201,12 +202,12 @@ def build_method(
         num_images: N of a finite source.
         centers: Computes the teacher's centers (K, D) when the method wants them.
     """
-    width = student.embedding_dim
+    width: int = student.embedding_dim  # type: ignore[assignment]
 
     def head() -> nn.Module | None:
         if not requirements(config).head or num_identities is None:
             return None
-        return instantiate(config.head, num_identities=num_identities, embedding_dim=width)
+        return build_head(config, num_identities, width)
 
     offered: dict[str, Callable[[], Any]] = {
         "student": lambda: student,
@@ -222,7 +223,7 @@ def build_method(
         "optimizer": lambda: instantiate(config.optimizer),
         "schedule": lambda: instantiate(config.scheduler),
     }
-    return instantiate_with(config.method, offered)
+    return instantiate_with("method", config.method, offered)
 
 
 def check_offers(required: Requirements, source: Source) -> None:

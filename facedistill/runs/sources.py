@@ -46,10 +46,17 @@ def instantiate(node: Any, **arguments: Any) -> Any:
         raise
 
 
-def instantiate_with(node: DictConfig, offered: Mapping[str, Callable[[], Any]]) -> Any:
-    """Instantiates `node` with those of the offered arguments that its constructor names."""
+def instantiate_with(key: str, node: DictConfig, offered: Mapping[str, Callable[[], Any]]) -> Any:
+    """Instantiates the node at `key` with those of the offered arguments that its constructor names."""
+    assert offered.keys() == signature.provided(key), "validation must know what is passed"
     accepted = signature.accepted(get_object(node._target_))
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
+
+
+def build_head(config: DictConfig, num_identities: int, embedding_dim: int) -> Any:
+    """The margin head of `config.head`, with centers (num_identities, embedding_dim)."""
+    sizes = {"num_identities": lambda: num_identities, "embedding_dim": lambda: embedding_dim}
+    return instantiate_with("head", config.head, sizes)
 
 
 def requirements(config: DictConfig) -> Requirements:
@@ -102,7 +109,7 @@ def build_source(config: DictConfig, generator: FrozenGenerator | None, teacher:
         "faces": faces,
         "seed": lambda: config.seed,
     }
-    source = instantiate_with(config.data.source, offered)
+    source = instantiate_with("data.source", config.data.source, offered)
     if isinstance(source, StoredFaces) and config.data.teacher_cache:
         source.keep_teacher(teacher, use=True)
     return source
@@ -128,5 +135,5 @@ def teacher_centers(config: DictConfig, source: Source, teacher: FrozenTeacher) 
     count = len(source.faces.identities)
     if config.data.centers == "mean":
         return mean_centers(embeddings, labels, count)
-    head = instantiate(config.head, num_identities=count, embedding_dim=embeddings.shape[1])
+    head = build_head(config, count, embeddings.shape[1])
     return trained_centers(embeddings, labels, count, head)

@@ -1,6 +1,6 @@
 import pytest
 
-from facedistill.config import compose, make_run_id, validate
+from facedistill.config import compose, make_run_id, signature, validate
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 from tests.helpers.errors import error_message
@@ -80,3 +80,33 @@ def test_an_argument_left_out_counts_as_its_default(method):
 
 def test_a_class_that_is_no_method_is_refused():
     assert "method._target_: Adam is no distillation method" in _message("method._target_=torch.optim.Adam")
+
+
+class Seeded:
+    def __init__(self, *, embedding_dim: int, seed: int) -> None: ...
+
+
+@pytest.mark.parametrize(("key", "missing"), [
+    ("backbone", ["embedding_dim", "seed"]), ("method", ["seed"]), ("head", ["seed"]), ("data.source", ["embedding_dim"]),
+])  # fmt: skip
+def test_what_the_program_passes_depends_on_the_group(key, missing):
+    found = signature.problems(key, {"_target_": f"{__name__}.Seeded"})
+    assert found == [f"{key}.{name}: Seeded needs a value" for name in missing]
+
+
+def test_what_the_program_passes_is_not_set_in_a_configuration():
+    assert "method.num_images: CRD gets it from the program; leave it out" in _message(
+        "method=crd", "data=synthetic_identities", "+method.num_images=5"
+    )
+
+
+def test_a_narrow_student_is_accepted_where_embeddings_are_not_compared():
+    validate(compose("train", ["method=rkd", "data=synthetic_identities", "backbone.embedding_dim=128"]))
+
+
+def test_each_process_has_a_validation_face():
+    assert (
+        "data.validation.faces=1: less than one face for each of the 2 processes; set data.validation.faces=2 or more"
+        in _message("strategy=ddp_cpu", "trainer.devices=2", "data.validation.faces=1")
+    )
+    validate(compose("train", ["strategy=ddp_cpu", "trainer.devices=2", "data.validation.faces=2"]))

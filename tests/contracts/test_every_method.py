@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -32,16 +33,16 @@ OWN = {
 class Convolutions(nn.Module):
     """Two convolutions without batch norm (whose statistics are a process's own), D = 16; a 28 and a 14 px map."""
 
-    embedding_dim = D
     input_spec = InputSpec()
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, embedding_dim: int = D) -> None:
         super().__init__()
+        self.embedding_dim = embedding_dim
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.first = nn.Conv2d(3, 8, 4, stride=4)
             self.second = nn.Conv2d(8, 8, 2, stride=2)
-            self.last = nn.Linear(8 * 14 * 14, D)
+            self.last = nn.Linear(8 * 14 * 14, embedding_dim)
 
     def forward(self, images):
         maps = torch.relu(self.second(torch.relu(self.first(images))))
@@ -92,22 +93,28 @@ class FixedFaces:
     def load_state_dict(self, state): ...
 
 
-def build(name, *overrides, student=None):
+def build(name, *overrides, student=None, embedding_dim=D):
     torch.manual_seed(0)
     overrides = [
         f"method={name}", "data=synthetic_identities", "optimizer=adam", "optimizer.lr=0.003", "scheduler=constant",
         *OWN.get(name, []), *overrides,
     ]  # fmt: skip
     config = compose("train", overrides)
-    config.backbone = OmegaConf.create({"_target_": f"{__name__}.Convolutions", "seed": 3})
+    config.backbone = OmegaConf.create(
+        {"_target_": f"{__name__}.Convolutions", "seed": 3, "embedding_dim": embedding_dim}
+    )
     source, teacher = FixedFaces(), Teacher()
     embedded = nn.functional.normalize(teacher(source.batch["images"]))
     means = torch.stack([embedded[source.batch["labels"] == k].mean(0) for k in range(K)])
     method = build_method(
-        config, student=student or Convolutions(), teacher=teacher, num_identities=K, num_images=N,
+        config, student=student or Convolutions(embedding_dim=embedding_dim), teacher=teacher, num_identities=K, num_images=N,
         centers=lambda: nn.functional.normalize(means),
     )  # fmt: skip
     return method, source
+
+
+def _method_class(name):
+    return get_object(OmegaConf.load(config_dir() / "method" / f"{name}.yaml")._target_)
 
 
 def _fit(name, steps, *, path=None, resume=None, total=None):
@@ -218,3 +225,33 @@ def test_it_says_what_it_is(name):
     assert getattr(type(method), "paper", "")
     plain = (config_dir() / "method" / f"{name}.yaml").read_text()
     assert "#" in plain, "hyper-parameters carry their origin"
+
+
+ANY_WIDTH = [name for name in METHODS if not _method_class(name).requirements.equal_widths]
+
+
+@pytest.mark.parametrize("name", ANY_WIDTH)
+def test_a_narrow_student_learns_from_a_wider_teacher(name):
+    method, source = build(name, embedding_dim=D // 2)
+    method.train()
+    logged = []
+    method.log_dict = lambda values, **_: logged.append(values)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=0.003)
+    losses = []
+    for _ in range(10):
+        output = method.distill(source.finish(source.batch))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(float(output.loss.detach()))
+    assert losses[-1] < losses[0]
+    assert output.agreement is None
+    method.validation_step(source.finish(source.batch), 0)
+    assert logged == []
+
+
+def test_methods_that_do_not_compare_embeddings_accept_any_width():
+    relations = {"rkd", "sp", "pkt", "cckd", "darkrank"}
+    logits = {"kd", "dkd", "gkd"}
+    others = {"at", "crd", "ekd", "fitnet", "mutual", "supervised", "triplet_distillation"}
+    assert set(ANY_WIDTH) == relations | logits | others
