@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from facedistill.assets import AssetCard, cache_dir, obtain, read_card
 from facedistill.assets.own_file import card_of
-from facedistill.config import make_run_id, result_relevant, signature
+from facedistill.config import make_run_id, result_relevant
 from facedistill.data.formats.face_set import read_faces
 from facedistill.data.module import FaceDataModule, Source
 from facedistill.data.sources.rendered import RenderedFaces
@@ -77,9 +77,10 @@ def learned_from(config: DictConfig) -> list[AssetCard]:
 
 
 def trains_on_generated_faces(config: DictConfig) -> bool:
-    """Whether the source renders faces, or stores rendered ones; photographs need no generator."""
+    """Whether the generator makes the training faces; only stored faces that are not `data.synthetic` need none."""
     source = get_object(config.data.source._target_)
-    return "generator" in signature.accepted(source) or OmegaConf.select(config, "data.synthetic") is not None
+    is_stored = isinstance(source, type) and issubclass(source, StoredFaces)
+    return not is_stored or OmegaConf.select(config, "data.synthetic") is not None
 
 
 def uses_generated_faces(config: DictConfig) -> bool:

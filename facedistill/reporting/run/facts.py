@@ -67,7 +67,11 @@ def headline(files: RunFiles) -> list[Fact]:
         Fact("Images seen", whole(record.images_seen), f"of {whole(budget)}" if is_number(budget) else ""),
         Fact("Wall time", duration(record.wall_s), "training, with validation"),
         Fact("Images per second", rate(record.images_per_s), "over the whole training"),
-        Fact("Peak memory", _memory(record.peak_memory_mib), "of the training process"),
+        Fact(
+            "Peak memory",
+            f"{whole(record.peak_memory_mib)} MiB" if is_number(record.peak_memory_mib) else NOT_MEASURED,
+            "of the training process",
+        ),
     ]
 
 
@@ -81,7 +85,10 @@ def time_shares(record: RunRecord) -> list[Share]:
 
 def export_facts(record: RunRecord) -> list[Fact]:
     """How closely the exported student agrees with the trained one."""
-    return [Fact(_EXPORT_LABELS.get(key, key), _parity(value)) for key, value in record.export.items()]
+    return [
+        Fact(_EXPORT_LABELS.get(key, key), f"{value:.7f}" if is_number(value) else str(value))
+        for key, value in record.export.items()
+    ]
 
 
 def provenance(files: RunFiles) -> list[Fact]:
@@ -118,14 +125,6 @@ def _accuracy(label: str, protocol: str, results: Results) -> Fact:
         f"teacher {percent(teacher.value)}" if teacher.value is not None else "",
     ]
     return Fact(label, percent(student.value), " · ".join(filter(None, remarks)))
-
-
-def _memory(mib: Any) -> str:
-    return f"{whole(mib)} MiB" if is_number(mib) else NOT_MEASURED
-
-
-def _parity(value: Any) -> str:
-    return f"{value:.7f}" if is_number(value) else str(value)
 
 
 def _or_not_recorded(value: Any) -> str:

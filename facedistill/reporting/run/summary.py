@@ -115,11 +115,12 @@ def summarize(folder: Path) -> RunSummary:
     pictures = read_pictures(folder, accuracy)
     problems += pictures.problems
     cosine = curves["val/cosine"].value[-1] if "val/cosine" in curves else None
-    images = _images_logged(curves) if record.images_seen is None else record.images_seen
+    logged = max((float(series.images_seen[-1]) for series in curves.values()), default=None)
+    images = logged if record.images_seen is None else record.images_seen
     return RunSummary(
         folder=folder,
         id=str(record.id or folder.name),
-        name=str(record.name or config.get("name") or _name(folder)),
+        name=str(record.name or config.get("name") or re.sub(r"-[0-9a-f]{8}$", "", folder.name)),
         method=_class_name(config, "method"),
         backbone=_class_name(config, "backbone"),
         data=data_label(config.get("data")),
@@ -140,10 +141,6 @@ def summarize(folder: Path) -> RunSummary:
 def _is_run(path: Path) -> bool:
     named_like_one = re.search(r".-[0-9a-f]{8}$", path.name) is not None
     return named_like_one or (path / "config.yaml").is_file() or (path / "run.json").is_file()
-
-
-def _name(folder: Path) -> str:
-    return re.sub(r"-[0-9a-f]{8}$", "", folder.name)
 
 
 def _number(value: Any, kind: type) -> Any:
@@ -187,10 +184,6 @@ def _accuracies(results: Results) -> dict[str, Accuracy]:
             threshold = _number(figures.get("threshold"), float)
             accuracies[protocol] = Accuracy(one.value, one.interval, threshold)
     return accuracies
-
-
-def _images_logged(curves: Mapping[str, Series]) -> float | None:
-    return max((float(series.images_seen[-1]) for series in curves.values()), default=None)
 
 
 def _thinned(series: Series, name: str) -> Series:

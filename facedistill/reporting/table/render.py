@@ -71,7 +71,7 @@ def as_markdown(comparison: Comparison) -> str:
         cells = [
             line.label,
             *_texts(comparison, line),
-            str(_seeds(line)),
+            str(max((figure.seeds for figure in line.figures), default=0)),
             ", ".join(map(_short, line.runs)) or NOT_MEASURED,
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -171,10 +171,6 @@ def _caption(comparison: Comparison) -> str:
         f"{comparison.note} {comparison.images:,} images a run; {seeds}mean and 95 % interval over seeds "
         f"(Student's t), or over pairs where there is one seed; rates in percent. {made}"
     ).strip()
-
-
-def _seeds(line: Line) -> int:
-    return max((figure.seeds for figure in line.figures), default=0)
 
 
 def _short(run: str) -> str:
