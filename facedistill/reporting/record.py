@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.places import protocol_title
+from facedistill.evaluation.protocols.find import protocol_title
 from facedistill.reporting.written import write_whole
 
 VERSION = 2

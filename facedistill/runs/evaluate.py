@@ -17,7 +17,7 @@ from facedistill.config import compose
 from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.benchmark import Role, run_protocols
 from facedistill.evaluation.protocols.base import Protocol
-from facedistill.evaluation.protocols.places import (
+from facedistill.evaluation.protocols.find import (
     Absent,
     Place,
     open_protocols,

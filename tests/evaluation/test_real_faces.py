@@ -5,7 +5,7 @@ import pytest
 from facedistill.assets import obtain
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.protocols.base import PairsProtocol
-from facedistill.evaluation.protocols.places import Absent, find_protocol, search_dirs
+from facedistill.evaluation.protocols.find import Absent, find_protocol, search_dirs
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
 from facedistill.types import InputSpec
 from tests.shared_faces import SHARED

@@ -9,7 +9,7 @@ import yaml
 from facedistill.config import compose
 from facedistill.errors import ConfigError
 from facedistill.evaluation.generated_pairs import STREAMS, GeneratedPairs, generated_protocol
-from facedistill.evaluation.protocols.places import open_protocols
+from facedistill.evaluation.protocols.find import open_protocols
 from facedistill.models.latents import draw_latents
 from facedistill.system.paths import config_dir
 from tests.evaluation.test_generated_pairs import SMALL, TinyGenerator, TinyTeacher

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
 from typing import Protocol as StructuralType
 
 import torch
@@ -69,6 +70,23 @@ class Protocol(StructuralType):
     def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Figures from (M, D) embeddings in the order of `images`; IJB gives one entry for each of its modes."""
         ...
+
+
+class FolderLayout:
+    """A benchmark in the folder in which it is published; a subclass in this package is all that a new one needs.
+
+    Attributes:
+        name: Value of `evaluation.places.<protocol>.layout`.
+        contents: What the folder holds, for the message where it is missing.
+    """
+
+    name: ClassVar[str]
+    contents: ClassVar[str]
+
+    @staticmethod
+    def open(folder: Path, name: str) -> Protocol:
+        """Opens the protocol `name` in `folder`."""
+        raise NotImplementedError
 
 
 def checked_embeddings(name: str, embeddings: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, read_list, without_suffix
-from facedistill.evaluation.protocols.base import PairsProtocol, ProtocolResult
+from facedistill.evaluation.protocols.base import FolderLayout, PairsProtocol, ProtocolResult
 from facedistill.evaluation.protocols.images import EncodedImages
 from facedistill.evaluation.protocols.pairs import PairList, pairs_protocol, parse_lfw_pairs
 from facedistill.metrics.verification import tenfold_accuracy, verification_summary
@@ -204,3 +204,11 @@ def _group_of(name: str, table: dict[str, str]) -> str | None:
 
 def _resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     return values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
+
+
+class RfwLayout(FolderLayout):
+    """RFW's lists and faces."""
+
+    name = "rfw"
+    contents = "with txts and the aligned 112x112 faces in data"
+    open = staticmethod(open_rfw)

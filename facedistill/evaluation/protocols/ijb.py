@@ -23,7 +23,13 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.base import Flip, PairScores, ProtocolResult, checked_embeddings
+from facedistill.evaluation.protocols.base import (
+    Flip,
+    FolderLayout,
+    PairScores,
+    ProtocolResult,
+    checked_embeddings,
+)
 from facedistill.evaluation.protocols.images import ImageSet
 from facedistill.evaluation.protocols.loose_crops import LooseCrops
 from facedistill.evaluation.protocols.meta_files import read_columns
@@ -226,3 +232,11 @@ def _check_same_faces(path: Path, names: np.ndarray, other: Path, others: np.nda
             f"{path} names {len(names)} faces and {other.name} {len(others)}{differ}; both must name the same faces "
             "in the same order, so take them from one package"
         )
+
+
+class IjbLayout(FolderLayout):
+    """insightface's package of IJB-B or IJB-C."""
+
+    name = "ijb"
+    contents = "with loose_crop and meta, insightface's package"
+    open = staticmethod(open_ijb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -118,3 +119,34 @@ def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtoco
         same=torch.tensor(pairs.same),
         fold=torch.tensor(pairs.fold),
     )
+
+
+class PairsLayout:
+    """A format of pair lists; a subclass in this package is all that a new one needs.
+
+    Attributes:
+        name: Value of `evaluation.places.<protocol>.layout`.
+        file_name: Of the list in a folder that is named by its path.
+    """
+
+    name: ClassVar[str]
+    file_name: ClassVar[str]
+
+    @staticmethod
+    def parse(text: str, where: str) -> PairList:
+        """Reads the content of a list; `where` is what messages call it."""
+        raise NotImplementedError
+
+
+class LfwLayout(PairsLayout):
+    """LFW's `pairs.txt`."""
+
+    name, file_name = "lfw", "pairs.txt"
+    parse = staticmethod(parse_lfw_pairs)
+
+
+class TsvLayout(PairsLayout):
+    """Tab-separated pairs."""
+
+    name, file_name = "tsv", "pairs.tsv"
+    parse = staticmethod(parse_tsv_pairs)

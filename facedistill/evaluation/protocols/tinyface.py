@@ -26,7 +26,7 @@ from torch import Tensor
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, without_suffix
-from facedistill.evaluation.protocols.base import ProtocolResult, checked_embeddings
+from facedistill.evaluation.protocols.base import FolderLayout, ProtocolResult, checked_embeddings
 from facedistill.evaluation.protocols.images import EncodedImages, ImageSet
 from facedistill.metrics.identification import closed_set_summary, search
 
@@ -163,3 +163,11 @@ def _names_and_ids(path: Path, kind: str) -> tuple[list[str], np.ndarray]:
             f"{path}: holds {len(names)} names and {found} {kind}_ids >= 0; take it from the package again"
         )
     return [without_suffix(item) for item in names], ids.astype(np.int64)
+
+
+class TinyFaceLayout(FolderLayout):
+    """TinyFace's package with its faces aligned."""
+
+    name = "tinyface"
+    contents = "with Testing_Set and the aligned 112x112 faces in aligned"
+    open = staticmethod(open_tinyface)

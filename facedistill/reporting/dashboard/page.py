@@ -16,7 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from facedistill.errors import UserError
-from facedistill.evaluation.protocols.places import in_order, protocol_title
+from facedistill.evaluation.protocols.find import in_order, protocol_title
 from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
 from facedistill.reporting.pages import templates
 from facedistill.reporting.run.files import Series

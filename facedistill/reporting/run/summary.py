@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from facedistill.errors import UserError
-from facedistill.evaluation.protocols.places import in_order
+from facedistill.evaluation.protocols.find import in_order
 from facedistill.reporting.figures import estimates, part
 from facedistill.reporting.numbers import is_number, whole
 from facedistill.reporting.record import Results, RunRecord

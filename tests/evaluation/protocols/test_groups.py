@@ -11,9 +11,9 @@ from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.archives import FolderArchive
 from facedistill.evaluation.protocols.base import PairsProtocol
+from facedistill.evaluation.protocols.find import Place, find_protocol
 from facedistill.evaluation.protocols.groups import group_figures, open_rfw, with_groups
 from facedistill.evaluation.protocols.pairs import pairs_protocol, parse_lfw_pairs
-from facedistill.evaluation.protocols.places import Place, find_protocol
 from facedistill.metrics.verification import verification_summary
 from tests.evaluation.protocols.miniature_benchmark import Averages, lfw_list, write_lfw
 from tests.evaluation.protocols.miniature_identification import write_rfw

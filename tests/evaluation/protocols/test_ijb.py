@@ -10,9 +10,9 @@ from torch import Tensor
 from facedistill.errors import DataError
 from facedistill.evaluation.benchmark import run_protocols
 from facedistill.evaluation.embedder import embed
+from facedistill.evaluation.protocols.find import Place, find_protocol
 from facedistill.evaluation.protocols.ijb import IjbProtocol, open_ijb
 from facedistill.evaluation.protocols.images import decode_tensor
-from facedistill.evaluation.protocols.places import Place, find_protocol
 from facedistill.evaluation.protocols.templates import (
     N0D0F0,
     N1D1F1,

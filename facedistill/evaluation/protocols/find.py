@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -14,26 +14,20 @@ import yaml
 
 from facedistill.errors import ConfigError, DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, TarArchive, read_list
-from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
+from facedistill.evaluation.protocols.base import FolderLayout, PairsProtocol, Protocol
 from facedistill.evaluation.protocols.bin_file import load_bin
-from facedistill.evaluation.protocols.groups import open_rfw, with_groups
-from facedistill.evaluation.protocols.ijb import open_ijb
-from facedistill.evaluation.protocols.pairs import PairList, pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
-from facedistill.evaluation.protocols.tinyface import open_tinyface
+from facedistill.evaluation.protocols.groups import with_groups
+from facedistill.evaluation.protocols.pairs import PairsLayout, pairs_protocol
+from facedistill.system.discovery import public_subclasses
 from facedistill.system.paths import config_dir
 
-_PARSERS = {"lfw": parse_lfw_pairs, "tsv": parse_tsv_pairs}
-_FOLDERS: dict[str, Callable[[Path, str], Protocol]] = {
-    "ijb": open_ijb,
-    "tinyface": open_tinyface,
-    "rfw": open_rfw,
-}
-_CONTENTS = {
-    "ijb": "with loose_crop and meta, insightface's package",
-    "tinyface": "with Testing_Set and the aligned 112x112 faces in aligned",
-    "rfw": "with txts and the aligned 112x112 faces in data",
-}
-_LAYOUTS = (*_PARSERS, *_FOLDERS)
+
+def _pairs_layouts() -> dict[str, type[PairsLayout]]:
+    return {kind.name: kind for kind in public_subclasses(__package__, PairsLayout).values()}
+
+
+def _folder_layouts() -> dict[str, type[FolderLayout]]:
+    return {kind.name: kind for kind in public_subclasses(__package__, FolderLayout).values()}
 
 
 @dataclass(frozen=True)
@@ -93,8 +87,9 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
             groups=tuple(entry.get("groups", ())),
             title=str(entry.get("title", "")),
         )
-        if place.layout not in _LAYOUTS:
-            known_layouts = f"{', '.join(_LAYOUTS[:-1])} or {_LAYOUTS[-1]}"
+        layouts = [*_pairs_layouts(), *_folder_layouts()]
+        if place.layout not in layouts:
+            known_layouts = f"{', '.join(layouts[:-1])} or {layouts[-1]}"
             raise ConfigError(
                 f"evaluation.places.{name}.layout: must be {known_layouts}, got {place.layout!r}"
             )
@@ -189,7 +184,9 @@ def find_protocol(
         found = _open_in(folder, name, place)
         if found is not None:
             return found
-        as_pairs = not place.groups and place.layout not in _FOLDERS  # else a .bin would be another benchmark
+        as_pairs = (
+            not place.groups and place.layout in _pairs_layouts()
+        )  # else a .bin would be another benchmark
         if as_pairs and (folder / f"{name}.bin").is_file():
             return load_bin(folder / f"{name}.bin", name)
     if name not in places:
@@ -206,8 +203,8 @@ def _open_in(folder: Path, name: str, place: Place) -> Protocol | None:
     images = next((folder / entry for entry in place.images if (folder / entry).exists()), None)
     if images is None:
         return None
-    if place.layout in _FOLDERS:
-        return _FOLDERS[place.layout](images, name)
+    if place.layout in _folder_layouts():
+        return _folder_layouts()[place.layout].open(images, name)
     archive = FolderArchive(images) if images.is_dir() else TarArchive(images)
     pairs = _first_text(folder, images, archive, place.pairs)
     if pairs is None:
@@ -235,7 +232,7 @@ def _first_text(
 def _join(
     name: str, archive: FolderArchive | TarArchive, place: Place, text: str, where: str
 ) -> PairsProtocol:
-    pairs: PairList = _PARSERS[place.layout](text, where)
+    pairs = _pairs_layouts()[place.layout].parse(text, where)
     if place.num_pairs and len(pairs) != place.num_pairs:
         raise DataError(
             f"{where}: holds {len(pairs)} of the {place.num_pairs} pairs of {name}; download it again"
@@ -246,10 +243,10 @@ def _join(
 def _open_path(path: Path) -> PairsProtocol:
     if path.is_file() and path.suffix == ".bin":
         return load_bin(path)
-    for entry, layout in (("pairs.txt", "lfw"), ("pairs.tsv", "tsv")):
-        if (path / entry).is_file():
-            text = read_list(path / entry)
-            return _join(path.name, FolderArchive(path), Place(layout=layout), text, str(path / entry))
+    lists = {name: path / layout.file_name for name, layout in _pairs_layouts().items()}
+    for layout, file in lists.items():
+        if file.is_file():
+            return _join(path.name, FolderArchive(path), Place(layout=layout), read_list(file), str(file))
     raise DataError(
         f"{path}: is neither a .bin file nor a folder of faces with pairs.txt or pairs.tsv; correct the path"
     )
@@ -257,8 +254,9 @@ def _open_path(path: Path) -> PairsProtocol:
 
 def _what_to_put_where(name: str, place: Place, search_dirs: Sequence[Path]) -> str:
     wanted = f"{name}.bin"
-    if place.layout in _FOLDERS:
-        wanted = f"a folder {' or '.join(place.images)} {_CONTENTS[place.layout]},"
+    if place.layout in _folder_layouts():
+        contents = _folder_layouts()[place.layout].contents
+        wanted = f"a folder {' or '.join(place.images)} {contents},"
     elif place.images:
         archives = " or ".join(entry if "." in entry else f"a folder {entry}" for entry in place.images)
         wanted = f"{archives} of aligned 112x112 faces with {' or '.join(place.pairs)}, or {wanted}"

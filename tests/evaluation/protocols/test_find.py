@@ -1,12 +1,14 @@
 """Finding a benchmark's files, or saying what to put where."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from facedistill.errors import ConfigError, DataError
+from facedistill.evaluation import protocols
 from facedistill.evaluation.protocols.base import PairsProtocol
-from facedistill.evaluation.protocols.places import (
+from facedistill.evaluation.protocols.find import (
     Absent,
     Place,
     default_places,
@@ -133,7 +135,7 @@ def test_shipped_places_are_complete() -> None:
         ),
         (
             {"layout": "csv"},
-            "evaluation.places.x.layout: must be lfw, tsv, ijb, tinyface or rfw, got 'csv'",
+            "evaluation.places.x.layout: must be lfw, tsv, ijb, rfw or tinyface, got 'csv'",
         ),
     ],
 )
@@ -212,3 +214,19 @@ def test_pairs_in_a_bin_are_not_taken_for_a_benchmark_of_templates_or_groups(tmp
     write_bin(tmp_path / f"{name}.bin", [draw(0, shot) for shot in range(20)], [True, False] * 5)
     assert isinstance(find_protocol(name, [tmp_path]), Absent)
     assert isinstance(find_protocol(str(tmp_path / f"{name}.bin"), [tmp_path]), PairsProtocol)
+
+
+def test_a_class_in_the_package_is_all_that_a_new_layout_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spaces.py").write_text(
+        "from facedistill.evaluation.protocols.pairs import PairsLayout, parse_tsv_pairs\n"
+        "class SpacesLayout(PairsLayout):\n"
+        "    name, file_name = 'spaces', 'pairs.spaces'\n"
+        "    @staticmethod\n"
+        "    def parse(text, where):\n"
+        "        return parse_tsv_pairs(text.replace(' ', '\\t'), where)\n"
+    )
+    monkeypatch.setattr(protocols, "__path__", [*protocols.__path__, str(tmp_path)])
+    assert read_places({"x": {"layout": "spaces"}})["x"].layout == "spaces"
+    sys.modules.pop("facedistill.evaluation.protocols.spaces")
