@@ -56,7 +56,7 @@ def start(config: DictConfig, log: Path, processes: int, nan_at: int | None = No
     if not first:
         if processes == 1:
             _be(config, log, 0, 1, port, nan_at)
-        os.environ["FACEDISTILL_LEAD_PROCESS"] = str(
+        os.environ["FACEDISTILL_MAIN_PROCESS"] = str(
             os.getpid()
         )  # as the real first one tells those it starts
         second = os.fork()

@@ -117,10 +117,10 @@ def prepare(folder: Path) -> None:
     assembly.validation_pairs = lambda config, generator, teacher: pairs
     for module in (assembly, train):
         module.asset_cards = lambda config: []
-    train.find_protocols = lambda config: ([], [])
+    train.open_configured_protocols = lambda config: ([], [])
     train.evaluate_run = lambda folder: folder.results.write_text("{}")
     train.write_model_card = train.write_report = lambda path: None
-    train.keep_faces = lambda *parts: None
+    train.save_example_faces = lambda *parts: None
     train.provenance = lambda command: {"command": command}
     train.export_student = _export
     _write_faces(folder / "faces")

@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from facedistill.errors import UserError
 from facedistill.reporting.table.render import render
 from facedistill.runs.evaluate import evaluate_run
@@ -20,6 +18,7 @@ from facedistill.sweeps.tables.merge import merge_records
 from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table, chosen_rows, plan, read_table
 from facedistill.sweeps.tables.record import is_recorded, read_records, write_record
 from facedistill.sweeps.tables.unmeasured import unmeasured
+from facedistill.system.messages import print_message
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,25 +36,29 @@ def main(arguments: Sequence[str]) -> int:
             chosen_rows(table, parsed.rows), images=parsed.images, seeds=parsed.seeds, num_gpus=len(gpu_ids())
         )
         waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
-        _print(summary(table, planned, waiting, parsed.images))
+        print_message(summary(table, planned, waiting, parsed.images))
         lacking = unmeasured(table, planned, records)
         if parsed.dry:
-            _print(_lacking_sentence(lacking))
-            _print(forecast(planned, waiting))
+            print_message(_lacking_sentence(lacking))
+            print_message(forecast(planned, waiting))
             return 0
         _measure(table, lacking)
         failed = _run(table, planned, waiting, parsed)
         if failed:
-            _print("\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed]))
+            print_message(
+                "\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed])
+            )
     written = render(table.folder, read_records(table.folder), parsed.images)
-    _print("\n".join(str(path) for path in written))
+    print_message("\n".join(str(path) for path in written))
     return 1 if failed else 0
 
 
 def _merge(table: Table, other: Path) -> list[str]:
     merged = merge_records(table.folder, other, {row.name for row in table.rows})
     counts = f"{merged.known} here already, {len(merged.conflicts)} in conflict"
-    _print("\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts]))
+    print_message(
+        "\n".join([f"{len(merged.taken)} record(s) taken from {other}, {counts}", *merged.conflicts])
+    )
     return list(merged.conflicts)
 
 
@@ -66,19 +69,19 @@ def _lacking_sentence(lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> st
 
 def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) -> None:
     """Evaluates recorded runs on all face sets, and prints how many students are missing."""
-    _print(_lacking_sentence(lacking))
+    print_message(_lacking_sentence(lacking))
     gone = 0
     for run, _ in lacking:
         assert run.job is not None
         if not run.job.folder.is_finished:
             gone += 1
             continue
-        _print(f"evaluating {run.job.label}")
+        print_message(f"evaluating {run.job.label}")
         with run.job.folder.held():
             evaluate_run(run.job.folder, run.config.evaluation)
         write_record(table.folder, run)
     if gone:
-        _print(f"{gone} of their students are not in runs/; delete their records to train them again")
+        print_message(f"{gone} of their students are not in runs/; delete their records to train them again")
 
 
 def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: argparse.Namespace) -> list[str]:
@@ -88,7 +91,7 @@ def _run(table: Table, planned: Plan, waiting: Sequence[PlannedRun], parsed: arg
             f"{table.folder.name}: {len(blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or choose "
             "other rows with --rows"
         )
-    _print(absent_columns(waiting))
+    print_message(absent_columns(waiting))
     by_id: dict[str, PlannedRun] = {}
     for run in waiting:
         assert run.job is not None
@@ -129,8 +132,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--experiments", default="experiments", help=argparse.SUPPRESS)
     return parser
-
-
-def _print(text: str) -> None:
-    if text:
-        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)

@@ -35,7 +35,7 @@ from facedistill.models.teachers.golden import golden_of
 from facedistill.models.teachers.recognize import Family, recognize
 from facedistill.models.weights import read_weights, write_weights, write_whole
 from facedistill.runs.assembly import load_generator, load_teacher
-from facedistill.runs.evaluate import find_protocols
+from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.types import InputSpec
 
 SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
@@ -87,7 +87,7 @@ def _add(options: argparse.Namespace) -> int:
 def _on_lfw(name: str, folder: str) -> None:
     """What the teacher does on real faces, where LFW is at hand; else where it would be looked for."""
     overrides = [folder, "evaluation.protocols=[lfw]"]
-    found, absent = find_protocols(compose("train", [f"teacher={name}", *overrides]))
+    found, absent = open_configured_protocols(compose("train", [f"teacher={name}", *overrides]))
     if found:
         evaluate([name, *overrides])
     else:

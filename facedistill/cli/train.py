@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from facedistill.config import compose, validate
 from facedistill.errors import ConfigError
 from facedistill.runs.assembly import run_folder
-from facedistill.runs.processes import is_lead
+from facedistill.runs.processes import is_main_process
 from facedistill.runs.train import train
 from facedistill.sweeps.job import read_job
 from facedistill.sweeps.sweep import sweep
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     config, overrides = _requested(arguments)
     validate(config)
-    with run_folder(config).held() if is_lead() else nullcontext():
+    with run_folder(config).held() if is_main_process() else nullcontext():
         train(config, overrides)
     return 0
 

@@ -15,12 +15,12 @@ from typing import Self
 from facedistill.distributed.collectives import lost_a_process
 
 _LIGHTNINGS = "child-process-observer"
-_LEAD = "FACEDISTILL_LEAD_PROCESS"
+_MAIN_PROCESS = "FACEDISTILL_MAIN_PROCESS"
 _MOMENT_S = 10.0
 EXIT_CODE = 1
 
 
-def death_in_one_sentence(error: Exception) -> str | None:
+def process_death_message(error: Exception) -> str | None:
     """What a user should read instead of the traceback of a process or a data worker that died; None of others."""
     said = " ".join(str(error).split())
     goes_on = "the last good checkpoint stays: give the same command again to continue from it"
@@ -78,7 +78,7 @@ class ProcessWatch:
         return getattr(self.launcher, "procs", ())
 
     def __enter__(self) -> Self:
-        os.environ[_LEAD] = str(os.getpid())  # for the processes that the launcher starts
+        os.environ[_MAIN_PROCESS] = str(os.getpid())  # for the processes that the launcher starts
         threading.Thread(target=self._watch, daemon=True, name="facedistill-process-watch").start()
         return self
 
@@ -131,5 +131,5 @@ def _parent() -> int | None:
     """The process that started this one as a part of its run: Lightning's launcher, or torchrun."""
     if "LOCAL_RANK" not in os.environ:
         return None
-    told = os.environ.get(_LEAD)
+    told = os.environ.get(_MAIN_PROCESS)
     return int(told) if told and int(told) != os.getpid() else os.getppid()

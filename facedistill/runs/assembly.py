@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import get_object
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -29,12 +28,13 @@ from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden
+from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from facedistill.runs.callbacks.progress import ImagesProgress
 from facedistill.runs.callbacks.timing import TimeShare
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint, Origin
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.processes import SameRunEverywhere
+from facedistill.runs.processes import process_rank
 from facedistill.runs.sources import (
     build_head,
     build_source,
@@ -147,7 +147,7 @@ def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None
     source = build_source(config, generator, teacher)
     if isinstance(source, RenderedFaces) and source.pool is not None:
         resumes = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
-        source.pool.open(folder.pool_of(getattr(rank_zero_only, "rank", 0) or 0), resumes=resumes)
+        source.pool.open(folder.pool_of(process_rank()), resumes=resumes)
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
@@ -259,7 +259,7 @@ def _trainer(
         logger=[instantiate(node, save_dir=str(folder.path)) for node in config.logger.values()],
         callbacks=[
             *watchers,
-            SameRunEverywhere(folder.path.name.rsplit("-", 1)[-1]),
+            ConsistentProcesses(folder.path.name.rsplit("-", 1)[-1]),
             ImagesProgress(total_images=data.num_steps * data.batch_size, path=folder.path / "progress.json"),
         ],
         enable_checkpointing=False,

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from torch import nn
 
 from facedistill.assets import cache_dir
@@ -36,7 +35,8 @@ from facedistill.runs.assembly import (
     uses_generated_faces,
 )
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.salvage import export_unfinished, is_unfinished
+from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
+from facedistill.system.messages import print_message
 
 _ADMITTED_LOSS = 0.005  # of accuracy
 
@@ -108,8 +108,8 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
     Raises:
         UserError: If the run has no student yet.
     """
-    if is_unfinished(folder) and (sentence := export_unfinished(folder)):
-        Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if is_unfinished(folder) and (sentence := export_last_checkpoint(folder)):
+        print_message(sentence)
     if not folder.student.exists():
         raise UserError(
             f"{folder.path} has no student.safetensors yet; finish it with the command in its run.json"
@@ -120,7 +120,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
     if evaluation is not None:
         config.evaluation = evaluation
     teacher, student = load_teacher(config).to(_device()), load_student(folder.student)
-    found, absent = find_protocols(config)
+    found, absent = open_configured_protocols(config)
     if uses_generated_faces(config):
         found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
     results = _earlier_results(folder) if is_written else Results()
@@ -142,7 +142,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
 
 
 def _unfinished(folder: RunFolder) -> dict[str, int]:
-    """How far the student got, if it was exported before the end of its budget; see `export_unfinished`."""
+    """How far the student got, if it was exported before the end of its budget; see `export_last_checkpoint`."""
     return read_metadata(folder.student)["metadata"].get("unfinished", {})
 
 
@@ -173,7 +173,7 @@ def _name(results: Results, config: DictConfig, found: Sequence[Protocol], absen
     results.titles |= {name: title for name, title in titles.items() if title != name}
 
 
-def find_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
+def open_configured_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
     """Opens the protocols of `config.evaluation` but `generated`, and names those whose files are missing.
 
     Raises:
@@ -196,7 +196,7 @@ def evaluate_network(role: Role, network: nn.Module, config: DictConfig) -> Resu
         raise ConfigError(
             f"evaluation.protocols: {GENERATED} pairs belong to a run; evaluate the run's folder"
         )
-    found, absent = find_protocols(config)
+    found, absent = open_configured_protocols(config)
     results = Results()
     results.network(role).protocols = _run(role, network, found, config, None)
     _name(results, config, found, absent)

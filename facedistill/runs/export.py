@@ -67,7 +67,9 @@ def whole_student(config: DictConfig, folder: RunFolder) -> nn.Module:
 
 
 @torch.no_grad()
-def keep_faces(source: RenderedFaces, method: DistillationMethod, path: Path, device: torch.device) -> None:
+def save_example_faces(
+    source: RenderedFaces, method: DistillationMethod, path: Path, device: torch.device
+) -> None:
     """Renders held-out faces and their resampled variations, with the trained student's coefficients.
 
     Writes arrays `base`, `variation` (K, 3, H, W) uint8, `base_cosine`, `variation_cosine` (K,) of student and

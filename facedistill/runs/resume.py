@@ -13,14 +13,14 @@ from facedistill.errors import UserError
 from facedistill.runs.checkpointing import (
     Origin,
     changed_files,
-    demand_same,
+    check_origin,
     different_config,
-    newest_whole,
+    newest_intact,
     read_checkpoint,
     remove_leftovers,
 )
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.processes import is_lead
+from facedistill.runs.processes import is_main_process
 
 Say = Callable[[str], object]
 
@@ -41,14 +41,14 @@ def checkpoint_to_continue(folder: RunFolder, origin: Origin, say: Say) -> Path 
     Raises:
         UserError: If there are only damaged ones, or it was made under something else.
     """
-    path, damaged = newest_whole(folder.checkpoint)
-    if is_lead():
+    path, damaged = newest_intact(folder.checkpoint)
+    if is_main_process():
         remove_leftovers(folder.path)
     if path is None:
         return None
     checkpoint = read_checkpoint(path)
-    caution = demand_same(path, checkpoint.get("origin"), origin)
-    if is_lead():
+    caution = check_origin(path, checkpoint.get("origin"), origin)
+    if is_main_process():
         for file in damaged:
             say(f"{file} is damaged and is deleted; the checkpoint before it is whole")
             file.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def refuse_edited_config(folder: RunFolder, origin: Origin) -> None:
     )
 
 
-def say_what_is_left_behind(folder: RunFolder, origin: Origin, name: str, say: Say) -> None:
+def report_stale_runs(folder: RunFolder, origin: Origin, name: str, say: Say) -> None:
     """Says which unfinished run of the same configuration is not continued, because its weights or faces changed."""
     for other in sorted(folder.path.parent.glob(f"{name}-????????")):
         record = RunFolder(other).record()

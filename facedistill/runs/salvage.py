@@ -7,7 +7,7 @@ from typing import Any
 from facedistill.export import read_metadata, save_student
 from facedistill.models.backbones import Backbone
 from facedistill.models.weights import load_state
-from facedistill.runs.checkpointing import newest_whole, read_checkpoint
+from facedistill.runs.checkpointing import newest_intact, read_checkpoint
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import instantiate
 
@@ -24,7 +24,7 @@ def _has_final_student(folder: RunFolder) -> bool:
     return folder.student.exists() and "unfinished" not in read_metadata(folder.student)["metadata"]
 
 
-def export_unfinished(folder: RunFolder) -> str | None:
+def export_last_checkpoint(folder: RunFolder) -> str | None:
     """Writes student.safetensors from the newest whole checkpoint, and says in run.json how far it got.
 
     Args:
@@ -36,7 +36,7 @@ def export_unfinished(folder: RunFolder) -> str | None:
     Raises:
         UserError: If no checkpoint is whole, or the file cannot be written.
     """
-    path, _ = newest_whole(folder.checkpoint)
+    path, _ = newest_intact(folder.checkpoint)
     config = folder.config()
     if path is None or config is None or _has_final_student(folder):
         return None

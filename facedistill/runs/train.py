@@ -15,29 +15,29 @@ from collections.abc import Sequence
 import torch
 import wandb
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from facedistill.assets import licence_record
 from facedistill.config import validate
 from facedistill.data.sources.rendered import RenderedFaces
-from facedistill.distributed.process_watch import ProcessWatch, death_in_one_sentence
+from facedistill.distributed.process_watch import ProcessWatch, process_death_message
 from facedistill.errors import Interrupted, UserError
 from facedistill.reporting import write_report
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.runs.assembly import Assembly, assemble, learned_from, origin_of, run_folder, settings_of
-from facedistill.runs.checkpointing import Origin, requeue, stopping_at_once
-from facedistill.runs.evaluate import evaluate_run, find_protocols
-from facedistill.runs.export import export_student, keep_faces, whole_student
+from facedistill.runs.checkpointing import Origin, interrupt_on_signals, requeue
+from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
+from facedistill.runs.export import export_student, save_example_faces, whole_student
 from facedistill.runs.folder import RunFolder, provenance, write_text
-from facedistill.runs.processes import is_lead
+from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import show_in_loggers
-from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, say_what_is_left_behind
-from facedistill.runs.salvage import export_unfinished
+from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
+from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import requirements
 from facedistill.runs.strategies import check_machine
+from facedistill.system.messages import print_message
 
 
-@stopping_at_once()
+@interrupt_on_signals()
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
 
@@ -55,26 +55,26 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     check_machine(settings_of(config), config.data.batch_size)
     origin = origin_of(config)
     folder = run_folder(config, origin)
-    if not is_lead():
+    if not is_main_process():
         if config.force or not folder.is_trained:  # else the lead has nothing to train either
             _fit(config, folder, origin)
         return folder
-    find_protocols(config)  # a mistake in them is said now and not after the training
+    open_configured_protocols(config)  # a mistake in them is said now and not after the training
     if config.force:
         folder.clear()
     if folder.is_finished:
         if not (folder.path / "report.html").is_file():  # stopped between its results and its pages
             _publish(config, folder)
-        _say(f"{folder.path} is finished already; `force=true` starts it over")
+        print_message(f"{folder.path} is finished already; `force=true` starts it over")
         return folder
     folder.create()
     refuse_edited_config(folder, origin)
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     if folder.is_trained:
-        _say(f"{folder.path} is trained already; evaluating it")
+        print_message(f"{folder.path} is trained already; evaluating it")
         folder.remove_training_state()
     else:
-        say_what_is_left_behind(folder, origin, config.name, _say)
+        report_stale_runs(folder, origin, config.name, print_message)
         folder.update_record(
             id=folder.path.name, name=config.name, seed=config.seed, status="running",
             **provenance(shlex.join(["facedistill", "train", *overrides])),
@@ -90,7 +90,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
 
 def _publish(config: DictConfig, folder: RunFolder) -> None:
     """Writes the model card and the report, and hands the report's figures to the loggers."""
-    _say(
+    print_message(
         f"student  {folder.student}\ncard     {write_model_card(folder.path)}\nreport   {write_report(folder.path)}"
     )
     show_in_loggers(config, folder.path)
@@ -101,14 +101,14 @@ def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
     # With `force` the first process has removed the old checkpoint, or is about to.
-    resumed = None if config.force else checkpoint_to_continue(folder, origin, _say)
+    resumed = None if config.force else checkpoint_to_continue(folder, origin, print_message)
     try:
         parts = assemble(config, folder, origin)
         # Lightning's handler of SIGTERM starts a broadcast in the middle of whatever the processes exchange.
         parts.trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        with ProcessWatch(parts.trainer.strategy.launcher, _say):
+        with ProcessWatch(parts.trainer.strategy.launcher, print_message):
             parts.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=resumed, weights_only=True)
-        if is_lead():
+        if is_main_process():
             _finish(config, folder, parts)
     except SystemExit as stop:  # how Lightning leaves after an interruption
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -116,7 +116,7 @@ def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:
         _leave_what_there_is(folder, interruption)
         raise interruption from stop
     except (RuntimeError, ConnectionError, EOFError) as error:
-        sentence = death_in_one_sentence(error)
+        sentence = process_death_message(error)
         mistake = UserError(sentence) if sentence else error
         _leave_what_there_is(folder, mistake)
         raise mistake from error
@@ -131,7 +131,7 @@ def _leave_what_there_is(folder: RunFolder, error: BaseException) -> None:
     Its wandb run ends here; that of a run that is trained is gone on with once the student is evaluated.
     """
     wandb.finish()
-    if not is_lead():
+    if not is_main_process():
         return
     interrupted = isinstance(error, KeyboardInterrupt)
     try:
@@ -139,12 +139,12 @@ def _leave_what_there_is(folder: RunFolder, error: BaseException) -> None:
             status="interrupted" if interrupted else "failed",
             reason=None if interrupted else str(error) or type(error).__name__,
         )
-        if exported := export_unfinished(folder):
-            _say(exported)
+        if exported := export_last_checkpoint(folder):
+            print_message(exported)
     except UserError as problem:  # a full disk; what stopped the run is said in any case
-        _say(str(problem))
+        print_message(str(problem))
     if getattr(error, "number", None) == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
-        _say(requeue())
+        print_message(requeue())
 
 
 def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
@@ -153,7 +153,7 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
         method.student = whole_student(config, folder)
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     if isinstance(parts.data.source, RenderedFaces):
-        keep_faces(parts.data.source, method, folder.path / "faces.npz", device)
+        save_example_faces(parts.data.source, method, folder.path / "faces.npz", device)
     folder.update_record(
         status="trained",
         reason=None,
@@ -173,10 +173,6 @@ def _teacher_logits(config: DictConfig) -> dict[str, str]:
     if not requirements(config).class_centers:
         return {}
     return {"teacher_centers": f"{config.data.centers} of the teacher's embeddings per identity"}
-
-
-def _say(sentence: str) -> None:
-    Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _peak_memory_mib() -> float:

@@ -11,7 +11,6 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
-from rich.console import Console
 
 from facedistill.config import compose
 from facedistill.errors import ConfigError, UserError
@@ -21,6 +20,7 @@ from facedistill.sweeps.job import Job, plan_job
 from facedistill.sweeps.launchers.base import Launcher
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.search.optuna import OptunaSearch
+from facedistill.system.messages import print_message
 
 # The same for all jobs of a sweep.
 _COMMON = ("launcher", "sweep", "runs_dir")
@@ -71,7 +71,7 @@ def sweep(arguments: Sequence[str]) -> int:
     if isinstance(chooser, OptunaSearch):
         failed = chooser.run(one.arguments, name=one.name, runs=one.runs, launcher=one.launcher)
         if failed:
-            _say("\n".join([f"{len(failed)} trial(s) refused or failed", *failed]))
+            print_message("\n".join([f"{len(failed)} trial(s) refused or failed", *failed]))
     else:
         failed = _run_grid(one)
     return 1 if failed else 0
@@ -80,15 +80,13 @@ def sweep(arguments: Sequence[str]) -> int:
 def _run_grid(one: _Sweep) -> list[str]:
     jobs, refused = _plan(expand(one.arguments), one)
     waiting = [job for job in jobs if job.config.force or not job.folder.is_finished]
-    _say(
-        f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused\n"
-        + "\n".join(refused)
-    )
+    counts = f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
+    print_message("\n".join([counts, *refused]))
     if not jobs:
         raise UserError("no job of the sweep can run")
     failed = execute(waiting, one.launcher, logs=one.runs / "logs")
     if failed or refused:
-        _say("\n".join([f"{len(failed)} job(s) failed, {len(refused)} refused", *failed, *refused]))
+        print_message("\n".join([f"{len(failed)} job(s) failed, {len(refused)} refused", *failed, *refused]))
     return failed + refused
 
 
@@ -123,7 +121,3 @@ def _fixed(arguments: Sequence[str]) -> list[str]:
         elif override.key_or_group.split(".")[0] in _COMMON:
             raise ConfigError(f"{text}: is the sweep's own and the same for all its jobs; give one value")
     return fixed
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text.strip(), highlight=False, markup=False, soft_wrap=True)

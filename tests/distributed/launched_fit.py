@@ -15,8 +15,9 @@ from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.methods.synthdistill import SynthDistill
 from facedistill.runs.assembly import settings_of
+from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from facedistill.runs.checkpointing import LastCheckpoint
-from facedistill.runs.processes import SameRunEverywhere, is_lead
+from facedistill.runs.processes import is_main_process
 from facedistill.runs.strategies import check_machine, execution, trainer_arguments
 from tests.helpers.tiny_networks import TinyBackbone, TinyGenerator, TinyTeacher
 
@@ -38,10 +39,10 @@ def fit(folder: Path, *overrides: str) -> None:
     trainer = Trainer(
         **trainer_arguments(settings), max_steps=data.num_steps, max_epochs=-1, logger=False, enable_checkpointing=False,
         num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=str(folder),
-        callbacks=[LastCheckpoint(folder / "last.ckpt", every_images=10**9), SameRunEverywhere("aa")],
+        callbacks=[LastCheckpoint(folder / "last.ckpt", every_images=10**9), ConsistentProcesses("aa")],
     )  # fmt: skip
     trainer.fit(method, datamodule=data, weights_only=True)
-    if is_lead():
+    if is_main_process():
         environment = type(trainer.strategy.cluster_environment).__name__ if trainer.world_size > 1 else ""
         facts = {
             "world_size": trainer.world_size,

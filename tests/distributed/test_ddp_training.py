@@ -13,7 +13,7 @@ from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.errors import ConfigError
 from facedistill.methods.synthdistill import SynthDistill
-from facedistill.runs.processes import SameRunEverywhere
+from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from tests.distributed.processes import in_processes
 from tests.helpers.errors import error_message
 from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
@@ -39,7 +39,7 @@ def _fit(rank, world_size, path, steps=STEPS, resume=None, identities=("aa", "aa
     method = SynthDistill(student=_student(), teacher=TinyTeacher(), optimizer=optimizer)
     trainer = quiet_trainer(
         steps, checkpoint=path, devices=world_size, strategy="ddp" if world_size > 1 else "auto",
-        callbacks=[SameRunEverywhere(identities[rank])],
+        callbacks=[ConsistentProcesses(identities[rank])],
     )  # fmt: skip
     trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     return {"student": method.student.state_dict(), "images_seen": method.images_seen}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from facedistill.distributed.process_watch import ProcessWatch, death_in_one_sentence
+from facedistill.distributed.process_watch import ProcessWatch, process_death_message
 
 
 def _process(seconds=30, code=0):
@@ -66,7 +66,7 @@ def test_the_end_by_an_error_leaves_no_process_behind(monkeypatch):
 
 def test_a_process_whose_starter_is_gone_ends(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("FACEDISTILL_LEAD_PROCESS", "1")  # somebody else's parent
+    monkeypatch.setenv("FACEDISTILL_MAIN_PROCESS", "1")  # somebody else's parent
     monkeypatch.setattr(os, "getppid", lambda: 2)
     said, leave = [], Exit()
     with ProcessWatch(None, said.append, patience_s=0.05, poll_s=0.02, leave=leave):
@@ -97,11 +97,11 @@ WORKER = "DataLoader worker (pid 77) is killed by signal: Killed. "
     ("DataLoader worker (pid(s) 77) exited unexpectedly", "data.num_workers: a worker that reads faces died (exited;"),
 ])  # fmt: skip
 def test_deaths_are_told_in_one_sentence(said, start):
-    sentence = death_in_one_sentence(RuntimeError(said))
+    sentence = process_death_message(RuntimeError(said))
     assert sentence.startswith(start)
     assert "give the same command again" in sentence
     assert "\n" not in sentence
 
 
 def test_other_errors_keep_their_traceback():
-    assert death_in_one_sentence(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert process_death_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

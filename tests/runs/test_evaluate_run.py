@@ -21,7 +21,7 @@ from facedistill.runs.assembly import assemble, learned_from, origin_of, uses_ge
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.evaluate import changed_evaluation, evaluate_run
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.salvage import export_unfinished
+from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import instantiate
 from tests.evaluation.protocols.miniature_benchmark import draw
 from tests.reporting.small_runs import write_small_run
@@ -48,7 +48,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setattr(evaluate, "uses_generated_faces", lambda config: False)
     monkeypatch.setattr(evaluate, "count_macs", lambda network: 0)
     monkeypatch.setattr(
-        evaluate, "find_protocols",
+        evaluate, "open_configured_protocols",
         lambda config: ([SimpleNamespace(name=name) for name in config.evaluation.protocols], []),
     )  # fmt: skip
     monkeypatch.setattr(evaluate, "_run", lambda role, network, protocols, *rest: {
@@ -124,7 +124,7 @@ def test_no_checkpoint_replaces_the_student_that_training_exported(finished: Run
     torch.save({"state_dict": state, "images_seen": 48}, finished.checkpoint)
     for status in ("running", "failed"):  # cut short between the export and the record
         finished.update_record(status=status)
-        assert export_unfinished(finished) is None
+        assert export_last_checkpoint(finished) is None
         assert finished.student.read_bytes() == before
     assert load_student(finished.student).embedding_dim
 

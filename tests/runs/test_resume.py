@@ -9,7 +9,7 @@ from facedistill.errors import UserError
 from facedistill.runs.assembly import origin_of
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, say_what_is_left_behind
+from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 
 NOW = Origin("aaaaaaaa", {"seed": 1}, {}, {})
 
@@ -90,7 +90,7 @@ def test_a_run_whose_teacher_or_faces_changed_is_named_when_another_begins(tmp_p
         other.update_record(status=status, files=dict(files))
         _keep(other, OmegaConf.merge(composed, {"seed": seed}))
     said = []
-    say_what_is_left_behind(now, origin, "smoke", said.append)
+    report_stale_runs(now, origin, "smoke", said.append)
     assert said == [
         f"{tmp_path / 'smoke-00000001'} is unfinished and cannot be continued: data was cccccccccccc and is absent; "
         f"starting {now.path}"

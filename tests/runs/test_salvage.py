@@ -8,7 +8,7 @@ from facedistill.export import load_student, read_metadata
 from facedistill.models.backbones import TinyFaR
 from facedistill.runs.evaluate import evaluate_run
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.salvage import export_unfinished, is_unfinished
+from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
 from facedistill.runs.sources import instantiate
 
 
@@ -30,7 +30,7 @@ def cut_short(tmp_path):
 def test_the_student_of_the_last_checkpoint_can_be_used_and_says_that_it_is_unfinished(cut_short):
     folder, student = cut_short
     assert is_unfinished(folder)
-    assert export_unfinished(folder) == (
+    assert export_last_checkpoint(folder) == (
         f"{folder.student} is unfinished: 48 of 128 images; the command in run.json goes on"
     )
     loaded = load_student(folder.student)
@@ -43,7 +43,7 @@ def test_the_student_of_the_last_checkpoint_can_be_used_and_says_that_it_is_unfi
 def test_without_a_checkpoint_there_is_nothing_to_export(cut_short):
     folder, _ = cut_short
     folder.checkpoint.unlink()
-    assert export_unfinished(folder) is None
+    assert export_last_checkpoint(folder) is None
     with pytest.raises(UserError, match=r"has no student.safetensors yet"):
         evaluate_run(folder)
 

@@ -1,10 +1,10 @@
 """Stops, saves and goes on: checkpoints, what they were made under, interruptions, losses that are not finite."""
 
 from facedistill.runs.checkpointing.callback import LastCheckpoint
-from facedistill.runs.checkpointing.files import newest_whole, previous_of, read_checkpoint, remove_leftovers
+from facedistill.runs.checkpointing.files import newest_intact, previous_of, read_checkpoint, remove_leftovers
 from facedistill.runs.checkpointing.finite import FiniteOnly
-from facedistill.runs.checkpointing.interruption import Interruption, requeue, stopping_at_once
-from facedistill.runs.checkpointing.origin import Origin, changed_files, demand_same, different_config
+from facedistill.runs.checkpointing.interruption import Interruption, interrupt_on_signals, requeue
+from facedistill.runs.checkpointing.origin import Origin, changed_files, check_origin, different_config
 
 __all__ = [
     "FiniteOnly",
@@ -12,12 +12,12 @@ __all__ = [
     "LastCheckpoint",
     "Origin",
     "changed_files",
-    "demand_same",
+    "check_origin",
     "different_config",
-    "newest_whole",
+    "interrupt_on_signals",
+    "newest_intact",
     "previous_of",
     "read_checkpoint",
     "remove_leftovers",
     "requeue",
-    "stopping_at_once",
 ]

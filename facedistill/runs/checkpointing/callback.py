@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from facedistill.distributed.collectives import gather_constant, lost_a_process
 from facedistill.errors import Interrupted, UserError
-from facedistill.runs.checkpointing.files import put_in_place
+from facedistill.runs.checkpointing.files import replace_checkpoint
 from facedistill.runs.checkpointing.interruption import Interruption
 from facedistill.runs.checkpointing.origin import Origin
 from facedistill.runs.checkpointing.random_state import random_states, restore
+from facedistill.system.messages import print_message
 
 
 class LastCheckpoint(Callback):
@@ -133,7 +133,7 @@ class LastCheckpoint(Callback):
             said = (
                 f"{told}: the same faces and losses up to rounding, but for dropout, whose draws start anew"
             )
-            Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+            print_message(said)
 
     def _asked_to_stop(self, trainer: Trainer) -> bool:
         """All processes stop after the same step, whoever received the signal.
@@ -156,7 +156,7 @@ class LastCheckpoint(Callback):
         try:
             trainer.save_checkpoint(unfinished)
             if trainer.is_global_zero:
-                put_in_place(unfinished, self.path)
+                replace_checkpoint(unfinished, self.path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             # torch also raises the death of a data worker wherever this process happens to be.
             if not trainer.is_global_zero or lost_a_process(error) or "DataLoader worker" in str(error):

@@ -19,11 +19,11 @@ def previous_of(path: Path) -> Path:
     return path.with_name("previous.ckpt")
 
 
-def put_in_place(unfinished: Path, path: Path) -> None:
+def replace_checkpoint(unfinished: Path, path: Path) -> None:
     """Makes `unfinished` the newest checkpoint, and the newest the one before.
 
     The bytes are on the disk before the names change, so that after a power cut too at least one of `path` and
-    `previous_of(path)` is whole. A kill between the two renames leaves no `path`; `newest_whole` finds the other.
+    `previous_of(path)` is whole. A kill between the two renames leaves no `path`; `newest_intact` finds the other.
     """
     _flush(unfinished)
     with suppress(FileNotFoundError):
@@ -32,7 +32,7 @@ def put_in_place(unfinished: Path, path: Path) -> None:
     _flush(path.parent)
 
 
-def newest_whole(path: Path) -> tuple[Path | None, list[Path]]:
+def newest_intact(path: Path) -> tuple[Path | None, list[Path]]:
     """The newest checkpoint that can be continued, and the damaged ones that were passed over.
 
     Args:

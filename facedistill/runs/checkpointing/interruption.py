@@ -46,7 +46,7 @@ class Interruption:
 
 
 @contextmanager
-def stopping_at_once() -> Iterator[None]:
+def interrupt_on_signals() -> Iterator[None]:
     """Makes SIGTERM and SIGUSR1 what Ctrl-C is, for the time in which there is no step to finish."""
     before = {number: signal.signal(number, _stop_at_once) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:

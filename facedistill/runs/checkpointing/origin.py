@@ -36,7 +36,7 @@ class Origin:
         return asdict(self)
 
 
-def demand_same(path: object, saved: Mapping[str, Any] | None, now: Origin) -> str | None:
+def check_origin(path: object, saved: Mapping[str, Any] | None, now: Origin) -> str | None:
     """Refuses to continue a checkpoint under another configuration, other weights or other faces.
 
     Args:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
 from facedistill.runs.assembly import uses_generated_faces
-from facedistill.runs.evaluate import find_protocols
+from facedistill.runs.evaluate import open_configured_protocols
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
 
@@ -54,7 +54,7 @@ def fetched_at_first_run(config: DictConfig) -> list[str]:
 
 def absent_benchmarks(config: DictConfig) -> list[str]:
     """Benchmarks whose columns would stay "not measured", a sentence each that says what to put where."""
-    return [item.reason for item in find_protocols(config)[1]]
+    return [item.reason for item in open_configured_protocols(config)[1]]
 
 
 def _is_there(path: str) -> bool:

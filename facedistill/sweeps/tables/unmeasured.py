@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from facedistill.runs.evaluate import find_protocols
+from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table
 
 _NO_FACE_SET = ("validation", "generated")  # what every run has
@@ -34,7 +34,9 @@ def unmeasured(
         if missing:
             settings = OmegaConf.to_yaml(run.config.evaluation, resolve=True)
             if settings not in available:
-                available[settings] = tuple(protocol.name for protocol in find_protocols(run.config)[0])
+                available[settings] = tuple(
+                    protocol.name for protocol in open_configured_protocols(run.config)[0]
+                )
             missing = [
                 name for name in missing if name.startswith(available[settings])
             ]  # IJB-C's are ijbc_n0d0f0, …

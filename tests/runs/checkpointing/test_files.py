@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from facedistill.errors import UserError
-from facedistill.runs.checkpointing import LastCheckpoint, newest_whole, previous_of, remove_leftovers
-from facedistill.runs.checkpointing.files import put_in_place
+from facedistill.runs.checkpointing import LastCheckpoint, newest_intact, previous_of, remove_leftovers
+from facedistill.runs.checkpointing.files import replace_checkpoint
 
 
 class FullDisk:
@@ -26,7 +26,7 @@ def _save(path, number):
 def _two(folder):
     for number in (1, 2):
         _save(folder / "last.ckpt.part", number)
-        put_in_place(folder / "last.ckpt.part", folder / "last.ckpt")
+        replace_checkpoint(folder / "last.ckpt.part", folder / "last.ckpt")
     return folder / "last.ckpt"
 
 
@@ -60,7 +60,7 @@ def test_the_newest_and_the_one_before_it_are_kept(tmp_path):
     path = _two(tmp_path)
     assert (_number(path), _number(previous_of(path))) == (2, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
-    assert newest_whole(path) == (path, [])
+    assert newest_intact(path) == (path, [])
 
 
 @pytest.mark.parametrize("names", [["previous.ckpt"], ["previous.ckpt", "last.ckpt.part"]])
@@ -70,7 +70,7 @@ def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path, names):
     for file in tmp_path.iterdir():
         if file.name not in names:
             file.unlink()
-    assert newest_whole(path) == (previous_of(path), [])
+    assert newest_intact(path) == (previous_of(path), [])
 
 
 def test_cut_at_any_byte_the_one_before_is_taken(tmp_path):
@@ -78,7 +78,7 @@ def test_cut_at_any_byte_the_one_before_is_taken(tmp_path):
     whole = path.read_bytes()
     for length in [*range(0, len(whole), 97), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        assert newest_whole(path) == (previous_of(path), [path]), length
+        assert newest_intact(path) == (previous_of(path), [path]), length
 
 
 def test_a_changed_byte_of_a_weight_is_noticed(tmp_path):
@@ -87,7 +87,7 @@ def test_a_changed_byte_of_a_weight_is_noticed(tmp_path):
     place = content.index(torch.full((100,), 2.0).numpy().tobytes()) + 40
     content[place] ^= 1
     path.write_bytes(content)
-    assert newest_whole(path) == (previous_of(path), [path])
+    assert newest_intact(path) == (previous_of(path), [path])
 
 
 def test_where_all_are_damaged_both_are_named(tmp_path):
@@ -95,14 +95,14 @@ def test_where_all_are_damaged_both_are_named(tmp_path):
     path.write_bytes(b"")
     previous_of(path).write_bytes(b"PK")
     with pytest.raises(UserError) as caught:
-        newest_whole(path)
+        newest_intact(path)
     assert str(caught.value) == (
         f"{path} and {previous_of(path)} are damaged and cannot be continued; force=true starts the run over"
     )
 
 
 def test_there_may_be_none(tmp_path):
-    assert newest_whole(tmp_path / "last.ckpt") == (None, [])
+    assert newest_intact(tmp_path / "last.ckpt") == (None, [])
 
 
 def test_leftovers_of_a_killed_process_go(tmp_path):

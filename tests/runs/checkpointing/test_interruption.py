@@ -5,7 +5,7 @@ import pytest
 
 from facedistill.cli import main as cli
 from facedistill.errors import Interrupted
-from facedistill.runs.checkpointing import Interruption, requeue, stopping_at_once
+from facedistill.runs.checkpointing import Interruption, interrupt_on_signals, requeue
 
 SCONTROL = """#!/bin/sh
 echo "$@" >> {calls}
@@ -55,7 +55,7 @@ def test_the_first_signal_is_remembered_and_the_second_obeyed(number):
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
 )
 def test_the_exit_code_tells_the_signal(number, code, monkeypatch, capsys):
-    @stopping_at_once()
+    @interrupt_on_signals()
     def command(arguments):
         os.kill(os.getpid(), number)
 

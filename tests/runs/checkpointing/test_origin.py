@@ -1,7 +1,7 @@
 import pytest
 
 from facedistill.errors import UserError
-from facedistill.runs.checkpointing import Origin, demand_same
+from facedistill.runs.checkpointing import Origin, check_origin
 
 NOW = Origin(
     identity="bbbbbbbb",
@@ -16,13 +16,13 @@ def _saved(**changes):
 
 
 def test_the_same_goes_on_without_a_word():
-    assert demand_same("last.ckpt", NOW.as_dict(), NOW) is None
+    assert check_origin("last.ckpt", NOW.as_dict(), NOW) is None
 
 
 def test_a_changed_configuration_names_the_keys():
     config = {"optimizer": {"lr": 0.1, "betas": [0.9, 0.99], "nesterov": True}, "seed": 1}
     with pytest.raises(UserError) as caught:
-        demand_same("x/last.ckpt", _saved(config=config), NOW)
+        check_origin("x/last.ckpt", _saved(config=config), NOW)
     assert str(caught.value) == (
         "x/last.ckpt was made under something else: optimizer.lr was 0.1 and is 0.01; optimizer.nesterov was True and is "
         "absent; restore what it was made under, or force=true starts the run over"
@@ -33,20 +33,20 @@ def test_another_teacher_and_other_faces_are_named():
     with pytest.raises(
         UserError, match=r"data was absent and is 222222222222; teacher/net.safetensors was 333333333333 and"
     ):
-        demand_same("last.ckpt", _saved(files={"teacher/net.safetensors": "3" * 64}), NOW)
+        check_origin("last.ckpt", _saved(files={"teacher/net.safetensors": "3" * 64}), NOW)
 
 
 def test_another_version_goes_on_and_is_told():
     saved = {**NOW.as_dict(), "versions": {"facedistill": "1", "torch": "1.9"}}
-    assert demand_same("last.ckpt", saved, NOW) == (
+    assert check_origin("last.ckpt", saved, NOW) == (
         "made with another version, the end may differ in rounding: torch was 1.9 and is 2"
     )
 
 
 def test_a_default_that_came_later_and_leaves_the_identity_alone_is_no_change():
-    assert demand_same("last.ckpt", {**NOW.as_dict(), "config": {"seed": 1}}, NOW) is None
+    assert check_origin("last.ckpt", {**NOW.as_dict(), "config": {"seed": 1}}, NOW) is None
 
 
 def test_a_checkpoint_that_does_not_say_is_refused():
     with pytest.raises(UserError, match="does not say what it was made under"):
-        demand_same("last.ckpt", None, NOW)
+        check_origin("last.ckpt", None, NOW)
