@@ -1,16 +1,18 @@
-"""Which identities form GKD's primary group: thresholds on logits, found by counting, without a sort."""
+"""Finds which identities form GKD's primary group: thresholds on logits, by counting, without a sort."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from facedistill.distributed.collectives import gather_constant
+from facedistill.distributed.collectives import world_size
+from facedistill.distributed.partition import Partition
 from facedistill.errors import ConfigError
+from facedistill.losses.precision import at_least_float32
 
 GroupingRule = Literal["top_n", "batch_mass", "sample_mass"]
 Network = Literal["student", "teacher"]
@@ -18,30 +20,11 @@ _ELEMENTS_AT_ONCE = {"cpu": 2**20}  # a working set that stays in the CPU's cach
 _ELEMENTS_AT_ONCE_ELSEWHERE = 2**24
 
 
-class Alone:
-    """All K identities are in this process: what partial statistics are merged with is nothing."""
-
-    first = 0
-
-    def total(self, values: Tensor) -> Tensor:
-        """Sum over the shards."""
-        return values
-
-    def largest(self, values: Tensor) -> Tensor:
-        """Maximum over the shards."""
-        return values
-
-    def batch_probabilities(self, probabilities: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
-        """Probability mass per identity, (K,), and number of images, (1,), of the global batch."""
-        count = torch.full_like(probabilities[:1], num_images)
-        return gather_constant(probabilities[None]).sum(0), gather_constant(count).sum(0, keepdim=True)
-
-
 @dataclass(frozen=True)
 class Grouping:
     """How GKD's primary group is chosen.
 
-    The image's own identity ranks first, the others follow by their logit, and the group is the shortest head
+    The image's own identity ranks first, the others follow by their logit, and the group is the shortest prefix
     of that list that is large enough:
 
     - "top_n": `size` identities (released `gkd.py`: 10,000).
@@ -87,92 +70,93 @@ class Grouping:
 
 @torch.no_grad()
 def group_thresholds(
-    ranking: Tensor, labels: Tensor, grouping: Grouping, temperature: float, across: Alone | None = None
+    ranking: Tensor, columns: Tensor, grouping: Grouping, temperature: float, partition: Partition
 ) -> Tensor:
-    """The logit from which on an identity is in the primary group; the label is in it whatever its logit.
+    """The lowest logit in the primary group; the label is in the group whatever its logit.
 
     Args:
-        ranking: (N, K) logits that rank, of any floating dtype; a shard's columns with `across`.
-        labels: (N,) identity index.
+        ranking: (N, K') logits that rank the identities of this process, any floating dtype.
+        columns: (N,) column of the label, -1 where another process holds it.
         grouping: The rule.
         temperature: What "sample_mass" softens with.
-        across: How the shards of the identities are merged; None where there is one.
+        partition: Which identities the columns are.
 
     Returns:
         (N,) thresholds, float32 or float64; -inf where all identities are in, +inf where only the label is.
     """
-    across = across or Alone()
     size: int | Tensor = grouping.size
     if grouping.rule == "batch_mass":
-        size = _batch_size_of_group(ranking, grouping, across)
-    found = []
-    for rows in row_blocks(ranking) if type(across) is Alone else [slice(None)]:
-        block = widened(ranking[rows])
+        size = _batch_size_of_group(ranking, grouping, partition)
+    thresholds = []
+    for rows in _row_blocks_of(ranking, partition):
+        block = at_least_float32(ranking[rows])
         if grouping.rule == "sample_mass":
-            enough = _holds_mass(block, labels[rows], grouping.mass, temperature, across)
+            enough = _holds_mass(block, columns[rows], grouping.mass, temperature, partition)
         else:
-            enough = _holds_count(block, labels[rows], size, across)
-        found.append(_highest_threshold(enough, block[:, 0]))
-    return torch.cat(found)
+            enough = _holds_count(block, columns[rows], size, partition)
+        thresholds.append(_highest_threshold(enough, block[:, 0]))
+    return torch.cat(thresholds)
 
 
 def row_blocks(logits: Tensor) -> Iterator[slice]:
-    """Slices of rows that are worked on together, so that temporaries stay small."""
+    """Slices of rows that are processed together, so that temporaries stay small."""
     elements = _ELEMENTS_AT_ONCE.get(logits.device.type, _ELEMENTS_AT_ONCE_ELSEWHERE)
     rows = max(1, elements // max(1, logits.shape[1]))
     for start in range(0, len(logits), rows):
         yield slice(start, start + rows)
 
 
-def widened(block: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32."""
-    return block if block.dtype.itemsize >= 4 else block.float()
+def _row_blocks_of(logits: Tensor, partition: Partition) -> Iterable[slice]:
+    """`row_blocks`; all rows at once with several parts, whose number of blocks, and of exchanges, would differ."""
+    return row_blocks(logits) if partition.is_whole else [slice(None)]
 
 
-def put_at_label(block: Tensor, labels: Tensor, first: int, value: float) -> Tensor:
-    """Writes `value` at each row's label, in place, where these columns (from identity `first` on) have it."""
-    column = (labels - first)[:, None]
-    own = (column >= 0) & (column < block.shape[1])
-    column = column.clamp(0, block.shape[1] - 1)
-    return block.scatter_(1, column, torch.where(own, value, block.gather(1, column)))
+def put_at(block: Tensor, columns: Tensor, value: float) -> Tensor:
+    """Writes `value` into the column of each row, in place, except where the column is -1."""
+    here, safe = (columns >= 0)[:, None], columns.clamp(min=0)[:, None]
+    return block.scatter_(1, safe, torch.where(here, value, block.gather(1, safe)))
 
 
 def _holds_count(
-    block: Tensor, labels: Tensor, size: int | Tensor, across: Alone
+    block: Tensor, columns: Tensor, size: int | Tensor, partition: Partition
 ) -> Callable[[Tensor], Tensor]:
-    others = put_at_label(block.clone(), labels, across.first, -torch.inf)
+    """Whether the label and the logits from a threshold (N,) on are at least `size` identities."""
+    others = put_at(block.clone(), columns, -torch.inf)
     above = torch.empty_like(others)
 
     def enough(threshold: Tensor) -> Tensor:
-        return across.total(torch.ge(others, threshold[:, None], out=above).sum(1)) >= size - 1
+        return partition.total(torch.ge(others, threshold[:, None], out=above).sum(1)) >= size - 1
 
     return enough
 
 
 def _holds_mass(
-    block: Tensor, labels: Tensor, mass: float, temperature: float, across: Alone
+    block: Tensor, columns: Tensor, mass: float, temperature: float, partition: Partition
 ) -> Callable[[Tensor], Tensor]:
+    """Whether the label and the logits from a threshold (N,) on hold `mass` of the softened probability."""
     softened = block / temperature
-    weights = softened.sub_(across.largest(softened.amax(1))[:, None]).exp_()
-    total = across.total(weights.sum(1))
-    put_at_label(weights, labels, across.first, 0.0)
-    wanted = mass * total - (total - across.total(weights.sum(1)))
+    weights = softened.sub_(partition.largest(softened.amax(1))[:, None]).exp_()
+    total = partition.total(weights.sum(1))
+    put_at(weights, columns, 0.0)
+    wanted = mass * total - (total - partition.total(weights.sum(1)))  # what the label leaves to the others
     above = torch.empty_like(weights)
 
     def enough(threshold: Tensor) -> Tensor:
-        return across.total(torch.ge(block, threshold[:, None], out=above).mul_(weights).sum(1)) >= wanted
+        chosen = torch.ge(block, threshold[:, None], out=above).mul_(weights)
+        return partition.total(chosen.sum(1)) >= wanted
 
     return enough
 
 
-def _batch_size_of_group(ranking: Tensor, grouping: Grouping, across: Alone) -> Tensor:
+def _batch_size_of_group(ranking: Tensor, grouping: Grouping, partition: Partition) -> Tensor:
     """() the n of "batch_mass", on the device."""
-    mass = torch.zeros_like(ranking[0], dtype=widened(ranking[:1]).dtype)
-    for rows in row_blocks(ranking) if type(across) is Alone else [slice(None)]:
-        block = widened(ranking[rows])
-        weights = (block - across.largest(block.amax(1))[:, None]).exp_()
-        mass += (weights / across.total(weights.sum(1))[:, None]).sum(0)
-    mass, count = across.batch_probabilities(mass, len(ranking))
+    mass = torch.zeros_like(ranking[0], dtype=at_least_float32(ranking[:1]).dtype)
+    for rows in _row_blocks_of(ranking, partition):
+        block = at_least_float32(ranking[rows])
+        weights = (block - partition.largest(block.amax(1))[:, None]).exp_()
+        mass += (weights / partition.total(weights.sum(1))[:, None]).sum(0)
+    mass = partition.batch_total(mass)
+    count = len(ranking) * (world_size() if partition.is_whole else 1)  # images in the global batch
     reached = mass.sort(descending=True).values.cumsum(0)[:: grouping.step] >= grouping.mass * count
     return 1 + grouping.step * (~reached).sum()
 
@@ -180,8 +164,9 @@ def _batch_size_of_group(ranking: Tensor, grouping: Grouping, across: Alone) -> 
 def _highest_threshold(enough: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """(N,) highest value of `like`'s dtype at which `enough` is true, -inf where it is nowhere.
 
-    `enough` is true below some value and false above. Bisects the numbers in the order of their bit patterns,
-    one question per bit, always the same number of them, so that nothing waits for the device.
+    `enough` is true up to some value and false above. IEEE 754 numbers of one sign are ordered like the integers with
+    the same bits, so a bisection over integers finds the exact value in one question per bit. The number of questions
+    is fixed, so the host never waits for the device.
     """
     integer, bits = (torch.int32, 32) if like.dtype == torch.float32 else (torch.int64, 64)
     highest = _order(torch.full_like(like, torch.inf), integer)
@@ -195,11 +180,16 @@ def _highest_threshold(enough: Callable[[Tensor], Tensor], like: Tensor) -> Tens
 
 
 def _order(values: Tensor, integer: torch.dtype) -> Tensor:
-    """Integers in the same order as the floating-point numbers (IEEE 754)."""
+    """Integers in the same order as the floating-point numbers.
+
+    Positive numbers keep their bits. The bits of negative numbers grow with the magnitude, so all but the sign are
+    inverted: `pattern >> 31` is -1 for them and 0 otherwise.
+    """
     pattern = values.view(integer)
     return pattern ^ ((pattern >> (pattern.element_size() * 8 - 1)) & torch.iinfo(integer).max)
 
 
 def _value(order: Tensor, dtype: torch.dtype) -> Tensor:
+    """The inverse of `_order`: inverting the same bits again restores them."""
     pattern = order ^ ((order >> (order.element_size() * 8 - 1)) & torch.iinfo(order.dtype).max)
     return pattern.view(dtype)

@@ -9,18 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from facedistill.losses.grouping import (
-    Alone,
-    Grouping,
-    group_thresholds,
-    put_at_label,
-    row_blocks,
-    widened,
-)
+from facedistill.distributed.partition import Partition
+from facedistill.losses.grouping import Grouping, Network, group_thresholds, put_at, row_blocks
+from facedistill.losses.precision import at_least_float32
+
+WeightedTerms = dict[str, tuple[Tensor, float]]
+"""Terms of a loss by name: values per image, (N,), and the weight they have in the sum."""
 
 
 class GroupTerms(NamedTuple):
-    """What KL(p_T ‖ p_S) falls into, per image, (N,) each and >= 0.
+    """The parts of KL(p_T ‖ p_S) per image, (N,) each and >= 0.
 
     With b the mass of the primary group, KL = binary + b_T · primary + (1 - b_T) · secondary, exactly.
     """
@@ -40,6 +38,7 @@ def gkd(
     beta: float = 8.0,
     lambda_: float = 0.0,
     temperature: float = 4.0,
+    partition: Partition | None = None,
 ) -> Tensor:
     """Grouped KD per image: temperature² · (alpha · binary + beta · primary + lambda · secondary).
 
@@ -47,6 +46,14 @@ def gkd(
     the secondary term is left out (lambda = 0). Differences: partial sums are taken as logarithms, so that half
     precision and extreme logits do no harm; a group that holds all identities leaves binary and secondary at 0
     (released: NaN); ties at the group's border are all in.
+
+    With several parts each process passes its columns of the global batch. The group is found by counting (one small
+    all-reduce per bit of a threshold), the log-sum-exps are merged by maximum and sum. Every process returns the same
+    values and gets the exact gradient with respect to its own columns.
+
+    >>> student, teacher = torch.tensor([[4.0, 2.0, 0.0, 0.0]]), torch.tensor([[4.0, 0.0, 2.0, 0.0]])
+    >>> gkd(student, teacher, torch.tensor([0]), Grouping("top_n", size=2)).round(decimals=2)
+    tensor([3.7400])
 
     Args:
         student: (N, K) logits, scale included, with or without margin, any floating dtype.
@@ -57,65 +64,83 @@ def gkd(
         beta: Weight of Primary-KD (released `gkd.py` 8, `gkd_adaptive.py` 4; the paper's lambda_1).
         lambda_: Weight of Secondary-KD (released 0).
         temperature: Softmax divisor, > 0 (released 4).
+        partition: Which identities the columns are; None if they are all.
 
     Returns:
         (N,) losses, float32 or better.
     """
-    terms = grouped_terms(student, teacher, labels, grouping, temperature)
-    return weighted_terms(terms, alpha, beta, lambda_, temperature)
+    return weighted_sum(
+        gkd_terms(
+            student, teacher, labels, grouping, alpha=alpha, beta=beta, lambda_=lambda_, temperature=temperature,
+            partition=partition,
+        )
+    )  # fmt: skip
 
 
-def grouped_terms(
+def gkd_terms(
     student: Tensor,
     teacher: Tensor,
     labels: Tensor,
     grouping: Grouping,
+    *,
+    alpha: float,
+    beta: float,
+    lambda_: float,
     temperature: float,
-    across: Alone | None = None,
-) -> GroupTerms:
-    """`group_terms` of the groups that `grouping` forms."""
+    partition: Partition | None = None,
+) -> WeightedTerms:
+    """The terms of `gkd` with their weights, temperature² included; a term of weight 0 is left out."""
+    partition = partition or Partition.whole(student.shape[1])
     ranking = student if grouping.ranked_by == "student" else teacher
-    thresholds = group_thresholds(ranking.detach(), labels, grouping, temperature, across)
-    return group_terms(student, teacher, labels, thresholds, temperature, grouping.ranked_by, across)
+    columns = partition.columns(labels)
+    thresholds = group_thresholds(ranking.detach(), columns, grouping, temperature, partition)
+    terms = group_terms(student, teacher, columns, thresholds, temperature, partition, grouping.ranked_by)
+    weights = {"binary": alpha, "primary": beta, "secondary": lambda_}
+    return {
+        name: (values, temperature**2 * weights[name])
+        for name, values in terms._asdict().items()
+        if weights[name]
+    }
 
 
-def weighted_terms(
-    terms: GroupTerms, alpha: float, beta: float, lambda_: float, temperature: float
-) -> Tensor:
-    """(N,) temperature² · (alpha · binary + beta · primary + lambda · secondary)."""
-    loss = alpha * terms.binary + beta * terms.primary
-    return temperature**2 * (loss + lambda_ * terms.secondary if lambda_ else loss)
+def weighted_sum(terms: WeightedTerms) -> Tensor:
+    """(N,) sum of weight · values."""
+    return torch.stack([weight * values for values, weight in terms.values()]).sum(0)
 
 
 def group_terms(
     student: Tensor,
     teacher: Tensor,
-    labels: Tensor,
+    columns: Tensor,
     thresholds: Tensor,
     temperature: float,
-    ranking: str = "student",
-    across: Alone | None = None,
+    partition: Partition,
+    ranked_by: Network = "student",
 ) -> GroupTerms:
     """The three divergences, differentiable in the student's logits.
 
-    Blocks of rows are worked off one after the other, and the gradient is written down (not derived by
-    autograd), so that beside the logits only the gradient itself has N·K numbers.
+    Rows are processed in blocks, and the gradient is written out instead of derived by autograd, so that apart from
+    the logits only the gradient itself has N·K numbers.
 
     Args:
-        student: (N, K) logits; a shard's columns with `across`.
-        teacher: (N, K) logits; receives no gradient.
-        labels: (N,) identity index.
-        thresholds: (N,) least logit of the primary group; the label is in it in any case.
+        student: (N, K') logits of the identities of this process.
+        teacher: (N, K') logits; receives no gradient.
+        columns: (N,) column of the label, -1 where another process holds it.
+        thresholds: (N,) lowest logit of the primary group; the label is in it in any case.
         temperature: Softmax divisor of both.
-        ranking: Whose logits the thresholds are for, "student" or "teacher".
-        across: How the shards of the identities are merged; None where there is one.
+        partition: Which identities the columns are.
+        ranked_by: Whose logits the thresholds are for.
     """
-    arguments = (labels, thresholds, temperature, ranking, across or Alone())
+    arguments = (columns, thresholds, temperature, ranked_by, partition)
     return GroupTerms(*_GroupTerms.apply(student, teacher.detach(), *arguments))
 
 
 class _Side(NamedTuple):
-    """Log-sum-exp of one network's softened logits, per row: pivot + log(mass), inside and outside the group."""
+    """Sums of exp(z) of one network's softened logits z, per row, inside and outside the group.
+
+    Each sum is kept as a pivot and a mass: log sum exp(z) = pivot + log(mass), with pivot about max z, so that no
+    power overflows. An empty group has mass 0.
+    """
 
     inside_pivot: Tensor
     inside_mass: Tensor
@@ -123,6 +148,7 @@ class _Side(NamedTuple):
     outside_mass: Tensor
 
     def powers(self, logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """exp(z - pivot), with the pivot of the group that the column is in."""
         pivot = inside * self.inside_pivot[:, None]
         return torch.sub(logits, pivot.addcmul_(outside, self.outside_pivot[:, None])).exp_()
 
@@ -134,66 +160,78 @@ class _Side(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """All that the three terms and their gradient need of the K logits of each row."""
+    """Everything that the three terms and their gradient need from the K logits of each row."""
 
     student: _Side
     teacher: _Side
-    inside_cross: Tensor  # sum of teacher powers x (teacher - student), softened logits
-    outside_cross: Tensor
+    inside_cross: Tensor  # sum over the group of exp(u - pivot) · (u - z), u and z the softened logits of teacher, student
+    outside_cross: Tensor  # the same over the other identities
 
 
 class _GroupTerms(torch.autograd.Function):
+    """`group_terms`: a pass over the logits for the sums, and another one for the gradient.
+
+    The forward pass keeps (N,) sums only. The backward pass computes memberships and powers again, block by block.
+    """
+
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, labels: Tensor, thresholds: Tensor,
-        temperature: float, ranking: str, across: Alone,
+        ctx: Any, student: Tensor, teacher: Tensor, columns: Tensor, thresholds: Tensor,
+        temperature: float, ranked_by: Network, partition: Partition,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         blocks = []
         for rows in row_blocks(student):
-            z, u = widened(student[rows]), widened(teacher[rows])
-            ranked = z if ranking == "student" else u
-            inside, outside = _members(ranked, labels[rows], thresholds[rows], across.first)
+            z, u = at_least_float32(student[rows]), at_least_float32(teacher[rows])
+            ranked = z if ranked_by == "student" else u
+            inside, outside = _members(ranked, columns[rows], thresholds[rows])
             blocks.append(_statistics(z / temperature, u / temperature, inside, outside))
-        merged = _merged(_concatenated(blocks), across)
-        ctx.save_for_backward(student, teacher, labels, thresholds, *merged.student, *merged.teacher)
-        ctx.temperature, ctx.ranking, ctx.first = temperature, ranking, across.first
+        merged = _merged(_concatenated(blocks), partition)
+        ctx.save_for_backward(student, teacher, columns, thresholds, *merged.student, *merged.teacher)
+        ctx.temperature, ctx.ranked_by = temperature, ranked_by
         return _divergences(merged)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Any:
-        student, teacher, labels, thresholds, *rest = ctx.saved_tensors
-        by_row = _coefficients(_Side(*rest[:4]), _Side(*rest[4:]), *upstream)
+        """dL/dz = own powers · (a inside, b outside) - teacher's powers · (c inside, d outside), see `_coefficients`."""
+        student, teacher, columns, thresholds, *sums = ctx.saved_tensors
+        by_row = _coefficients(_Side(*sums[:4]), _Side(*sums[4:]), *upstream)
         gradient = torch.empty_like(student)
         for rows in row_blocks(student):
-            z, u = widened(student[rows]), widened(teacher[rows])
-            ranked = z if ctx.ranking == "student" else u
-            inside, outside = _members(ranked, labels[rows], thresholds[rows], ctx.first)
-            own = _Side(*(value[rows] for value in rest[:4])).powers(z / ctx.temperature, inside, outside)
-            other = _Side(*(value[rows] for value in rest[4:])).powers(u / ctx.temperature, inside, outside)
+            # The same memberships as in the forward pass.
+            z, u = at_least_float32(student[rows]), at_least_float32(teacher[rows])
+            ranked = z if ctx.ranked_by == "student" else u
+            inside, outside = _members(ranked, columns[rows], thresholds[rows])
+            # exp(z - pivot) and exp(u - pivot), with the pivots that all parts agreed on.
+            own = _Side(*(value[rows] for value in sums[:4])).powers(z / ctx.temperature, inside, outside)
+            other = _Side(*(value[rows] for value in sums[4:])).powers(u / ctx.temperature, inside, outside)
+            # Coefficients are for softened logits; the chain rule divides by the temperature.
             a, b, c, d = (value[rows, None] / ctx.temperature for value in by_row)
             own.mul_((inside * a).addcmul_(outside, b))
             gradient[rows] = own.addcmul_(other, (inside * c).addcmul_(outside, d), value=-1)
         return gradient, None, None, None, None, None, None
 
 
-def _members(ranked: Tensor, labels: Tensor, thresholds: Tensor, first: int) -> tuple[Tensor, Tensor]:
+def _members(ranked: Tensor, columns: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
     """1 inside and 0 outside the group, and the reverse, as numbers."""
     inside = torch.ge(ranked, thresholds[:, None], out=torch.empty_like(ranked))
-    put_at_label(inside, labels, first, 1.0)
+    put_at(inside, columns, 1.0)
     return inside, 1 - inside
 
 
 def _statistics(student: Tensor, teacher: Tensor, inside: Tensor, outside: Tensor) -> _Rows:
+    """The sums over the columns of this process, from softened logits and memberships (N, K')."""
     sides, powers = [], torch.empty(0)
     for logits in (student, teacher):
+        # The maximum of each group, as max(z - lowest) + lowest: z - lowest >= 0, so the zeros that the mask puts in
+        # the other group's columns cannot win. Rounding of the pivot does no harm, as the same pivot is added back.
         lowest = logits.amin(1, keepdim=True)
-        above = logits - lowest  # >= 0, so that zeros outside the mask cannot win; the pivot may be inexact
+        above = logits - lowest
         pivots = [(above * mask).amax(1) + lowest[:, 0] for mask in (inside, outside)]
         one = torch.ones_like(pivots[0])
         powers = _Side(pivots[0], one, pivots[1], one).powers(logits, inside, outside)
         sides.append(_Side(pivots[0], (powers * inside).sum(1), pivots[1], (powers * outside).sum(1)))
-    cross = powers.mul_(teacher - student)
+    cross = powers.mul_(teacher - student)  # these powers are the teacher's, the last of the loop
     return _Rows(sides[0], sides[1], (cross * inside).sum(1), (cross * outside).sum(1))
 
 
@@ -209,28 +247,38 @@ def _concatenated(blocks: list[_Rows]) -> _Rows:
     )
 
 
-def _merged(local: _Rows, across: Alone) -> _Rows:
-    """Statistics of all shards from those of each."""
-    if type(across) is Alone:
+def _merged(local: _Rows, partition: Partition) -> _Rows:
+    """The sums over all parts from those of each."""
+    if partition.is_whole:
         return local
 
-    def part(pivot: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        common = across.largest(pivot.where(mass > 0, -torch.inf))
+    def merge(pivot: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Common pivot m, sum over parts of mass · exp(pivot - m), and this part's factor exp(pivot - m).
+
+        A part without a column in the group has mass 0 and a meaningless pivot, which is left out of the maximum. If
+        that is so in all parts, the pivot becomes 0 and the mass stays 0.
+        """
+        common = partition.largest(pivot.where(mass > 0, -torch.inf))
         common = common.where(common > -torch.inf, 0.0)
         factor = (pivot - common).exp().where(mass > 0, 0.0)
-        return common, across.total(mass * factor), factor
+        return common, partition.total(mass * factor), factor
 
-    student = (*part(*local.student[:2])[:2], *part(*local.student[2:])[:2])
-    inside, outside = part(*local.teacher[:2]), part(*local.teacher[2:])
+    student = (*merge(*local.student[:2])[:2], *merge(*local.student[2:])[:2])
+    inside, outside = merge(*local.teacher[:2]), merge(*local.teacher[2:])
     return _Rows(
         _Side(*student),
         _Side(*inside[:2], *outside[:2]),
-        across.total(local.inside_cross * inside[2]),
-        across.total(local.outside_cross * outside[2]),
+        partition.total(local.inside_cross * inside[2]),
+        partition.total(local.outside_cross * outside[2]),
     )
 
 
 def _divergences(rows: _Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """The three terms. With q the teacher's and p the student's probabilities within a group,
+
+    KL(q ‖ p) = sum q · (u - z) + log sum exp(z) - log sum exp(u): cross / mass, and the two logarithms.
+    binary is the same for the masses (b, 1 - b), with log b = logsigmoid(log odds) and log(1 - b) = logsigmoid(-log odds).
+    """
     student, teacher = rows.student, rows.teacher
     zero = torch.zeros_like(rows.inside_cross)
     empty = teacher.outside_mass == 0
@@ -238,16 +286,13 @@ def _divergences(rows: _Rows) -> tuple[Tensor, Tensor, Tensor]:
     own, other = student.log_odds, teacher.log_odds
     binary = other.sigmoid() * (F.logsigmoid(other) - F.logsigmoid(own))
     binary = binary + (-other).sigmoid() * (F.logsigmoid(-other) - F.logsigmoid(-own))
-    primary = rows.inside_cross / teacher.inside_mass + (
-        student.inside_pivot + student.inside_mass.log() - teacher.inside_pivot - teacher.inside_mass.log()
-    )
-    secondary = rows.outside_cross / teacher.outside_mass + (
-        student.outside_pivot
-        + student.outside_mass.log()
-        - teacher.outside_pivot
-        - teacher.outside_mass.log()
-    )
+    primary = rows.inside_cross / teacher.inside_mass + _log_ratio(*student[:2], *teacher[:2])
+    secondary = rows.outside_cross / teacher.outside_mass + _log_ratio(*student[2:], *teacher[2:])
     return torch.where(empty, zero, binary), primary, torch.where(empty, zero, secondary)
+
+
+def _log_ratio(pivot: Tensor, mass: Tensor, other_pivot: Tensor, other_mass: Tensor) -> Tensor:
+    return pivot + mass.log() - other_pivot - other_mass.log()
 
 
 def _coefficients(
@@ -255,14 +300,20 @@ def _coefficients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the powers are multiplied with: the student's inside and outside, the teacher's inside and outside.
 
-    d binary / d z = p̂ · (b_S - b_T) inside and q̂ · (b_T - b_S) outside; d primary = p̂_S - p̂_T inside;
-    d secondary = q̂_S - q̂_T outside, where p̂ and q̂ are the probabilities inside and outside the group.
+    With p = powers / mass the probabilities within a group, z softened, the terms have the derivatives
+
+        d binary / dz    = p_S · (b_S - b_T) inside, p_S · (b_T - b_S) outside
+        d primary / dz   = p_S - p_T inside, 0 outside
+        d secondary / dz = p_S - p_T outside, 0 inside
+
+    `binary`, `primary` and `secondary` are the gradients (N,) of the loss with respect to the terms.
     """
     own, other = student.log_odds, teacher.log_odds
-    small = (own.sigmoid() - other.sigmoid()).where(own < 0, (-other).sigmoid() - (-own).sigmoid())
-    empty = teacher.outside_mass == 0
+    # b_S - b_T; for b_S above one half as (1 - b_T) - (1 - b_S), the difference of two small numbers.
+    excess = (own.sigmoid() - other.sigmoid()).where(own < 0, (-other).sigmoid() - (-own).sigmoid())
+    empty = teacher.outside_mass == 0  # the group has all identities: binary and secondary are constant 0
     outside = [(1 / side.outside_mass).where(~empty, 0.0) for side in (student, teacher)]
-    excess = (binary * small).where(~empty, 0.0)
+    excess = (binary * excess).where(~empty, 0.0)
     return (
         (excess + primary) / student.inside_mass,
         (secondary - excess) * outside[0],

@@ -6,12 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.losses.groups import GroupTerms, group_terms, weighted_terms
+from facedistill.distributed.partition import Partition
+from facedistill.losses.groups import WeightedTerms, group_terms, weighted_sum
 from facedistill.losses.precision import at_least_float32
 
 
 def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
     """Knowledge distillation (Hinton et al. 2015): temperature² · KL(softmax(z_T / t) ‖ softmax(z_S / t)).
+
+    Deep mutual learning (Zhang et al., CVPR 2018) is the same with the peer as the teacher.
+
+    >>> kd(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), temperature=1.0)
+    tensor([1.5232])
 
     Args:
         student: (N, K) logits.
@@ -40,6 +46,10 @@ def dkd(
     b is (probability of the label, all the rest); q are the probabilities of the others among themselves. With
     one identity both are 0.
 
+    >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[2.0, 0.0, 1.0]])
+    >>> dkd(student, teacher, torch.tensor([0]), temperature=1.0).round(decimals=2)
+    tensor([0.95])
+
     Args:
         student: (N, K) logits.
         teacher: (N, K) logits; receives no gradient.
@@ -51,13 +61,20 @@ def dkd(
     Returns:
         (N,) losses >= 0, float32 or better.
     """
-    terms = dkd_terms(student, teacher, labels, temperature)
-    return weighted_terms(terms, alpha, 0.0, beta, temperature)
+    return weighted_sum(dkd_terms(student, teacher, labels, alpha=alpha, beta=beta, temperature=temperature))
 
 
-def dkd_terms(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> GroupTerms:
-    """DKD is GKD with the label alone in the group: its two terms are `binary` and `secondary`, (N,) each."""
-    alone = torch.full(
-        labels.shape, torch.inf, device=labels.device, dtype=at_least_float32(student[:1]).dtype
-    )
-    return group_terms(student, teacher, labels, alone, temperature)
+def dkd_terms(
+    student: Tensor, teacher: Tensor, labels: Tensor, *, alpha: float, beta: float, temperature: float
+) -> WeightedTerms:
+    """The terms of `dkd`, "binary" and "secondary", with their weights, temperature² included.
+
+    DKD is GKD with the label alone in the primary group: no logit reaches a threshold of infinity.
+    """
+    thresholds = torch.full_like(labels, torch.inf, dtype=at_least_float32(student[:1]).dtype)
+    whole = Partition.whole(student.shape[1])
+    terms = group_terms(student, teacher, labels, thresholds, temperature, whole)
+    return {
+        "binary": (terms.binary, temperature**2 * alpha),
+        "secondary": (terms.secondary, temperature**2 * beta),
+    }

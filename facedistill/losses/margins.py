@@ -1,6 +1,6 @@
 """Margins of the softmax heads: cosines (N, K) to margined cosines, tensors to tensors.
 
-Every function touches the column of the image's own identity through `own`, the (N,) cosines of images with their
+Every function touches the column of the image's own identity through `target`, the (N,) cosines of images with their
 own center, and computes in float32 or better. c = cos θ_y throughout.
 """
 
@@ -19,14 +19,14 @@ Gradient = Literal["exact", "reference"]
 BeyondPi = Literal["linear", "easy", "wrap"]
 
 
-def own_cosines(cosines: Tensor, labels: Tensor) -> Tensor:
+def target_cosines(cosines: Tensor, labels: Tensor) -> Tensor:
     """(N,) the cosine in the column that `labels` (N,) names, of cosines (N, K)."""
     return at_least_float32(cosines).gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
-def replace_own(cosines: Tensor, labels: Tensor, own: Tensor) -> Tensor:
-    """(N, K) cosines with `own` (N,) in the column of each image's identity."""
-    return at_least_float32(cosines).scatter(1, labels.unsqueeze(1), own.unsqueeze(1))
+def replace_target(cosines: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+    """(N, K) cosines with `target` (N,) in the column of each image's identity."""
+    return at_least_float32(cosines).scatter(1, labels.unsqueeze(1), target.unsqueeze(1))
 
 
 def sine(cosine: Tensor) -> Tensor:
@@ -39,13 +39,17 @@ def sine(cosine: Tensor) -> Tensor:
     return sloped + (squared.detach().clamp(min=0).sqrt() - sloped.detach())
 
 
-def arcface_own(
-    own: Tensor, margin_rad: float | Tensor, *, gradient: Gradient = "exact", beyond_pi: BeyondPi = "linear"
+def arcface_target(
+    target: Tensor,
+    margin_rad: float | Tensor,
+    *,
+    gradient: Gradient = "exact",
+    beyond_pi: BeyondPi = "linear",
 ) -> Tensor:
     """cos(θ + m) of ArcFace (after Deng et al., CVPR 2019).
 
     Args:
-        own: (N,) cosines in [-1, 1].
+        target: (N,) cosines in [-1, 1].
         margin_rad: m in [0, π), one for all or (N,).
         gradient: "exact" has the derivative sin(θ + m) / sin θ. "reference" has 1: insightface's arcface_torch edits
             the cosines under no_grad, so that autograd takes the margined cosine for the plain one.
@@ -56,18 +60,18 @@ def arcface_own(
     Returns:
         (N,) margined cosines.
     """
-    own = at_least_float32(own)
-    margin = torch.as_tensor(margin_rad, dtype=own.dtype, device=own.device)
-    margined = own * margin.cos() - sine(own) * margin.sin()
+    target = at_least_float32(target)
+    margin = torch.as_tensor(margin_rad, dtype=target.dtype, device=target.device)
+    margined = target * margin.cos() - sine(target) * margin.sin()
     if beyond_pi == "linear":
-        margined = torch.where(own > -margin.cos(), margined, own - margin * margin.sin())
+        margined = torch.where(target > -margin.cos(), margined, target - margin * margin.sin())
     elif beyond_pi == "easy":
-        margined = torch.where(own > 0, margined, own)
-    return margined if gradient == "exact" else own + (margined - own).detach()
+        margined = torch.where(target > 0, margined, target)
+    return margined if gradient == "exact" else target + (margined - target).detach()
 
 
-def adaface_own(
-    own: Tensor,
+def adaface_target(
+    target: Tensor,
     norms: Tensor,
     *,
     mean: Tensor,
@@ -82,19 +86,19 @@ def adaface_own(
     every cosine to ±(1 - 1e-3) as well; here the slope at ±1 is bounded instead (`sine`).
 
     Args:
-        own: (N,) cosines in [-1, 1].
+        target: (N,) cosines in [-1, 1].
         norms: (N,) norms of the embeddings, clipped to [1e-3, 100] as released.
         mean: () running mean of the norms.
         std: () running standard deviation of the norms.
         margin: m, used as an angle in radians and as a cosine.
         concentration: h > 0; at 0.333 about 68 % of images have |ẑ| < 0.333.
     """
-    own = at_least_float32(own)
+    target = at_least_float32(target)
     quality = (at_least_float32(norms).detach().clamp(1e-3, 100) - mean) / (std + 1e-3)
-    quality = (concentration * quality).clamp(-1, 1).to(own.dtype)
+    quality = (concentration * quality).clamp(-1, 1).to(target.dtype)
     turn = -margin * quality
-    turned = own * turn.cos() - sine(own) * turn.sin()
-    angle = own.detach().clamp(-1, 1).acos() + turn
+    turned = target * turn.cos() - sine(target) * turn.sin()
+    angle = target.detach().clamp(-1, 1).acos() + turn
     turned = torch.where(angle < 1e-3, math.cos(1e-3), turned)
     turned = torch.where(angle > math.pi - 1e-3, -math.cos(1e-3), turned)
     return turned - (margin + margin * quality)
@@ -120,20 +124,20 @@ def magface_regularizer(norms: Tensor, *, norm_range: tuple[float, float] = (10,
     return clipped / norm_range[1] ** 2 + 1 / clipped
 
 
-def curricularface_others(cosines: Tensor, own: Tensor, *, margin_rad: float, ease: Tensor) -> Tensor:
+def curricularface_others(cosines: Tensor, target: Tensor, *, margin_rad: float, ease: Tensor) -> Tensor:
     """Hard columns weigh more as training goes on: CurricularFace (after Huang et al., CVPR 2020).
 
     c_j becomes c_j (t + c_j) where c_j > cos(θ_y + m), a comparison without gradient; t has none either. The image's
-    own column is changed like any other; `replace_own` comes after.
+    target column is changed like any other; `replace_target` comes after.
 
     Args:
         cosines: (N, K) cosines, or any part of the columns.
-        own: (N,) cosines with the own center, without margin.
+        target: (N,) cosines with the own center, without margin.
         margin_rad: m.
         ease: () t, the running mean of the own cosines.
     """
     cosines = at_least_float32(cosines)
-    edge = arcface_own(own.detach(), margin_rad, beyond_pi="wrap").unsqueeze(1)
+    edge = arcface_target(target.detach(), margin_rad, beyond_pi="wrap").unsqueeze(1)
     return torch.where(cosines > edge, cosines * (ease.to(cosines.dtype) + cosines), cosines)
 
 
@@ -141,24 +145,26 @@ def arcface(
     cosines: Tensor, labels: Tensor, margin_rad: float | Tensor = 0.5, *, gradient: Gradient = "exact",
     beyond_pi: BeyondPi = "linear",
 ) -> Tensor:  # fmt: skip
-    """`arcface_own` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
-    own = own_cosines(cosines, labels)
-    return replace_own(cosines, labels, arcface_own(own, margin_rad, gradient=gradient, beyond_pi=beyond_pi))
+    """`arcface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
+    target = target_cosines(cosines, labels)
+    return replace_target(
+        cosines, labels, arcface_target(target, margin_rad, gradient=gradient, beyond_pi=beyond_pi)
+    )
 
 
 def cosface(cosines: Tensor, labels: Tensor, margin_cos: float | Tensor = 0.35) -> Tensor:
     """c - m in the column of each image's identity: CosFace (after Wang et al., CVPR 2018)."""
-    return replace_own(cosines, labels, own_cosines(cosines, labels) - margin_cos)
+    return replace_target(cosines, labels, target_cosines(cosines, labels) - margin_cos)
 
 
 def adaface(
     cosines: Tensor, labels: Tensor, norms: Tensor, *, mean: Tensor, std: Tensor, margin: float = 0.4,
     concentration: float = 0.333,
 ) -> Tensor:  # fmt: skip
-    """`adaface_own` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
-    own = own_cosines(cosines, labels)
-    margined = adaface_own(own, norms, mean=mean, std=std, margin=margin, concentration=concentration)
-    return replace_own(cosines, labels, margined)
+    """`adaface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
+    target = target_cosines(cosines, labels)
+    margined = adaface_target(target, norms, mean=mean, std=std, margin=margin, concentration=concentration)
+    return replace_target(cosines, labels, margined)
 
 
 def magface(
@@ -171,10 +177,10 @@ def magface(
 
 
 def curricularface(cosines: Tensor, labels: Tensor, *, margin_rad: float = 0.5, ease: Tensor) -> Tensor:
-    """`arcface` in the own column, `curricularface_others` in the rest."""
-    own = own_cosines(cosines, labels)
-    others = curricularface_others(cosines, own, margin_rad=margin_rad, ease=ease)
-    return replace_own(others, labels, arcface_own(own, margin_rad))
+    """`arcface` in the target column, `curricularface_others` in the rest."""
+    target = target_cosines(cosines, labels)
+    others = curricularface_others(cosines, target, margin_rad=margin_rad, ease=ease)
+    return replace_target(others, labels, arcface_target(target, margin_rad))
 
 
 def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: float = 1.0) -> Tensor:
@@ -185,7 +191,7 @@ def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: f
     ±s, which takes the gradient from what lies beyond; softplus needs no clipping.
 
     Args:
-        logits: (N, K) scaled cosines with the margin in the own column, or any part of the columns.
+        logits: (N, K) scaled cosines with the margin in the target column, or any part of the columns.
         columns: (N,) the own identity's column, -1 where it is not among these.
         bias: () b.
         impostor_weight: λ.
@@ -196,6 +202,6 @@ def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: f
     logits = at_least_float32(logits)
     here, columns = columns >= 0, columns.clamp(min=0)
     impostor = F.softplus(logits - bias)
-    genuine = F.softplus(bias - own_cosines(logits, columns))
-    unlike = impostor.sum(1) - torch.where(here, own_cosines(impostor, columns), 0)
+    genuine = F.softplus(bias - target_cosines(logits, columns))
+    unlike = impostor.sum(1) - torch.where(here, target_cosines(impostor, columns), 0)
     return torch.where(here, genuine, 0) + impostor_weight * unlike

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from facedistill.losses.groups import WeightedTerms
 from facedistill.losses.logits import dkd_terms
 from facedistill.methods.logits import LogitMethod
 
@@ -29,13 +30,7 @@ class DKD(LogitMethod):
         self.alpha = alpha
         self.beta = beta
 
-    def divergences(
-        self, student: Tensor, teacher: Tensor, labels: Tensor
-    ) -> dict[str, tuple[Tensor, float]]:
+    def divergences(self, student: Tensor, teacher: Tensor, labels: Tensor) -> WeightedTerms:
         """The terms "binary" and "secondary"."""
-        terms = dkd_terms(student, teacher, labels, self.temperature)
-        square = self.temperature**2
-        return {
-            "binary": (terms.binary, square * self.alpha),
-            "secondary": (terms.secondary, square * self.beta),
-        }
+        weights = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
+        return dkd_terms(student, teacher, labels, **weights)

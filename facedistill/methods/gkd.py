@@ -7,12 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from facedistill.distributed.collectives import world_size
 from facedistill.losses.grouping import Grouping, GroupingRule, Network
-from facedistill.losses.groups import grouped_terms
-from facedistill.losses.sharded_groups import Shards, sharded_gkd_terms
+from facedistill.losses.groups import WeightedTerms, gkd_terms
 from facedistill.methods.logits import LogitMethod
-from facedistill.models.heads.sharded import ShardedHead
 
 
 class GKD(LogitMethod):
@@ -22,8 +19,8 @@ class GKD(LogitMethod):
     three rules, `facedistill.losses.groups.gkd` the terms and the differences from the released code. Another
     difference: the teacher's classifier is derived (`LogitMethod`), the released one was trained with it.
 
-    With a sharded head (`head=cosface_sharded`) the group is found, and the terms are, from partial statistics: the same
-    loss and gradient, and no process ever has all K logits.
+    With a sharded head (`head=cosface_sharded`) the group and the terms are computed from partial sums: the same loss
+    and gradient, and no process has all K logits.
 
     Args:
         alpha: Weight of binary (Binary-KD).
@@ -62,20 +59,9 @@ class GKD(LogitMethod):
         self.lambda_ = lambda_
         self.grouping = Grouping(grouping, size=size, mass=mass, step=step, ranked_by=ranked_by)
 
-    def divergences(
-        self, student: Tensor, teacher: Tensor, labels: Tensor
-    ) -> dict[str, tuple[Tensor, float]]:
+    def divergences(self, student: Tensor, teacher: Tensor, labels: Tensor) -> WeightedTerms:
         """The terms "binary" and "primary", and "secondary" where it has a weight."""
-        arguments = (student, teacher, labels, self.grouping)
-        if isinstance(self.head, ShardedHead) and world_size() > 1:
-            shards = Shards(self.head.first, self.head.num_identities)
-            terms = sharded_gkd_terms(*arguments, shards, self.temperature)
-        else:
-            terms = grouped_terms(*arguments, self.temperature)
-        weights = {"binary": self.alpha, "primary": self.beta, "secondary": self.lambda_}
-        square = self.temperature**2
-        return {
-            name: (values, square * weights[name])
-            for name, values in terms._asdict().items()
-            if weights[name]
-        }
+        return gkd_terms(
+            student, teacher, labels, self.grouping, alpha=self.alpha, beta=self.beta, lambda_=self.lambda_,
+            temperature=self.temperature, partition=self._logit_head.partition,
+        )  # fmt: skip

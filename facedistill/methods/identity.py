@@ -1,18 +1,17 @@
-"""What methods with identity labels share: a margin head and its loss beside the distillation."""
+"""The base class of methods with identity labels: a margin head and its loss next to the distillation."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from facedistill.distributed.collectives import global_mean
 from facedistill.methods.base import DistillationMethod
-from facedistill.models.heads.sharded import ShardedHead
 from facedistill.types import FaceBatch, Requirements
 
 
@@ -30,18 +29,20 @@ class IdentityMethod(DistillationMethod):
 
     def __init__(self, *, head: nn.Module | None = None, identity_weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        assert head is not None or not identity_weight, "an identity loss needs a head"
         self.identity_weight = identity_weight
-        self.head = head if identity_weight else None
-        assert self.head is not None or not identity_weight, "an identity loss needs a head"
-        own = getattr(
-            self.head, "unaveraged", ()
-        )  # shares of a sharded head: other identities in each process
+        self._set_head(head if identity_weight else None)
+
+    def _set_head(self, head: nn.Module | None) -> None:
+        self.head = head
+        # Parameters with other identities in each process (`ShardedHead`).
+        own = getattr(head, "unaveraged", ())
         self._ddp_params_and_buffers_to_ignore = [f"head.{name}" for name in own]
 
     def configure_model(self) -> None:
-        """Divides a sharded head: Lightning calls this once the processes know one another."""
-        if isinstance(self.head, ShardedHead):
-            self.head.divide()
+        """Splits a sharded head: Lightning calls this once the process group exists."""
+        if self.head is not None:
+            self.head.divide()  # type: ignore[operator]
 
     @classmethod
     def requirements_with(cls, arguments: Mapping[str, Any]) -> Requirements:
@@ -54,16 +55,9 @@ class IdentityMethod(DistillationMethod):
         """The head's loss over the images drawn from the set as a whole, as the term {"identity": ()}.
 
         Images of the balanced half (EKD) are left out, as in the released code. Empty when `identity_weight` is
-        0. The mean is over all processes, so its gradient does not depend on how images are dealt out.
+        0. The mean is over all processes, so its gradient does not depend on how images are distributed.
         """
-        if self.head is None:
-            return {}
-        assert batch.labels is not None
-        labels = batch.labels
-        if batch.balanced is not None:
-            kept = torch.nonzero(~batch.balanced).squeeze(1)
-            embeddings, labels = embeddings[kept], labels[kept]
-        return {"identity": global_mean(self.head(embeddings, labels))}
+        return {} if self.head is None else {"identity": mean_head_loss(self.head, embeddings, batch)}
 
     def total(self, terms: Mapping[str, Tensor], **weights: float) -> Tensor:
         """Weighted sum of terms by name; `identity` has its own weight, a name without one has 1."""
@@ -71,29 +65,40 @@ class IdentityMethod(DistillationMethod):
         return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Joins what an optimizer keeps beside split centers, since one process writes the checkpoint of all."""
+        """Joins the optimizer's state of split centers, since one process writes the checkpoint of all."""
         super().on_save_checkpoint(checkpoint)
-        if isinstance(self.head, ShardedHead):
-            self._move_momentum(checkpoint, self.head.share.weight, self.head.joined)
+        self._move_momentum(checkpoint, "joined")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes this process's part of what the optimizer kept."""
+        """Takes this process's part of the optimizer's state of split centers."""
         super().on_load_checkpoint(checkpoint)
-        if isinstance(self.head, ShardedHead):
-            self._move_momentum(checkpoint, self.head.share.weight, self.head.split)
+        self._move_momentum(checkpoint, "split")
 
-    def _move_momentum(
-        self, checkpoint: dict[str, Any], centers: nn.Parameter, move: Callable[[Tensor], Tensor]
-    ) -> None:
-        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        place = next((place for place, parameter in enumerate(learned) if parameter is centers), None)
-        for kept in checkpoint.get("optimizer_states", ()):
-            if place in kept["state"]:
-                moved = {
-                    name: move(value) if isinstance(value, Tensor) and value.dim() else value
-                    for name, value in kept["state"][place].items()
-                }
-                kept["state"] = {**kept["state"], place: moved}  # the optimizer's own stays as it is
+    def _move_momentum(self, checkpoint: dict[str, Any], move: Literal["joined", "split"]) -> None:
+        learned = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        for place in [learned.index(n) for n in self._ddp_params_and_buffers_to_ignore if n in learned]:
+            for saved in checkpoint.get("optimizer_states", ()):
+                if place in saved["state"]:
+                    moved = {
+                        name: getattr(self.head, move)(value)
+                        if isinstance(value, Tensor) and value.dim()
+                        else value
+                        for name, value in saved["state"][place].items()
+                    }
+                    saved["state"] = {
+                        **saved["state"],
+                        place: moved,
+                    }  # leaves the optimizer's own dict unchanged
+
+
+def mean_head_loss(head: nn.Module, embeddings: Tensor, batch: FaceBatch) -> Tensor:
+    """() mean over all processes of a head's loss, over the images that are not of the balanced half."""
+    assert batch.labels is not None
+    labels = batch.labels
+    if batch.balanced is not None:
+        general = torch.nonzero(~batch.balanced).squeeze(1)
+        embeddings, labels = embeddings[general], labels[general]
+    return global_mean(head(embeddings, labels))
 
 
 def _default(method: type, argument: str) -> Any:

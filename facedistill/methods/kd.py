@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from facedistill.losses.groups import WeightedTerms
 from facedistill.losses.logits import kd
 from facedistill.methods.logits import LogitMethod
 
@@ -16,8 +17,6 @@ class KD(LogitMethod):
 
     paper = "Hinton et al., 2015"
 
-    def divergences(
-        self, student: Tensor, teacher: Tensor, labels: Tensor
-    ) -> dict[str, tuple[Tensor, float]]:
+    def divergences(self, student: Tensor, teacher: Tensor, labels: Tensor) -> WeightedTerms:
         """The one term "kd", temperature² included."""
         return {"kd": (kd(student, teacher, temperature=self.temperature), 1.0)}

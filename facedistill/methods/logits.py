@@ -1,4 +1,4 @@
-"""What methods that distill identity logits share: the teacher's classifier, the margin in the logits, the ramp."""
+"""The base class of methods that distill identity logits: the teacher's classifier, the margin, the ramp."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from abc import abstractmethod
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from facedistill.distributed.collectives import gather_constant, global_mean
+from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
+from facedistill.losses.groups import WeightedTerms
+from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
-from facedistill.models.heads.own_margin import OwnMarginHead
-from facedistill.models.heads.sharded import ShardedHead
-from facedistill.models.heads.teacher import ShardedTeacherHead, TeacherHead
+from facedistill.models.heads import MarginHead, ShardedHead
+from facedistill.models.heads.teacher import TeacherHead
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -25,8 +25,8 @@ class LogitMethod(IdentityMethod):
     same kind of head, frozen (`TeacherHead`): published teachers have no classifier, so this is not the authors'
     trained one. Images of a balanced part are in the divergence and not in the margin softmax.
 
-    A subclass without `unsplit_logits` in its requirements also takes a sharded head: its `divergences` then get the columns of one process for the
-    images of all, (W·N, K'), and give (W·N,).
+    A subclass without `unsplit_logits` in its requirements also takes a sharded head: its `divergences` then get the
+    columns of one process for the images of all, (W·N, K'), and return (W·N,).
 
     Args:
         head: The student's margin head, needed whatever `identity_weight`.
@@ -34,7 +34,7 @@ class LogitMethod(IdentityMethod):
         weight: Weight of the divergence.
         temperature: Softmax divisor, > 0.
         margin_in_logits: Whether both logits have the margin in the label's column; else scale · cosine.
-        ramp: Fraction of the budget over which the weight rises from 0, in [0, 1]; 0 has it whole at once.
+        ramp: Fraction of the budget over which the weight rises from 0, in [0, 1]; 0 for the full weight at once.
         ramp_steps: The weight rises in this many equal steps, the first of them after 1 / ramp_steps of the ramp;
             GKD's epochs are such steps. 0 raises it continuously.
         **kwargs: Those of `IdentityMethod`.
@@ -55,7 +55,7 @@ class LogitMethod(IdentityMethod):
     def __init__(
         self,
         *,
-        head: OwnMarginHead | ShardedHead,
+        head: MarginHead | ShardedHead,
         centers: Tensor,
         weight: float = 1.0,
         temperature: float = 4.0,
@@ -69,23 +69,18 @@ class LogitMethod(IdentityMethod):
             raise ConfigError(f"method.temperature: expected a number above 0, got {temperature}")
         if not 0 <= ramp <= 1:
             raise ConfigError(f"method.ramp: expected a fraction of the budget in [0, 1], got {ramp}")
-        if not isinstance(head, OwnMarginHead) and (
-            self.requirements.unsplit_logits or not isinstance(head, ShardedHead)
-        ):
+        if head.is_split and self.requirements.unsplit_logits:
             raise ConfigError(
                 f"head: {type(self).__name__} needs the logits of all identities in each process, and "
                 f"{type(head).__name__} splits them; choose another head, such as head=cosface"
             )
-        if isinstance(head, ShardedHead) and head.sample_rate < 1:
+        if head.sample_rate < 1 and self.requirements.all_logits:
             raise ConfigError(
                 f"head.sample_rate: {type(self).__name__} needs the logits of all identities, got {head.sample_rate}; "
                 "set head.sample_rate=1"
             )
-        self.head = head  # also where identity_weight is 0
-        self._ddp_params_and_buffers_to_ignore = [f"head.{name}" for name in getattr(head, "unaveraged", ())]
-        self.teacher_head = (
-            ShardedTeacherHead(head, centers) if isinstance(head, ShardedHead) else TeacherHead(head, centers)
-        )
+        self._set_head(head)  # also where identity_weight is 0
+        self.teacher_head = TeacherHead(head, centers)
         self.weight = weight
         self.temperature = temperature
         self.margin_in_logits = margin_in_logits
@@ -93,62 +88,43 @@ class LogitMethod(IdentityMethod):
         self.ramp_steps = ramp_steps
 
     def configure_model(self) -> None:
-        """Divides a sharded head, and the teacher's alike."""
+        """Splits a sharded head, and the teacher's with it."""
         super().configure_model()
-        if isinstance(self.head, ShardedHead):
-            assert isinstance(self.teacher_head, ShardedTeacherHead)
-            self.teacher_head.divide(self.head)
+        self.teacher_head.divide(self._logit_head.partition)
+
+    @property
+    def _logit_head(self) -> MarginHead | ShardedHead:
+        assert isinstance(self.head, MarginHead | ShardedHead)
+        return self.head
 
     @abstractmethod
-    def divergences(
-        self, student: Tensor, teacher: Tensor, labels: Tensor
-    ) -> dict[str, tuple[Tensor, float]]:
+    def divergences(self, student: Tensor, teacher: Tensor, labels: Tensor) -> WeightedTerms:
         """Named divergences per image, (N,) each, of (N, K) logits, with the weights they have in the sum."""
 
     def distill(self, batch: FaceBatch) -> StepOutput:
         """See the class; terms are "identity" and the divergences, all without their weights."""
         assert batch.labels is not None
+        head, partition = self._logit_head, self._logit_head.partition
         student, teacher = self.student(batch.images), self.teach(batch)
-        logits, identity = self._student_logits(student, batch.labels)
-        if batch.balanced is not None:
-            identity = identity[~batch.balanced]
-        terms = {"identity": global_mean(identity)} if self.identity_weight else {}
+        margined, cosines, columns = head.head_logits(student, batch.labels)
         teacher_logits = self.teacher_head(teacher, batch.labels if self.margin_in_logits else None)
-        split = isinstance(self.head, ShardedHead)
-        labels = gather_constant(batch.labels) if split else batch.labels
+        terms = {}
+        if self.identity_weight:
+            identity = head.losses(student, margined, columns)
+            terms["identity"] = global_mean(identity if batch.balanced is None else identity[~batch.balanced])
+        compared = margined if self.margin_in_logits else head.scale * cosines
+        labels = partition.gather_constant(batch.labels)
         weights = {}
-        for name, (values, weight) in self.divergences(logits, teacher_logits, labels).items():
-            terms[name] = global_mean(ShardedHead.own_images(values) if split else values)
+        for name, (values, weight) in self.divergences(compared, teacher_logits, labels).items():
+            terms[name] = global_mean(partition.own_rows(values))
             weights[name] = self.weight * self.rise * weight
-        agreement = (
-            torch.cosine_similarity(student.detach().float(), teacher.float())
-            if student.shape == teacher.shape
-            else None
-        )
-        return StepOutput(loss=self.total(terms, **weights), terms=terms, agreement=agreement)
+        loss = self.total(terms, **weights)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     @property
     def rise(self) -> float:
-        """Where the ramp stands, in [0, 1]."""
+        """The factor of the ramp at this progress, in [0, 1]."""
         if not self.ramp:
             return 1.0
         risen = min(1.0, self.progress / self.ramp)
         return math.floor(risen * self.ramp_steps + 1e-6) / self.ramp_steps if self.ramp_steps else risen
-
-    def _student_logits(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, K) logits that are compared, and (N,) the head's own losses, from one product with the centers."""
-        if isinstance(self.head, ShardedHead):
-            margined, cosines, columns = self.head.share_logits(embeddings, labels)
-            compared = margined if self.margin_in_logits else self.head.scale * cosines
-            return compared, self.head.losses(embeddings, margined, columns)
-        assert isinstance(self.head, OwnMarginHead)
-        cosines = self.head.cosines(embeddings)
-        margined = self.head.scale * self.head.with_margin(cosines, labels, embeddings)
-        losses = self.head.losses(margined, labels, _alone, _alone)
-        extra = self.head.regularizer(embeddings)
-        identity = losses if extra is None else losses + extra
-        return margined if self.margin_in_logits else self.head.scale * cosines, identity
-
-
-def _alone(values: Tensor) -> Tensor:
-    return values

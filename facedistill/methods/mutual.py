@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
-from facedistill.losses.mutual import peer_divergence
-from facedistill.methods.identity import IdentityMethod
-from facedistill.models.heads.base import MarginHead
+from facedistill.losses.logits import kd
+from facedistill.methods.identity import IdentityMethod, mean_head_loss
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -21,7 +19,7 @@ class Mutual(IdentityMethod):
 
     CE is the margin softmax of each student's own head; p are softmaxes of either head's logits without margin.
     Both students learn from the same batch at once (the paper alternates); the peer and its head have their own
-    parameters, stay in the checkpoint, and are not exported. A teacher, if one is configured, is only
+    parameters, are in the checkpoint, and are not exported. A teacher, if one is configured, is only
     used in validation.
 
     Args:
@@ -48,7 +46,8 @@ class Mutual(IdentityMethod):
                 "set it above 0"
             )
         super().__init__(**kwargs)
-        if not isinstance(self.head, MarginHead):
+        assert self.head is not None
+        if self.head.is_split:
             raise ConfigError(
                 f"head: Mutual needs the logits of all identities in each process, and {type(self.head).__name__} "
                 "splits them; choose another head, such as head=arcface"
@@ -57,19 +56,18 @@ class Mutual(IdentityMethod):
         self.temperature = temperature
         self.peer = peer
         self.peer_head = copy.deepcopy(self.head)
-        centers: nn.Parameter = self.peer_head.weight
+        centers: nn.Parameter = self.peer_head.weight  # type: ignore[assignment]
         nn.init.normal_(centers, std=float(centers.detach().std()))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
         """See the class; terms are "identity", "peer_identity", "divergence" and "peer_divergence"."""
-        assert batch.labels is not None
         assert self.head is not None
         student, peer = self.student(batch.images), self.peer(batch.images)
         terms = self.identity_loss(student, batch)
-        terms["peer_identity"] = global_mean(self._peer_loss(peer, batch))
+        terms["peer_identity"] = mean_head_loss(self.peer_head, peer, batch)
         logits, peer_logits = self.head.logits(student), self.peer_head.logits(peer)  # type: ignore[operator]
-        terms["divergence"] = global_mean(peer_divergence(logits, peer_logits, self.temperature))
-        terms["peer_divergence"] = global_mean(peer_divergence(peer_logits, logits, self.temperature))
+        terms["divergence"] = global_mean(kd(logits, peer_logits, temperature=self.temperature))
+        terms["peer_divergence"] = global_mean(kd(peer_logits, logits, temperature=self.temperature))
         loss = self.total(
             terms,
             peer_identity=self.identity_weight,
@@ -78,16 +76,7 @@ class Mutual(IdentityMethod):
         )
         return StepOutput(loss=loss, terms=terms)
 
-    def _peer_loss(self, embeddings: Tensor, batch: FaceBatch) -> Tensor:
-        assert batch.labels is not None
-        assert self.peer_head is not None
-        labels = batch.labels
-        if batch.balanced is not None:
-            kept = torch.nonzero(~batch.balanced).squeeze(1)
-            embeddings, labels = embeddings[kept], labels[kept]
-        return self.peer_head(embeddings, labels)
-
     def on_fit_start(self) -> None:
-        """Wakes both students."""
+        """Puts both students into train mode."""
         super().on_fit_start()
         self.peer.train()

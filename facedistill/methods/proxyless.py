@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facedistill.methods.identity import IdentityMethod
 from facedistill.methods.supervised import require_identity_weight
-from facedistill.models.heads import OwnMarginHead, ShardedHead
+from facedistill.models.heads import MarginHead, ShardedHead
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -33,7 +33,7 @@ class Proxyless(IdentityMethod):
         labels=True, class_centers=True, equal_widths=True, identity_loss=True, one_center=True
     )
 
-    def __init__(self, *, head: OwnMarginHead | ShardedHead, centers: Tensor, **kwargs: Any) -> None:
+    def __init__(self, *, head: MarginHead | ShardedHead, centers: Tensor, **kwargs: Any) -> None:
         super().__init__(head=head, **kwargs)
         require_identity_weight(self)
         head.freeze(centers)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from facedistill.distributed.partition import Partition
 from facedistill.errors import ConfigError
 from facedistill.losses.grouping import Grouping, group_thresholds
 from facedistill.losses.groups import gkd, group_terms
@@ -22,6 +23,10 @@ RULES = [
     Grouping("sample_mass", mass=0.6),
     Grouping("sample_mass", mass=0.6, ranked_by="teacher"),
 ]
+
+
+def _thresholds(ranking, labels, grouping):
+    return group_thresholds(ranking, labels, grouping, 4.0, Partition.whole(ranking.shape[1]))
 
 
 def _softmax(row, temperature):
@@ -93,9 +98,8 @@ def test_the_decomposition_of_the_divergence_is_exact(size):
     student, teacher, labels = random_logits(5, 23, spread=6.0, seed=size)
     student.requires_grad_()
     grouping = Grouping("top_n", size=size)
-    terms = group_terms(
-        student, teacher, labels, group_thresholds(student.detach(), labels, grouping, 4.0), 4.0
-    )
+    thresholds = _thresholds(student.detach(), labels, grouping)
+    terms = group_terms(student, teacher, labels, thresholds, 4.0, Partition.whole(23))
     whole = torch.nn.functional.kl_div(
         (student / 4).log_softmax(1), (teacher / 4).log_softmax(1), reduction="none", log_target=True
     ).sum(1)
@@ -174,7 +178,9 @@ def test_logits_128_apart_keep_their_digits_at_temperature_1():
     student[0, 0], teacher[0, 0] = 64.0, 64.0
     teacher[0, 1] = -60.0
     student.requires_grad_()
-    terms = group_terms(student, teacher, torch.tensor([0]), torch.tensor([torch.inf]), 1.0)
+    terms = group_terms(
+        student, teacher, torch.tensor([0]), torch.tensor([torch.inf]), 1.0, Partition.whole(4)
+    )
     exact = _terms(student.double(), teacher.double(), [{0}], 1.0)[0].detach()
     assert terms.secondary.item() == pytest.approx(exact[2].item(), rel=1e-5)  # a mass of 1e-55 lies there
     assert terms.binary.item() == pytest.approx(0, abs=1e-30)
@@ -204,7 +210,7 @@ def test_few_identities_and_a_batch_of_one(grouping, n, k):
 def test_ties_at_the_border_are_all_in_whatever_their_order():
     student = torch.tensor([[5.0, 3.0, 3.0, 3.0, 1.0]])
     teacher = torch.tensor([[1.0, 2.0, 5.0, 0.0, 1.0]])
-    threshold = group_thresholds(student, torch.tensor([0]), Grouping("top_n", size=2), 4.0)
+    threshold = _thresholds(student, torch.tensor([0]), Grouping("top_n", size=2))
     assert threshold.tolist() == [3.0]
     order = [0, 3, 1, 2, 4]
     one = gkd(student, teacher, torch.tensor([0]), Grouping("top_n", size=2))
@@ -215,12 +221,12 @@ def test_ties_at_the_border_are_all_in_whatever_their_order():
 def test_thresholds_are_logits_of_the_list_itself():
     student, _, labels = random_logits(6, 2000, spread=6.0, dtype=torch.float32)
     for row, label, threshold in zip(
-        student, labels, group_thresholds(student, labels, Grouping("top_n", size=100), 4.0), strict=True
+        student, labels, _thresholds(student, labels, Grouping("top_n", size=100)), strict=True
     ):
         others = sorted((value for j, value in enumerate(row.tolist()) if j != label), reverse=True)
         assert threshold.item() == others[98]
-    assert group_thresholds(student, labels, Grouping("top_n", size=1), 4.0).tolist() == [math.inf] * 6
-    assert group_thresholds(student, labels, Grouping("top_n", size=2001), 4.0).tolist() == [-math.inf] * 6
+    assert _thresholds(student, labels, Grouping("top_n", size=1)).tolist() == [math.inf] * 6
+    assert _thresholds(student, labels, Grouping("top_n", size=2001)).tolist() == [-math.inf] * 6
 
 
 @pytest.mark.parametrize("grouping", RULES, ids=str)

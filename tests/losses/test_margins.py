@@ -112,8 +112,8 @@ def test_the_gradient_is_the_derivative(name):
 
 def test_exact_and_reference_gradient_of_arcface():
     own = tensor([0.6, -0.2, 0.9], dtype=torch.double, requires_grad=True)
-    exact = margins.arcface_own(own, 0.5)
-    reference = margins.arcface_own(own, 0.5, gradient="reference")
+    exact = margins.arcface_target(own, 0.5)
+    reference = margins.arcface_target(own, 0.5, gradient="reference")
     assert torch.equal(exact, reference)
     (slope,) = torch.autograd.grad(exact.sum(), own)
     theta = own.detach().acos()
@@ -124,7 +124,9 @@ def test_exact_and_reference_gradient_of_arcface():
 
 def test_the_three_ways_beyond_pi():
     own = tensor([math.cos(3.0), math.cos(0.3), math.cos(2.0)], dtype=torch.double)
-    linear, wrap, easy = (margins.arcface_own(own, 0.5, beyond_pi=way) for way in ("linear", "wrap", "easy"))
+    linear, wrap, easy = (
+        margins.arcface_target(own, 0.5, beyond_pi=way) for way in ("linear", "wrap", "easy")
+    )
     assert linear[0].item() == pytest.approx(math.cos(3.0) - 0.5 * math.sin(0.5))
     assert wrap[0].item() == pytest.approx(math.cos(3.5))
     assert easy.tolist() == pytest.approx([math.cos(3.0), math.cos(0.8), math.cos(2.0)])
@@ -146,7 +148,7 @@ def test_exactly_plus_and_minus_one_are_finite(name, dtype):
 
 def test_values_at_the_poles_are_exact():
     own = tensor([1.0, -1.0])
-    found = margins.arcface_own(own, 0.5, beyond_pi="wrap")
+    found = margins.arcface_target(own, 0.5, beyond_pi="wrap")
     assert found.tolist() == pytest.approx([math.cos(0.5), -math.cos(0.5)], abs=1e-7)
 
 
@@ -160,7 +162,7 @@ def test_magface_margin_and_regularizer():
 def test_adaface_quality_turns_arcface_into_cosface():
     own = tensor([0.3, 0.3, 0.3], dtype=torch.double)
     norms = tensor([0.01, 22.0, 99.0], dtype=torch.double)
-    found = margins.adaface_own(own, norms, mean=MEAN, std=tensor(1.0))
+    found = margins.adaface_target(own, norms, mean=MEAN, std=tensor(1.0))
     theta = math.acos(0.3)
     expected = [math.cos(theta + 0.4), 0.3 - 0.4, math.cos(theta - 0.4) - 0.8]
     assert found.tolist() == pytest.approx(expected, abs=1e-9)

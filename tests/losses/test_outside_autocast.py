@@ -10,7 +10,6 @@ from facedistill.losses import (
     contrastive,
     groups,
     logits,
-    mutual,
     ranks,
     relations,
     relations_to_centers,
@@ -49,7 +48,6 @@ LOSSES = {
     "kd": lambda s: logits.kd(LOGITS + s[:, :40], OTHERS),
     "dkd": lambda s: logits.dkd(LOGITS + s[:, :40], OTHERS, LABELS),
     "gkd": lambda s: groups.gkd(LOGITS + s[:, :40], OTHERS, LABELS, Grouping(size=9)),
-    "mutual": lambda s: mutual.peer_divergence(LOGITS + s[:, :40], OTHERS),
 }
 
 

@@ -6,7 +6,6 @@ from facedistill.models.heads.base import MarginHead
 from facedistill.models.heads.cosface import CosFaceHead
 from facedistill.models.heads.curricularface import CurricularFaceHead
 from facedistill.models.heads.magface import MagFaceHead
-from facedistill.models.heads.own_margin import OwnMarginHead
 from facedistill.models.heads.sharded import ShardedHead
 from facedistill.models.heads.uniface import UniFaceHead
 
@@ -17,7 +16,6 @@ __all__ = [
     "CurricularFaceHead",
     "MagFaceHead",
     "MarginHead",
-    "OwnMarginHead",
     "ShardedHead",
     "UniFaceHead",
 ]

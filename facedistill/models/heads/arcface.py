@@ -6,18 +6,18 @@ from typing import Any
 
 from torch import Tensor
 
-from facedistill.losses.margins import BeyondPi, Gradient, arcface_own
-from facedistill.models.heads.own_margin import OwnMarginHead
+from facedistill.losses.margins import BeyondPi, Gradient, arcface_target
+from facedistill.models.heads.base import MarginHead
 
 
-class ArcFaceHead(OwnMarginHead):
+class ArcFaceHead(MarginHead):
     """logit_y = scale · cos(θ_y + m): after Deng et al., CVPR 2019.
 
     Args:
         margin_rad: m, in radians.
-        gradient: "exact", or "reference" as in insightface's arcface_torch (`facedistill.losses.margins.arcface_own`).
+        gradient: "exact", or "reference" as in insightface's arcface_torch (`facedistill.losses.margins.arcface_target`).
         beyond_pi: What stands where θ + m > π: "linear", "easy" or "wrap" (same place).
-        **kwargs: Those of `OwnMarginHead`.
+        **kwargs: Those of `MarginHead`.
     """
 
     def __init__(
@@ -28,6 +28,6 @@ class ArcFaceHead(OwnMarginHead):
         self.gradient: Gradient = gradient
         self.beyond_pi: BeyondPi = beyond_pi
 
-    def own_margin(self, own: Tensor, embeddings: Tensor) -> Tensor:
+    def target_margin(self, target: Tensor, embeddings: Tensor) -> Tensor:
         """(N,) cos(θ + m)."""
-        return arcface_own(own, self.margin_rad, gradient=self.gradient, beyond_pi=self.beyond_pi)
+        return arcface_target(target, self.margin_rad, gradient=self.gradient, beyond_pi=self.beyond_pi)

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facedistill.losses.margins import arcface_own, curricularface_others
-from facedistill.models.heads.own_margin import OwnMarginHead
+from facedistill.losses.margins import arcface_target, curricularface_others
+from facedistill.models.heads.base import MarginHead
 
 
-class CurricularFaceHead(OwnMarginHead):
-    """ArcFace in the own column, hard columns c_j (t + c_j): Huang et al., CVPR 2020; `margins.curricularface_others`.
+class CurricularFaceHead(MarginHead):
+    """ArcFace in the target column, hard columns c_j (t + c_j): Huang et al., CVPR 2020; `margins.curricularface_others`.
 
-    t moves by `momentum` to the mean own cosine of the global batch, then serves that step, as in the released
+    t moves by `momentum` to the mean target cosine of the global batch, then serves that step, as in the released
     metrics.py (one process there).
 
     Args:
         margin_rad: m, in radians.
         momentum: Weight of the newest batch in t.
-        **kwargs: Those of `OwnMarginHead`.
+        **kwargs: Those of `MarginHead`.
 
     Attributes:
         ease: () buffer t, 0 at first.
@@ -35,14 +35,14 @@ class CurricularFaceHead(OwnMarginHead):
         self.register_buffer("ease", torch.tensor(0.0))
 
     @torch.no_grad()
-    def observe(self, own: Tensor, norms: Tensor) -> None:
-        """Moves t by the own cosines (N,)."""
-        self.ease.lerp_(own.mean().to(self.ease.dtype), self.momentum)
+    def observe(self, target: Tensor, norms: Tensor) -> None:
+        """Moves t by the target cosines (N,)."""
+        self.ease.lerp_(target.mean().to(self.ease.dtype), self.momentum)
 
-    def own_margin(self, own: Tensor, embeddings: Tensor) -> Tensor:
+    def target_margin(self, target: Tensor, embeddings: Tensor) -> Tensor:
         """(N,) cos(θ + m)."""
-        return arcface_own(own, self.margin_rad)
+        return arcface_target(target, self.margin_rad)
 
-    def other_margin(self, cosines: Tensor, own: Tensor) -> Tensor:
+    def other_margin(self, cosines: Tensor, target: Tensor) -> Tensor:
         """(N, K') with the hard columns changed."""
-        return curricularface_others(cosines, own, margin_rad=self.margin_rad, ease=self.ease.clone())
+        return curricularface_others(cosines, target, margin_rad=self.margin_rad, ease=self.ease.clone())

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facedistill.losses.margins import BeyondPi, arcface_own, magface_margin, magface_regularizer
+from facedistill.losses.margins import BeyondPi, arcface_target, magface_margin, magface_regularizer
 from facedistill.losses.precision import at_least_float32
-from facedistill.models.heads.own_margin import OwnMarginHead
+from facedistill.models.heads.base import MarginHead
 
 
-class MagFaceHead(OwnMarginHead):
+class MagFaceHead(MarginHead):
     """logit_y = scale · cos(θ_y + m(a)), plus λ g(a) per image, a = ‖f‖ clipped: Meng et al., CVPR 2021.
 
     m(a) is linear from `margin_range_rad[0]` at `norm_range[0]` to `margin_range_rad[1]` at `norm_range[1]`;
@@ -25,7 +25,7 @@ class MagFaceHead(OwnMarginHead):
         margin_range_rad: (l_m, u_m), in radians.
         regularizer_weight: λ_g.
         beyond_pi: "easy" in the released code; see `ArcFaceHead`.
-        **kwargs: Those of `OwnMarginHead`.
+        **kwargs: Those of `MarginHead`.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class MagFaceHead(OwnMarginHead):
         self.regularizer_weight = regularizer_weight
         self.beyond_pi: BeyondPi = beyond_pi
 
-    def own_margin(self, own: Tensor, embeddings: Tensor) -> Tensor:
+    def target_margin(self, target: Tensor, embeddings: Tensor) -> Tensor:
         """(N,) cos(θ + m(a))."""
         margins = magface_margin(
             _norms(embeddings), norm_range=self.norm_range, margin_range_rad=self.margin_range_rad
         )
-        return arcface_own(own, margins, beyond_pi=self.beyond_pi)
+        return arcface_target(target, margins, beyond_pi=self.beyond_pi)
 
     def regularizer(self, embeddings: Tensor) -> Tensor:
         """(N,) λ g(a)."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.losses.margins import uniface
-from facedistill.models.heads.own_margin import OwnMarginHead, Reduce
+from facedistill.models.heads.base import MarginHead
 
 
-class UniFaceHead(OwnMarginHead):
+class UniFaceHead(MarginHead):
     """Unified cross entropy, a sum of K binary ones: Zhou et al., ICCV 2023; formula in `margins.uniface`.
 
     Its logits are CosFace's (the bias is the same for every column, so a softmax over them does not see it).
@@ -20,7 +20,7 @@ class UniFaceHead(OwnMarginHead):
     Args:
         margin_cos: m.
         impostor_weight: λ on the K - 1 other columns.
-        **kwargs: Those of `OwnMarginHead`.
+        **kwargs: Those of `MarginHead`.
 
     Attributes:
         bias: () b, learned; log(10 K) at first, as in the released code.
@@ -32,13 +32,10 @@ class UniFaceHead(OwnMarginHead):
         self.impostor_weight = impostor_weight
         self.bias = nn.Parameter(torch.tensor(math.log(10 * self.num_identities)))
 
-    def own_margin(self, own: Tensor, embeddings: Tensor) -> Tensor:
-        """(N,) cos θ - m."""
-        return own - self.margin_cos
+    def target_margin(self, target: Tensor, embeddings: Tensor) -> Tensor:
+        """(R,) cos θ - m."""
+        return target - self.margin_cos
 
-    def losses(self, logits: Tensor, columns: Tensor, total: Reduce, highest: Reduce) -> Tensor:
-        """(N,) the sum over all processes of `uniface` on each one's columns."""
-        return total(self._plain_losses(logits, columns))
-
-    def _plain_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return uniface(logits, labels, self.bias, impostor_weight=self.impostor_weight)
+    def row_losses(self, logits: Tensor, columns: Tensor) -> Tensor:
+        """(R,) the sum over the parts of `uniface` on the columns of each."""
+        return self.partition.total(uniface(logits, columns, self.bias, impostor_weight=self.impostor_weight))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from facedistill.distributed.collectives import global_mean
+from facedistill.distributed.partition import Partition
 from facedistill.errors import ConfigError
 from facedistill.models.heads import (
     AdaFaceHead,
@@ -177,7 +178,7 @@ def test_centers_split_over_a_block_of_draws(monkeypatch):
     head = ShardedHead(head=CosFaceHead, num_identities=K, embedding_dim=D, sample_rate=0.5)
     monkeypatch.setattr("facedistill.models.heads.sharded._BLOCK", 2)
     whole = head._draw()
-    head.first, head.last = 3, 6
+    head.share.partition = Partition(K, 3, 6, num_parts=2)
     assert torch.equal(head._draw(), whole[3:6])
 
 

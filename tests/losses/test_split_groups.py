@@ -1,14 +1,13 @@
-"""Identities split over processes: the loss and the gradient of one process with all of them."""
+"""GKD with identities split over processes: the loss and the gradient of one process with all of them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from facedistill.errors import ConfigError
+from facedistill.distributed.partition import Partition
 from facedistill.losses.grouping import Grouping, group_thresholds
 from facedistill.losses.groups import gkd
-from facedistill.losses.sharded_groups import Shards, sharded_gkd
 from tests.distributed.processes import in_processes
 
 RULES = [
@@ -22,32 +21,30 @@ RULES = [
     ]
     for network in ("student", "teacher")
 ]
-K, CUT = 19, 8  # shards of unequal width
+K, CUT = 19, 8  # parts of unequal width
 
 
 def _data(dtype=torch.double):
     seeded = torch.Generator().manual_seed(3)
     student, teacher = (6 * torch.randn(6, K, generator=seeded, dtype=torch.double) for _ in range(2))
-    student[1], teacher[1] = 0.0, 1.0  # ties across the shards
-    student[2, :CUT] += 60  # the whole group is in one shard, the rest 60 below
+    student[1], teacher[1] = 0.0, 1.0  # ties across the parts
+    student[2, :CUT] += 60  # the whole group is in one part, the rest 60 below
     return student.to(dtype), teacher.to(dtype), torch.tensor([0, 18, 8, 7, 3, 12])
 
 
-def _loss(student, teacher, labels, grouping, shards=None, temperature=4.0):
+def _loss(student, teacher, labels, grouping, partition=None, temperature=4.0):
     arguments = {"alpha": 1.5, "beta": 8.0, "lambda_": 0.7, "temperature": temperature}
-    if shards is None:
-        return gkd(student, teacher, labels, grouping, **arguments)
-    return sharded_gkd(student, teacher, labels, grouping, shards, **arguments)
+    return gkd(student, teacher, labels, grouping, **arguments, partition=partition)
 
 
-def _one_shard(rank, temperature, dtype):
+def _one_part(rank, temperature, dtype):
     student, teacher, labels = _data(dtype)
     columns = slice(0, CUT) if rank == 0 else slice(CUT, K)
     found = []
     for grouping in RULES:
         local = student[:, columns].clone().requires_grad_()
-        shards = Shards(first=columns.start, num_identities=K)
-        loss = _loss(local, teacher[:, columns], labels, grouping, shards, temperature)
+        partition = Partition(K, columns.start, columns.stop, num_parts=2)
+        loss = _loss(local, teacher[:, columns], labels, grouping, partition, temperature)
         loss.mean().backward()
         found.append((loss.detach(), local.grad))
     return found
@@ -56,28 +53,32 @@ def _one_shard(rank, temperature, dtype):
 @pytest.mark.parametrize(
     ("temperature", "dtype"), [(1.0, torch.double), (4.0, torch.double), (4.0, torch.float32)]
 )
-def test_two_shards_are_one_classifier(temperature, dtype):
+def test_two_parts_give_the_loss_and_gradient_of_one(temperature, dtype):
     student, teacher, labels = _data(dtype)
     tolerance = 1e-12 if dtype == torch.double else 1e-5
-    shards = in_processes(_one_shard, temperature, dtype)
+    parts = in_processes(_one_part, temperature, dtype)
     for index, grouping in enumerate(RULES):
         whole = student.clone().requires_grad_()
         loss = _loss(whole, teacher, labels, grouping, temperature=temperature)
         loss.mean().backward()
-        for found, _ in (shards[0][index], shards[1][index]):
+        for found, _ in (parts[0][index], parts[1][index]):
             assert torch.allclose(found, loss, rtol=tolerance, atol=tolerance), grouping
-        gradient = torch.cat([shards[0][index][1], shards[1][index][1]], 1)
+        gradient = torch.cat([parts[0][index][1], parts[1][index][1]], 1)
         assert torch.allclose(gradient, whole.grad, rtol=tolerance, atol=tolerance), grouping
 
 
-def _share_of_a_batch(rank):
+def _part_of_a_batch(rank):
     student, teacher, labels = _data()
     rows = slice(3 * rank, 3 * rank + 3)
     local = student[rows].clone().requires_grad_()
     grouping = Grouping("batch_mass", mass=0.8, step=3)
     loss = _loss(local, teacher[rows], labels[rows], grouping)
     loss.sum().backward()
-    return loss.detach(), local.grad, group_thresholds(student[rows], labels[rows], grouping, 4.0)
+    return (
+        loss.detach(),
+        local.grad,
+        group_thresholds(student[rows], labels[rows], grouping, 4.0, Partition.whole(K)),
+    )
 
 
 def test_the_mass_of_a_batch_is_that_of_the_global_batch():
@@ -86,20 +87,11 @@ def test_the_mass_of_a_batch_is_that_of_the_global_batch():
     grouping = Grouping("batch_mass", mass=0.8, step=3)
     loss = _loss(student, teacher, labels, grouping)
     loss.sum().backward()
-    halves = in_processes(_share_of_a_batch)
+    halves = in_processes(_part_of_a_batch)
     assert torch.allclose(torch.cat([half[0] for half in halves]), loss, rtol=1e-12)
     assert torch.allclose(torch.cat([half[1] for half in halves]), student.grad, rtol=1e-12, atol=1e-14)
     alone = [
-        group_thresholds(student[rows].detach(), labels[rows], grouping, 4.0)
+        group_thresholds(student[rows].detach(), labels[rows], grouping, 4.0, Partition.whole(K))
         for rows in (slice(3), slice(3, 6))
     ]
     assert not torch.equal(torch.cat(alone), torch.cat([half[2] for half in halves]))  # it does matter
-
-
-def test_sampled_centers_are_refused():
-    student, teacher, labels = _data()
-    with pytest.raises(ConfigError) as caught:
-        sharded_gkd(student, teacher, labels, RULES[0], Shards(0, K), sample_rate=0.1)
-    assert str(caught.value) == (
-        "head.sample_rate: GKD needs the logits of all identities, got 0.1; set head.sample_rate=1"
-    )
