@@ -47,8 +47,8 @@ def dkd(
     one identity both are 0.
 
     >>> student, teacher = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[2.0, 0.0, 1.0]])
-    >>> dkd(student, teacher, torch.tensor([0]), temperature=1.0).round(decimals=2)
-    tensor([0.95])
+    >>> dkd(student, teacher, torch.tensor([0]), temperature=1.0)
+    tensor([0.9271])
 
     Args:
         student: (N, K) logits.
