@@ -114,7 +114,7 @@ class Campaign:
             differ.append("metrics.csv")
         elif missing:
             self.tally.finding("curve", case, f"{missing} validation row(s) of metrics.csv are missing")
-        left = [file.name for file in case.run.iterdir() if file.suffix in (".part", ".partial", ".pool")]
+        left = [file.name for file in case.run.iterdir() if file.suffix in (".writing", ".pool")]
         if differ:
             self.tally.finding("diverged", case, ", ".join(differ[:5]))
         if left:

@@ -1,5 +1,10 @@
 """Errors that the user can fix: the command line prints them as one sentence and exits with 2."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """A mistake outside the program; the message names the key or file, its value and the fix."""
@@ -27,3 +32,22 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in a few words: "No space left on device" of an OSError, else the first line of its message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return getattr(error, "strerror", None) or lines[0]
+
+
+@contextmanager
+def os_errors_as(kind: type[UserError], what: str, fix: str = "") -> Iterator[None]:
+    """Turns an OSError inside the block into one sentence of a user: `what (reason); fix`.
+
+    Raises:
+        UserError: Of the given kind.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what} ({reason(error)})" + (f"; {fix}" if fix else "")) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from facedistill.assets.card import AssetCard
 from facedistill.errors import AssetError
+from facedistill.system.files import move_into_place
 
 _CHUNK = 1 << 18
 _ATTEMPTS = 3
@@ -42,7 +42,7 @@ def download_url(card: AssetCard, folder: Path, *, quiet: bool) -> Path:
         for _ in range(_ATTEMPTS):
             try:
                 _stream(card, part, lambda done, total: progress.update(task, completed=done, total=total))
-                os.replace(part, target)
+                move_into_place(part, target)
             except urllib.error.HTTPError as error:
                 if error.code == 416:  # the part holds as much as the server has, or more: begin anew
                     part.unlink(missing_ok=True)

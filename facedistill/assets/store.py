@@ -18,6 +18,7 @@ from facedistill.assets.converted import convert_members, problem
 from facedistill.assets.fetch import fetch_members
 from facedistill.assets.licences import show_licence_once
 from facedistill.errors import AssetError
+from facedistill.system.files import move_into_place
 from facedistill.system.locks import one_at_a_time
 
 
@@ -83,7 +84,7 @@ def _make(card: AssetCard, path: Path, source: str | None, quiet: bool) -> None:
                 if card.convert
                 else next(iter(members.values()))
             )
-            os.replace(made, path)
+            move_into_place(made, path)
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def _info(options: argparse.Namespace) -> int:
     from facedistill.data.formats.contact_sheet import draw_sheet
     from facedistill.data.formats.describe import describe
     from facedistill.data.formats.open import NAMES, format_of, open_faces
+    from facedistill.system.files import write_atomically
 
     if options.sheet is not None and options.sheet.suffix.lower() not in (".png", ".jpg"):
         raise DataError(f"--sheet {options.sheet}: a contact sheet is a .png or .jpg; name it so")
@@ -83,11 +84,8 @@ def _info(options: argparse.Namespace) -> int:
     faces = open_faces(options.path)
     print("\n".join([f"{'format':<14}{form}", *describe(faces)]))
     if options.sheet is not None:
-        try:
-            options.sheet.parent.mkdir(parents=True, exist_ok=True)
-            draw_sheet(faces).save(options.sheet)
-        except OSError as error:
-            raise DataError(f"{options.sheet}: cannot be written ({error.strerror or error})") from error
+        picture, kind = draw_sheet(faces), "PNG" if options.sheet.suffix.lower() == ".png" else "JPEG"
+        write_atomically(options.sheet, lambda file: picture.save(file, format=kind))
         print(f"{'sheet':<14}{options.sheet}")
     return 0
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from facedistill.errors import DataError
 from facedistill.export import Embedder
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_npz
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     files = _image_files(parsed.images)
     embeddings = Embedder(parsed.student).embed(files).numpy()
     if parsed.out:
-        _write(parsed.out, files, embeddings)
+        write_npz(parsed.out, files=np.array([str(f) for f in files]), embeddings=embeddings)
         print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions in {parsed.out}")
         return 0
     print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions; --out FILE.npz keeps them. Cosines:")
@@ -46,11 +46,3 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
             raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
         files += inside
     return files
-
-
-def _write(out: Path, files: Sequence[Path], embeddings: np.ndarray) -> None:
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, files=np.array([str(f) for f in files]), embeddings=embeddings)
-
-    write_whole(out, write)

@@ -19,9 +19,10 @@ from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.generators.stylegan_conversion import convert
 from facedistill.models.generators.stylegan_generator import NoiseMode, StyleGANGenerator
 from facedistill.models.latents import draw_latents
-from facedistill.models.weights import write_weights, write_whole
+from facedistill.models.weights import write_weights
 from facedistill.reporting.generator_sheet import Row, draw_sheet
 from facedistill.runs.assembly import load_generator
+from facedistill.system.files import write_atomically
 
 _STEPS = (0.25, 0.5, 0.75, 1.0)
 """Coefficients c of the variations; in training c = (cos(student, teacher) + 1) / 2."""
@@ -106,7 +107,7 @@ def _convert(options: argparse.Namespace) -> int:
         (out / "generator" / f"{name}.yaml", {"asset": str(card), "network": settings}),
     ):
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        write_whole(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_atomically(path, text)
         print(path)
     print(f"look at it: facedistill generator preview 'hydra.searchpath=[file://{out}]' generator={name}")
     print(f"use it: facedistill train 'hydra.searchpath=[file://{out}]' generator={name} …")
@@ -134,7 +135,7 @@ def _preview(options: argparse.Namespace) -> int:
     crop = OmegaConf.select(config, "generator.network.crop") or ""
     captions = [f"native, {generator.native_size} px", f"crop {crop}, 112 px", *steps]
     path = Path(options.out).expanduser()
-    write_whole(path, lambda partial: draw_sheet(captions, rows).save(partial, format="PNG"))
+    write_atomically(path, lambda partial: draw_sheet(captions, rows).save(partial, format="PNG"))
     print(
         f"{options.faces} faces of {OmegaConf.select(config, 'generator.asset') or config.generator.name}: {path}"
     )

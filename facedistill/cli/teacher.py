@@ -33,9 +33,10 @@ from facedistill.models.teachers.checkpoint import demand_no_page
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import golden_of
 from facedistill.models.teachers.recognize import Family, recognize
-from facedistill.models.weights import read_weights, write_weights, write_whole
+from facedistill.models.weights import read_weights, write_weights
 from facedistill.runs.assembly import load_generator, load_teacher
 from facedistill.runs.evaluate import open_configured_protocols
+from facedistill.system.files import write_atomically
 from facedistill.types import InputSpec
 
 SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
@@ -75,7 +76,7 @@ def _add(options: argparse.Namespace) -> int:
     for kind, content in (("asset", asset), ("teacher", teacher_yaml)):
         path = Path(options.out).expanduser().absolute() / kind / f"{name}.yaml"
         text = yaml.safe_dump(content | _asset_path(content, path, name), sort_keys=False, allow_unicode=True)
-        write_whole(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_atomically(path, text)
         print(path)
     folder = f"hydra.searchpath=[file://{path.parent.parent}]"
     print(f"use it: facedistill train '{folder}' teacher={name} …")
@@ -102,7 +103,7 @@ def _convert(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.file}: there is no such file")
     demand_no_page(file)
     left_out: list[str] = []
-    write_whole(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
+    write_atomically(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
     tensors = read_weights(target)[0]
     print(f"{target}: {len(tensors)} tensors, {sum(t.numel() for t in tensors.values()):,} numbers")
     if left_out:

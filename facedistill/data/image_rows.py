@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_atomically
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> Path:
@@ -22,5 +22,5 @@ def write_rows(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> Path:
     for y, row in enumerate(rows):
         for x, face in enumerate(row):
             canvas[y * high : (y + 1) * high, x * wide : (x + 1) * wide] = face
-    write_whole(path, lambda partial: Image.fromarray(canvas).save(partial, format="PNG"))
+    write_atomically(path, lambda partial: Image.fromarray(canvas).save(partial, format="PNG"))
     return path

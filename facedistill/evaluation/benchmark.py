@@ -18,7 +18,7 @@ from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import Flip, PairScores, PairsProtocol, Protocol
 from facedistill.evaluation.worst import write_worst_errors
 from facedistill.models.fingerprint import network_fingerprint
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_npz
 
 Role: TypeAlias = Literal["student", "teacher"]
 
@@ -92,18 +92,13 @@ def run_protocols(
 
 
 def save_scores(path: Path, scores: PairScores) -> None:
-    """Writes `score`, `same`, `fold` as a compressed npz, whole or not at all."""
-    arrays = {
-        "score": scores.score.float().numpy(),
-        "same": scores.same.bool().numpy(),
-        "fold": scores.fold.to(torch.int64).numpy(),
-    }
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    write_whole(path, write)
+    """Writes `score`, `same`, `fold` as a compressed npz."""
+    write_npz(
+        path,
+        score=scores.score.float().numpy(),
+        same=scores.same.bool().numpy(),
+        fold=scores.fold.to(torch.int64).numpy(),
+    )
 
 
 def _cached_scores(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.images import SIZE_PX
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_atomically
 
 _COLUMNS = 4
 _GAP_PX = 8
@@ -76,7 +76,7 @@ def write_worst_errors(
             text = f"pair {pair + 1}: {float(score[pair]):.3f}"
             draw.text((left, above + SIZE_PX + 2), text, fill="black")
         top += n * (pair_height + _GAP_PX)
-    write_whole(path, lambda unfinished: sheet.save(unfinished, format="JPEG", quality=90))
+    write_atomically(path, lambda unfinished: sheet.save(unfinished, format="JPEG", quality=90))
 
 
 def _faces(protocol: PairsProtocol, indices: list[int]) -> Tensor:

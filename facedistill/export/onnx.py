@@ -14,7 +14,7 @@ import torch
 
 from facedistill.export.student import KEY, describe
 from facedistill.models.backbones import Backbone
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_atomically
 from facedistill.types import InputSpec
 
 INPUT, OUTPUT = "images", "embeddings"
@@ -60,7 +60,7 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> 
         },
     )
     onnx.checker.check_model(model)
-    write_whole(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+    write_atomically(path, model.SerializeToString())
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,19 +1,17 @@
-"""Weights in, weights out: safetensors only, strictly, whole files or none."""
+"""Reads and writes weights: safetensors only, every key and shape checked."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from facedistill.errors import AssetError, UserError
+from facedistill.errors import AssetError, UserError, reason
+from facedistill.system.files import write_atomically
 
 
 def load_strictly(module: nn.Module, path: Path, sha256: str | None = None) -> None:
@@ -92,47 +90,23 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
     except OSError as error:
         raise AssetError(
-            f"{path} cannot be read ({_reason(error)}); give a readable safetensors file"
+            f"{path} cannot be read ({reason(error)}); give a readable safetensors file"
         ) from error
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all.
+    """Writes a safetensors file atomically.
 
     Raises:
         UserError: If it cannot be written (read-only folder, disk full).
     """
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata=dict(metadata)))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file beside `path`, then moves it into place: no reader ever sees half a file.
-
-    Args:
-        path: Where the file shall be; its folder is made.
-        write: Writes the path that it is given.
-
-    Raises:
-        UserError: If the file cannot be written (read-only folder, disk full); nothing is left behind.
-    """
-    partial: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        write(partial)
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
+        write_atomically(path, lambda unfinished: save_file(tensors, unfinished, metadata=dict(metadata)))
+    except SafetensorError as error:  # its own type for a full disk
         raise UserError(
-            f"{path} cannot be written ({_reason(error)}); free space or choose another folder"
+            f"{path} cannot be written ({reason(error)}); free space or choose another folder"
         ) from error
-    finally:
-        if partial is not None:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
 
 
 def _check_sha256(path: Path, sha256: str) -> None:
@@ -148,13 +122,3 @@ def _check_sha256(path: Path, sha256: str) -> None:
 def _some(keys: set[str]) -> str:
     first, *others = sorted(keys)
     return first + (f" and {len(others)} more keys" if others else "")
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

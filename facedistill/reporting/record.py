@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.find import protocol_title
-from facedistill.reporting.written import write_whole
+from facedistill.system.files import write_atomically
 
 VERSION = 2
 """1 (files without a version): as 2, but results.json names neither titles nor the student's sha256."""
@@ -93,7 +93,7 @@ class _JsonObject:
         Raises:
             UserError: If it cannot be written.
         """
-        write_whole(path, json.dumps(self.to_json(), indent=2) + "\n")
+        write_atomically(path, json.dumps(self.to_json(), indent=2) + "\n")
 
 
 @dataclass

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -21,9 +19,9 @@ from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
 from facedistill.models.generators import resample
 from facedistill.models.latents import draw_latents
-from facedistill.models.weights import write_whole
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import instantiate
+from facedistill.system.files import write_npz
 
 _NUM_SHOWN = 16
 
@@ -87,19 +85,14 @@ def save_example_faces(
     varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=source.spread, rho=source.rho)
     variation = generator.render(varied)
     variation_cosine, of_variation = _agreement(method, variation)
-    arrays: dict[str, Any] = {
-        "base": to_bytes(base).numpy(),
-        "variation": to_bytes(variation).numpy(),
-        "base_cosine": cosine.cpu().numpy(),
-        "variation_cosine": variation_cosine.cpu().numpy(),
-        "teacher_cosine": torch.cosine_similarity(of_base, of_variation).cpu().numpy(),
-    }
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_whole(path, write)
+    write_npz(
+        path,
+        base=to_bytes(base).numpy(),
+        variation=to_bytes(variation).numpy(),
+        base_cosine=cosine.cpu().numpy(),
+        variation_cosine=variation_cosine.cpu().numpy(),
+        teacher_cosine=torch.cosine_similarity(of_base, of_variation).cpu().numpy(),
+    )
 
 
 def _agreement(method: DistillationMethod, images: Tensor) -> tuple[Tensor, Tensor]:

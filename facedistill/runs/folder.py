@@ -135,25 +135,6 @@ class RunFolder:
         return self.record().status == "finished" and self.results.exists()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or leaves the old one.
-
-    Raises:
-        UserError: If the disk is full or the folder cannot be written.
-    """
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_text(text)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {path} ({error.strerror}); free some space or change runs_dir"
-        ) from error
-
-
 def provenance(command: str) -> dict[str, Any]:
     """The command, code version, package versions and machine, for the run record."""
     return {

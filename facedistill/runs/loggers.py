@@ -21,7 +21,7 @@ from facedistill.reporting.dashboard.wandb_views import has_key
 from facedistill.reporting.record import RunRecord
 from facedistill.reporting.run.facts import NOT_RECORDED
 from facedistill.reporting.run.summary import summarize
-from facedistill.runs.folder import write_text
+from facedistill.system.files import write_atomically
 
 _FLUSH_S = 5.0
 
@@ -106,7 +106,7 @@ class MetricsCsv(Logger):
         writer.writeheader()
         writer.writerows(self._rows)
         if self._rows:
-            write_text(self.path, text.getvalue())
+            write_atomically(self.path, text.getvalue())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

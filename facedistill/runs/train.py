@@ -27,13 +27,14 @@ from facedistill.runs.assembly import Assembly, assemble, learned_from, origin_o
 from facedistill.runs.checkpointing import Origin, interrupt_on_signals, requeue
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_student, save_example_faces, whole_student
-from facedistill.runs.folder import RunFolder, provenance, write_text
+from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import requirements
 from facedistill.runs.strategies import check_machine
+from facedistill.system.files import write_atomically
 from facedistill.system.messages import print_message
 
 
@@ -69,7 +70,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
         return folder
     folder.create()
     refuse_edited_config(folder, origin)
-    write_text(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_atomically(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     if folder.is_trained:
         print_message(f"{folder.path} is trained already; evaluating it")
         folder.remove_training_state()

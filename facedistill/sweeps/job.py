@@ -12,7 +12,8 @@ from facedistill.config import compose, validate
 from facedistill.config.class_names import with_current_paths
 from facedistill.errors import ConfigError
 from facedistill.runs.assembly import run_folder
-from facedistill.runs.folder import RunFolder, write_text
+from facedistill.runs.folder import RunFolder
+from facedistill.system.files import write_atomically
 
 _PLANNED = "planned"
 
@@ -50,7 +51,7 @@ class Job:
         path = self.folder.path.parent / "jobs" / f"{self.id}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         planned = {_PLANNED: {"run": self.id, "overrides": list(self.overrides)}}
-        write_text(path, OmegaConf.to_yaml(planned) + OmegaConf.to_yaml(self.config, resolve=True))
+        write_atomically(path, OmegaConf.to_yaml(planned) + OmegaConf.to_yaml(self.config, resolve=True))
         return path
 
 

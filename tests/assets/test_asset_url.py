@@ -1,6 +1,7 @@
 """Downloads from an address: a little server of our own that can break off, refuse and resume."""
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.assets import download, obtain
+from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from tests.assets.invented_assets import MEMBER, WEIGHT, WEIGHT_SHA
 
@@ -165,7 +166,7 @@ def test_an_interrupted_download_is_kept(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download.os, "replace", stop)
+        patch.setattr(os, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             obtain(card, quiet=True)
     assert [path.suffix for path in parts(cache)] == [".part"]
@@ -180,7 +181,7 @@ def test_a_full_disk_is_not_kept_full(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(download.os, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(AssetError, match="is on a full disk; free about 0 MB"):
             obtain(card, quiet=True)
     assert parts(cache) == []

@@ -71,7 +71,7 @@ def test_an_existing_target_is_refused(tmp_path, capsys):
     (tmp_path / "t").mkdir()
     code, out, err = run(capsys, "convert", source, tmp_path / "t", "--to", "rec")
     assert (code, out) == (2, "")
-    assert err == f"error  {tmp_path}/t: is there already; delete it or write to another place\n"
+    assert err == f"error  {tmp_path}/t exists already; delete it or choose another path\n"
 
 
 def test_damaged_images_stop_a_conversion_or_are_left_out(tmp_path, capsys):

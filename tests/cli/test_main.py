@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ import torch
 from facedistill.cli.main import main
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
-from facedistill.runs import folder as run_folder
 from facedistill.system.paths import config_dir
 from tests.helpers.errors import command_error
 
@@ -78,14 +77,15 @@ def test_output_folder_that_cannot_be_written(capsys, tmp_path):
 
 
 def test_no_disk(capsys, monkeypatch, tmp_path):
-    def full(self: Path, text: str) -> int:
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_folder.Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     said = command_error(capsys, "train", "debug=smoke", f"runs_dir={tmp_path}")
-    assert said.startswith("error  cannot write ")
-    assert said.endswith("/config.yaml (No space left on device); free some space or change runs_dir")
-    assert not list(tmp_path.rglob("*.part"))
+    assert said.startswith(f"error  {tmp_path}/smoke-")
+    expected = "/config.yaml cannot be written (No space left on device); free space or choose another folder"
+    assert said.endswith(expected)
+    assert not list(tmp_path.rglob("*.writing"))
 
 
 def test_embed_reads_what_train_wrote(capsys, tmp_path):

@@ -143,7 +143,7 @@ def test_checkpoint_holds_no_teacher_and_loads_with_weights_only(
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert all(name.startswith("student.") for name in checkpoint["state_dict"])
     assert checkpoint["images_seen"] == 2 * BATCH
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.writing"))
 
 
 def test_a_student_loaded_asleep_is_woken(tiny_student, tiny_teacher, tiny_generator):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import resource
@@ -15,7 +14,7 @@ from torch import nn
 
 from facedistill.errors import AssetError, UserError
 from facedistill.models.fingerprint import state_fingerprint
-from facedistill.models.weights import load_strictly, read_weights, write_weights, write_whole
+from facedistill.models.weights import load_strictly, read_weights, write_weights
 from tests.helpers.errors import error_message
 
 
@@ -112,37 +111,6 @@ def test_fingerprint_ignores_memory_layout() -> None:
     conv = nn.Conv2d(4, 4, 3)
     before = state_fingerprint(conv)
     assert state_fingerprint(conv.to(memory_format=torch.channels_last)) == before
-
-
-def test_an_interrupted_write_keeps_the_old_file_and_no_rubbish(path: Path) -> None:
-    old = path.read_bytes()
-
-    def interrupted(partial: Path) -> None:
-        partial.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, interrupted)
-    assert path.read_bytes() == old
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        (errno.ENOSPC, "No space left on device"),
-        (errno.EROFS, "Read-only file system"),
-        (errno.EACCES, "Permission denied"),
-    ],
-)
-def test_write_problems_are_one_sentence(path: Path, code: int, reason: str) -> None:
-    def fail(partial: Path) -> None:
-        raise OSError(code, os.strerror(code))
-
-    with pytest.raises(UserError) as caught:
-        write_whole(path, fail)
-    assert str(caught.value) == f"{path} cannot be written ({reason}); free space or choose another folder"
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_a_file_in_place_of_the_folder(path: Path) -> None:

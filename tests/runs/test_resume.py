@@ -29,7 +29,7 @@ def test_a_torn_checkpoint_is_told_deleted_and_the_one_before_continued(folder):
     for path in (folder.checkpoint, folder.previous_checkpoint):
         _save(path)
     os.truncate(folder.checkpoint, 100)
-    (folder.path / "last.ckpt.part").touch()
+    (folder.path / ".last.ckpt.writing").touch()
     said = []
     assert checkpoint_to_continue(folder, NOW, said.append) == folder.previous_checkpoint
     assert said == [

@@ -12,7 +12,7 @@ from facedistill.data.audit.result import Audit
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.shards.writer import image_ending
 from facedistill.errors import DataError
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_atomically
 
 _MOST_PAIRS = 200
 _STYLE = """
@@ -67,7 +67,7 @@ def write_audit_page(
 {f"<h2>Left out, {len(found.unreadable)} unreadable images</h2><ul>{left_out}</ul>" if left_out else ""}
 </body></html>
 """
-    write_whole(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    write_atomically(path, page)
     return path
 
 

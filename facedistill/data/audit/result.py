@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.formats.face_set import FaceSet
-from facedistill.models.weights import write_whole
+from facedistill.system.files import write_atomically
 
 DUPLICATE_COSINE = 0.95  # the same photograph, or nearly
 
@@ -71,4 +71,4 @@ def write_json(path: Path, found: Audit, train: FaceSet, benchmark: FaceSet) -> 
         "train_identities": matched_identities(found, train),
         "unreadable": found.unreadable,
     }
-    write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=1), encoding="utf-8"))
+    write_atomically(path, json.dumps(content, indent=1))

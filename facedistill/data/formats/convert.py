@@ -15,8 +15,8 @@ from facedistill.data.formats.recordio.reader import write_recordio
 from facedistill.data.formats.shards.writer import image_ending, write_shards
 from facedistill.data.formats.verify import problem_of
 from facedistill.errors import DataError
+from facedistill.system.files import new_target
 from facedistill.system.progress import Counting
-from facedistill.system.targets import whole_target
 
 Items = Iterator[tuple[bytes, int | None]]
 
@@ -45,7 +45,7 @@ def convert(source: str | Path, target: Path, to: Format, *, skip_damaged: bool 
     Raises:
         DataError: If the source is damaged and `skip_damaged` false, the target exists, or writing fails.
     """
-    with whole_target(target) as stage:
+    with new_target(target) as stage:
         faces = open_faces(source, truncated="drop" if skip_damaged else "refuse")
         names = _names(faces.identities, to)
         stream = _Stream(faces, source, names, size_px=112 if to == "rec" else None, skip=skip_damaged)

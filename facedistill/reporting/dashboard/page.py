@@ -21,7 +21,7 @@ from facedistill.reporting.numbers import is_number, percent, percent_interval, 
 from facedistill.reporting.pages import templates
 from facedistill.reporting.run.files import Series
 from facedistill.reporting.run.summary import Accuracy, RunSummary, read_runs
-from facedistill.reporting.written import write_whole
+from facedistill.system.files import write_atomically
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _SCRIPTS = ("charts.js", "compare.js", "table.js")
@@ -64,7 +64,7 @@ def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
     runs = read_runs(runs_dir)
     if not runs:
         raise UserError(f"{runs_dir} holds no run; give the folder that runs_dir= named")
-    write_whole(out, render(runs, out.absolute().parent))
+    write_atomically(out, render(runs, out.absolute().parent))
     return runs
 
 

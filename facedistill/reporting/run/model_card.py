@@ -22,7 +22,7 @@ from facedistill.reporting.run.facts import NOT_RECORDED, Fact, network_name, pr
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.summary import data_label
 from facedistill.reporting.table.results import Block, measured_protocols, results_table
-from facedistill.reporting.written import write_whole
+from facedistill.system.files import write_atomically
 
 _TASK = "image-feature-extraction"  # the hub's task for a network from image to embedding
 _TYPES = {"tar@": "tar@far=", "tpir@": "tpir@fpir="}  # as the hub names metrics; others keep their name
@@ -46,7 +46,7 @@ def write_model_card(run_dir: Path) -> Path | None:
     """
     if not (run_dir / "student.safetensors").is_file():
         return None
-    return write_whole(run_dir / "README.md", model_card(read_run(run_dir)))
+    return write_atomically(run_dir / "README.md", model_card(read_run(run_dir)))
 
 
 def model_card(files: RunFiles) -> str:

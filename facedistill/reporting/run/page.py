@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facedistill.errors import UserError
 from facedistill.reporting.figures import part
 from facedistill.reporting.pages import png_uri, templates
 from facedistill.reporting.record import NETWORKS
@@ -27,6 +25,7 @@ from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.verification_figures import verification_drawings
 from facedistill.reporting.style import DARK, LIGHT, Drawing
 from facedistill.reporting.table.results import measured_protocols, results_table
+from facedistill.system.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def write_report(run_dir: Path) -> Path:
     files = read_run(run_dir)
     figures = _Figures(run_dir / "figures")
     page = _page(files, figures)
-    return _write(run_dir / "report.html", page.encode("utf-8"))
+    return write_atomically(run_dir / "report.html", page)
 
 
 class _Figures:
@@ -77,7 +76,7 @@ class _Figures:
 
     def keep(self, drawing: Drawing) -> bytes:
         png = drawing.png(LIGHT)
-        _write(self.folder / f"{drawing.name}.png", png)
+        write_atomically(self.folder / f"{drawing.name}.png", png)
         return png
 
     def inline(self, drawings: Sequence[Drawing]) -> list[InlineFigure]:
@@ -136,16 +135,3 @@ def _worst(files: RunFiles, protocol: str) -> list[tuple[str, str]]:
     and does not contain them."""
     paths = {network: f"worst/{protocol}.{network}.jpg" for network in NETWORKS}
     return [(network, path) for network, path in paths.items() if (files.folder / path).is_file()]
-
-
-def _write(path: Path, content: bytes) -> Path:
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror}); make the run folder writable or free some space"
-        ) from error
-    return path

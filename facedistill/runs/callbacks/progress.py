@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facedistill.reporting.numbers import duration
-from facedistill.runs.folder import write_text
+from facedistill.system.files import write_atomically
 
 _WINDOW_S = 60.0
 _LIVE_S = 0.5
@@ -156,7 +156,7 @@ class ImagesProgress(Callback):
                 "images_seen": self.images_seen, "total_images": self.total_images,
                 "images_per_s": self.images_per_s, "seconds_left": self.seconds_left,
             }  # fmt: skip
-            write_text(self.path, json.dumps(said) + "\n")
+            write_atomically(self.path, json.dumps(said) + "\n")
 
     def _close(self) -> None:
         if self._live is not None:

@@ -14,6 +14,7 @@ from facedistill.runs.checkpointing.files import replace_checkpoint
 from facedistill.runs.checkpointing.interruption import Interruption
 from facedistill.runs.checkpointing.origin import Origin
 from facedistill.runs.checkpointing.random_state import random_states, restore
+from facedistill.system.files import UNFINISHED
 from facedistill.system.messages import print_message
 
 
@@ -152,7 +153,7 @@ class LastCheckpoint(Callback):
         return bool(heard)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        unfinished = self.path.with_suffix(".ckpt.part")
+        unfinished = self.path.with_name(f".{self.path.name}{UNFINISHED}")
         try:
             trainer.save_checkpoint(unfinished)
             if trainer.is_global_zero:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from facedistill.errors import UserError
+from facedistill.system.files import UNFINISHED, flush
 
 
 def previous_of(path: Path) -> Path:
@@ -25,11 +26,11 @@ def replace_checkpoint(unfinished: Path, path: Path) -> None:
     The bytes are on the disk before the names change, so that after a power cut too at least one of `path` and
     `previous_of(path)` is whole. A kill between the two renames leaves no `path`; `newest_intact` finds the other.
     """
-    _flush(unfinished)
+    flush(unfinished)
     with suppress(FileNotFoundError):
         os.replace(path, previous_of(path))
     os.replace(unfinished, path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def newest_intact(path: Path) -> tuple[Path | None, list[Path]]:
@@ -64,10 +65,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes what a killed process had begun to write: files that end in .part or .partial."""
-    for pattern in ("*.part", ".*.partial"):
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
+    """Deletes the unfinished files that a killed process left in a run folder."""
+    older = [*folder.glob("*.part"), *folder.glob(".*.partial")]  # written by versions before 0.2
+    for file in [*folder.rglob(f".*{UNFINISHED}"), *older]:
+        file.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
@@ -90,15 +91,3 @@ def _is_whole(path: Path) -> bool:
         NotImplementedError,
     ):
         return False
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some network file systems cannot flush a folder
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(handle)

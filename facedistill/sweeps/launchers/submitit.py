@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from facedistill.errors import ConfigError
 from facedistill.reporting.record import read_object
-from facedistill.runs.folder import write_text
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.launchers.task import run_task
+from facedistill.system.files import write_atomically
 
 _WARNING_S = 90
 
@@ -110,7 +110,7 @@ class SubmititLauncher:
         if queued is None:
             executor.update_parameters(**self._parameters(job))
             handle = executor.submit(run_task, sys.executable, str(config.absolute()), str(log.absolute()))
-            write_text(note, json.dumps({"job": handle.job_id, "cluster": self.cluster}) + "\n")
+            write_atomically(note, json.dumps({"job": handle.job_id, "cluster": self.cluster}) + "\n")
             queued = _Queued(handle)
         self._queued.append(queued)
         return queued

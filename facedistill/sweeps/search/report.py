@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from facedistill.reporting.style import DPI, LIGHT
-from facedistill.runs.folder import write_text
+from facedistill.system.files import write_atomically
 
 _FEW = 4  # trials that it takes before an importance means anything
 
@@ -46,10 +46,10 @@ def write_report(study: Any, folder: Path, metric: str) -> list[Path]:
         rows.append([str(trial.number), state, reached, *chosen, trial.user_attrs.get("run", "")])
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(folder / "trials.csv", text.getvalue())
+    write_atomically(folder / "trials.csv", text.getvalue())
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
-    write_text(folder / "trials.md", "\n".join(lines) + "\n")
+    write_atomically(folder / "trials.md", "\n".join(lines) + "\n")
     written = [folder / "trials.csv", folder / "trials.md"]
     if _draw(study, keys, metric, folder / "importance.png"):
         written.append(folder / "importance.png")
@@ -94,7 +94,9 @@ def _draw(study: Any, keys: list[str], metric: str, path: Path) -> bool:
         _scatter(axes, key, finished)
         axes.set_ylabel(metric if not number else "")
         _plain(axes)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    write_atomically(
+        path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    )
     return True
 
 

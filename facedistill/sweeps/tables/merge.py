@@ -10,8 +10,8 @@ from typing import Any
 from facedistill.errors import UserError
 from facedistill.reporting.figures import part
 from facedistill.reporting.record import NETWORKS
-from facedistill.runs.folder import write_text
 from facedistill.sweeps.tables.record import differences, read_record
+from facedistill.system.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def merge_records(folder: Path, other: Path, rows: set[str]) -> Merged:
         ours = read_record(target) if target.exists() else None
         if ours is None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_text(target, json.dumps(record, indent=1, sort_keys=True) + "\n")
+            write_atomically(target, json.dumps(record, indent=1, sort_keys=True) + "\n")
             taken.append(record["id"])
         elif (figure := next(differences(_figures(ours), _figures(record)), None)) is None:
             known += 1

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from facedistill.config import result_relevant
 from facedistill.errors import UserError
 from facedistill.reporting.record import Results
-from facedistill.runs.folder import write_text
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.tables.plan import PlannedRun
+from facedistill.system.files import write_atomically
 
 _COPIED = (
     "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib",
@@ -59,7 +59,7 @@ def write_record(folder: Path, run: PlannedRun) -> Path:
     }
     path = record_path(folder, run.job)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path
 
 

@@ -220,4 +220,4 @@ def test_writing_is_all_or_nothing(tmp_path):
     (tmp_path / "s").mkdir()
     with pytest.raises(DataError) as caught:
         write_shards(tmp_path / "s", items(), NAMES)
-    assert str(caught.value) == f"{tmp_path}/s: is there already; delete it or write to another place"
+    assert str(caught.value) == f"{tmp_path}/s exists already; delete it or choose another path"

@@ -234,5 +234,5 @@ def test_refuses_what_holds_no_runs(tmp_path: Path) -> None:
         "give the folder that runs_dir= named"
     )
     write_small_run(tmp_path / "a-00000001")
-    with pytest.raises(UserError, match=r"cannot write .* give a folder that can be written"):
-        main([str(tmp_path), "--out", str(tmp_path / "nowhere" / "page.html")])
+    with pytest.raises(UserError, match=r"page\.html cannot be written \(File exists\)"):
+        main([str(tmp_path), "--out", str(tmp_path / "a-00000001" / "config.yaml" / "page.html")])

@@ -25,8 +25,8 @@ def _save(path, number):
 
 def _two(folder):
     for number in (1, 2):
-        _save(folder / "last.ckpt.part", number)
-        replace_checkpoint(folder / "last.ckpt.part", folder / "last.ckpt")
+        _save(folder / ".last.ckpt.writing", number)
+        replace_checkpoint(folder / ".last.ckpt.writing", folder / "last.ckpt")
     return folder / "last.ckpt"
 
 
@@ -63,10 +63,10 @@ def test_the_newest_and_the_one_before_it_are_kept(tmp_path):
     assert newest_intact(path) == (path, [])
 
 
-@pytest.mark.parametrize("names", [["previous.ckpt"], ["previous.ckpt", "last.ckpt.part"]])
+@pytest.mark.parametrize("names", [["previous.ckpt"], ["previous.ckpt", ".last.ckpt.writing"]])
 def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path, names):
     path = _two(tmp_path)
-    os.replace(path, tmp_path / "last.ckpt.part")
+    os.replace(path, tmp_path / ".last.ckpt.writing")
     for file in tmp_path.iterdir():
         if file.name not in names:
             file.unlink()
@@ -106,7 +106,13 @@ def test_there_may_be_none(tmp_path):
 
 
 def test_leftovers_of_a_killed_process_go(tmp_path):
-    for name in ("last.ckpt.part", "run.json.part", ".student.safetensors.x1.partial", "student.safetensors"):
+    for name in (
+        ".last.ckpt.writing",
+        "run.json.part",
+        ".run.json.0a1b2c3d.writing",
+        ".student.safetensors.x1.partial",
+        "student.safetensors",
+    ):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["student.safetensors"]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from facedistill.data.formats.shards.writer import image_ending
 from facedistill.errors import DataError
-from facedistill.system.targets import whole_target
+from facedistill.system.files import new_target
 
 _ROWS_PER_GROUP = 16  # a whole group is read for one image; larger ones make shuffled reading slow
 _ROWS_PER_FILE = 50_000
@@ -41,7 +41,7 @@ def write_parquet(
     alone = target.suffix == ".parquet"
     schema = _schema(identities)
     remaining = iter(items)
-    with whole_target(target) as stage:
+    with new_target(target) as stage:
         parts: list[Path] = []
         count = 0
         if not alone:

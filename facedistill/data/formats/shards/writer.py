@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import DataError
-from facedistill.system.targets import whole_target
+from facedistill.system.files import new_target
 
 NOTE = "faces.json"
 
@@ -45,7 +45,7 @@ def write_shards(
         DataError: If the folder exists, there is no image, a label is outside [0, K), an image is no JPEG, PNG
             or WebP file, or writing fails.
     """
-    with whole_target(Path(folder)) as stage:
+    with new_target(Path(folder)) as stage:
         stage.mkdir()
         shards: dict[str, Any] = {}
         count, used = 0, set()

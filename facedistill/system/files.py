@@ -1,0 +1,131 @@
+"""Files and folders that are written completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from facedistill.errors import DataError, UserError, os_errors_as
+
+UNFINISHED = ".writing"
+"""Ending of the hidden files and folders that are not complete; a killed process leaves them behind."""
+
+
+def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> Path:
+    """Replaces `path` by `content`; see `atomic_path`.
+
+    Args:
+        path: The file; its folder is made.
+        content: Text, written in UTF-8; bytes; or a function that writes the file at the path that it is given.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    with atomic_path(path) as unfinished:
+        if isinstance(content, str):
+            unfinished.write_text(content, encoding="utf-8")
+        elif isinstance(content, bytes):
+            unfinished.write_bytes(content)
+        else:
+            content(unfinished)
+    return path
+
+
+def write_npz(path: Path, **arrays: Any) -> Path:
+    """Replaces `path` by a compressed archive of NumPy arrays.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    import numpy as np
+
+    with atomic_path(path) as unfinished, unfinished.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return path
+
+
+@contextmanager
+def atomic_path(
+    path: Path, kind: type[UserError] = UserError, fix: str = "free space or choose another folder"
+) -> Iterator[Path]:
+    """A path in the same folder to write a file to, which becomes `path` when the block ends without an exception.
+
+    The file is flushed to the disk before it takes its name. Readers, a killed process and a power cut therefore find
+    the old file or the new one, never a part. Several processes may write the same file; the last one wins.
+
+    Args:
+        path: The file; its folder is made.
+        kind: Error to raise.
+        fix: Last part of the error's message.
+
+    Raises:
+        UserError: If the file cannot be written (read-only folder, full disk); nothing is left behind.
+    """
+    unfinished = _unfinished(path)
+    with os_errors_as(kind, f"{path} cannot be written", fix):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.touch(exist_ok=False)
+            mode = unfinished.stat().st_mode
+            yield unfinished
+            unfinished.chmod(mode)  # safetensors makes its files readable by their owner only
+            move_into_place(unfinished, path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_target(target: Path) -> Iterator[Path]:
+    """A path to write a new file or folder to, which becomes `target` when the block ends without an exception.
+
+    Raises:
+        DataError: If `target` exists or cannot be written.
+    """
+    if os.path.lexists(target):
+        raise DataError(f"{target} exists already; delete it or choose another path")
+    folder = _unfinished(target)
+    with os_errors_as(DataError, f"{target} cannot be written", "free space or choose another folder"):
+        try:
+            folder.mkdir(parents=True)
+            stage = folder / target.name
+            yield stage
+            for path in (*stage.rglob("*"), stage):
+                flush(path)
+            if os.path.lexists(target):
+                raise DataError(f"{target} was created by another process meanwhile; choose another path")
+            os.rename(stage, target)
+            flush(target.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def move_into_place(unfinished: Path, path: Path) -> None:
+    """Renames a complete file of the same file system to `path`, its bytes on the disk before its name."""
+    flush(unfinished)
+    os.replace(unfinished, path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems cannot flush a folder
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{UNFINISHED}")
