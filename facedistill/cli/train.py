@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from facedistill.config import compose, validate
 from facedistill.errors import ConfigError
-from facedistill.runs.assembly import run_folder
+from facedistill.runs.assembly import open_inputs
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.train import train
-from facedistill.sweeps.job import read_job
+from facedistill.sweeps.job import demand_planned, read_job
 from facedistill.sweeps.sweep import sweep
 from facedistill.system.paths import config_dir
 
@@ -33,17 +33,20 @@ def main(arguments: Sequence[str]) -> int:
         sys.argv = ["facedistill train", *arguments]
         _hydra_main()
         return 0
-    config, overrides = _requested(arguments)
+    config, overrides, planned = _requested(arguments)
     validate(config)
-    with run_folder(config).held() if is_main_process() else nullcontext():
-        train(config, overrides)
+    inputs = open_inputs(config)
+    if planned is not None:
+        demand_planned(arguments[1], planned, inputs.folder.path.name)
+    with inputs.folder.held() if is_main_process() else nullcontext():
+        train(config, overrides, inputs)
     return 0
 
 
-def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str]]:
-    """The configuration, and what it was composed from: overrides, or `--config FILE` as it stands."""
+def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str], str | None]:
+    """The configuration, the overrides that it was composed from, and the run that a job's file was planned as."""
     if not arguments or arguments[0] != "--config":
-        return compose("train", arguments), arguments
+        return compose("train", arguments), arguments, None
     if len(arguments) != 2:
         raise ConfigError(
             "--config FILE: takes one file and no overrides; the file is the whole configuration"

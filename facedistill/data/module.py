@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError, UserError
 from facedistill.images import to_float
-from facedistill.types import FaceBatch, Offers
-
-
-class Source(Protocol):
-    """Where faces come from."""
-
-    offers: Offers
-    needs_agreement: bool
-
-    def raw(self, number: int, *, batch_size: int, rank: int, world_size: int) -> dict[str, Any]:
-        """This rank's share of step `number`, prepared on the CPU, in a worker."""
-        ...
-
-    def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
-        """Turns a raw batch into faces, on the device."""
-        ...
-
-    def observe(self, raw_step: int, agreement: Tensor) -> None:
-        """Receives the agreement (N,) of student and teacher on the batch of step `raw_step`."""
-        ...
-
-    def close(self) -> None:
-        """Ends the stream: what only the run needed goes."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+from facedistill.types import FaceBatch
 
 
 class FaceDataModule(LightningDataModule):
     """Feeds any source to any method, and held-out faces to validation.
 
     Progress is counted in images: `images` of the budget make `num_steps` steps of `batch_size`. The position
-    in the stream is in the checkpoint, so a resumed run goes on with the next step.
+    in the stream is in the checkpoint, so a resumed run continues with the next step.
 
     Args:
         source: Where the training faces come from.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from hydra.utils import get_object
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 from facedistill.assets import AssetCard, cache_dir, obtain, read_card
 from facedistill.assets.own_file import card_of
 from facedistill.config import make_run_id, result_relevant
-from facedistill.data.formats.face_set import read_faces
-from facedistill.data.module import FaceDataModule, Source
-from facedistill.data.sources.rendered import RenderedFaces
-from facedistill.data.sources.stored import StoredFaces
+from facedistill.data.formats.face_set import FaceSet
+from facedistill.data.module import FaceDataModule
+from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError
 from facedistill.evaluation.generated_pairs import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocols.base import PairsProtocol
@@ -40,9 +38,9 @@ from facedistill.runs.sources import (
     build_source,
     instantiate,
     instantiate_with,
-    num_identities,
     open_set,
     requirements,
+    source_class,
     teacher_centers,
 )
 from facedistill.runs.strategies import execution, root_device, trainer_arguments
@@ -78,9 +76,7 @@ def learned_from(config: DictConfig) -> list[AssetCard]:
 
 def trains_on_generated_faces(config: DictConfig) -> bool:
     """Whether the generator makes the training faces; only stored faces that are not `data.synthetic` need none."""
-    source = get_object(config.data.source._target_)
-    is_stored = isinstance(source, type) and issubclass(source, StoredFaces)
-    return not is_stored or OmegaConf.select(config, "data.synthetic") is not None
+    return not source_class(config).stores_images or OmegaConf.select(config, "data.synthetic") is not None
 
 
 def uses_generated_faces(config: DictConfig) -> bool:
@@ -88,20 +84,35 @@ def uses_generated_faces(config: DictConfig) -> bool:
     return trains_on_generated_faces(config) or GENERATED in config.evaluation.protocols
 
 
-def run_folder(config: DictConfig, origin: Origin | None = None) -> RunFolder:
-    """The folder that the configuration's identity gives its run; `origin` where it is known already."""
-    return RunFolder(Path(config.runs_dir) / f"{config.name}-{(origin or origin_of(config)).identity}")
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from.
+
+    Attributes:
+        origin: What the result depends on: configuration, weights and faces.
+        folder: The folder that the run id names.
+        faces: The set at `data.path`; None where the configuration names none.
+    """
+
+    origin: Origin
+    folder: RunFolder
+    faces: FaceSet | None
 
 
-def origin_of(config: DictConfig) -> Origin:
-    """What the run's result depends on: configuration, weights and faces."""
+def open_inputs(config: DictConfig) -> Inputs:
+    """Opens the faces of a run, and computes its id from them, the weights and the configuration.
+
+    Raises:
+        UserError: If the faces cannot be used.
+    """
     hashes = {
         f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
     }
     faces = open_set(config)
     if faces is not None:
         hashes["data"] = faces.fingerprint
-    return Origin(make_run_id(config, hashes), result_relevant(config), hashes)
+    origin = Origin(make_run_id(config, hashes), result_relevant(config), hashes)
+    return Inputs(origin, RunFolder(Path(config.runs_dir) / f"{config.name}-{origin.identity}"), faces)
 
 
 def load_teacher(config: DictConfig) -> FrozenTeacher:
@@ -137,17 +148,17 @@ def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: Fr
     return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")
 
 
-def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None) -> Assembly:
+def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
+    folder = inputs.folder
     device = root_device(settings_of(config))
     teacher = load_teacher(config).to(device)
     generator = load_generator(config).to(device) if uses_generated_faces(config) else None
     held_out = validation_pairs(config, generator, teacher) if generator else None
     seed_everything(config.seed, workers=True, verbose=False)
-    source = build_source(config, generator, teacher)
-    if isinstance(source, RenderedFaces) and source.pool is not None:
-        resumes = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
-        source.pool.open(folder.pool_of(process_rank()), resumes=resumes)
+    source = build_source(config, generator, teacher, inputs.faces)
+    resume = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+    source.open(folder.path, resume=resume, rank=process_rank())
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
@@ -160,28 +171,22 @@ def assemble(config: DictConfig, folder: RunFolder, origin: Origin | None = None
         config,
         student=execution(settings_of(config)).prepare(instantiate(config.backbone)),
         teacher=teacher,
-        num_identities=num_identities(source),
-        num_images=len(source.faces) if isinstance(source, StoredFaces) else None,
+        num_identities=source.num_identities,
+        num_images=source.num_images,
         centers=lambda: teacher_centers(config, source, teacher),
     )
     timing = TimeShare(generator)
     checkpoint = LastCheckpoint(
         folder.checkpoint,
-        every_images=_images_between_checkpoints(config),
-        origin=origin,
-        own_state="data.source.replay" if OmegaConf.select(config, "data.source.replay") else None,
+        every_images=min(
+            config.callbacks.checkpoint_every_images, source.checkpoint_within_images or sys.maxsize
+        ),
+        origin=inputs.origin,
+        own_state=source.state_per_process,
     )
     checks = [GeneratedPairsCheck(held_out)] if held_out else []
     watchers = [timing, *checks, FiniteOnly(), checkpoint]
     return Assembly(method, data, _trainer(config, folder, data, watchers), timing)
-
-
-def _images_between_checkpoints(config: DictConfig) -> int:
-    """As set; but a pool of replayed faces still holds all that the checkpoint before last needs."""
-    every: int = config.callbacks.checkpoint_every_images
-    if OmegaConf.select(config, "data.source.replay"):
-        return min(every, config.data.source.pool_images // 4)
-    return every
 
 
 def build_method(
@@ -237,10 +242,7 @@ def _validation_faces(source: Source, held_out: PairsProtocol | None, number: in
     """(M, 3, H, W) uint8 with M <= `number`: generated faces, or photographs of the training set, not augmented."""
     if held_out is not None:
         return torch.cat(list(held_out.images()))[:number]
-    assert isinstance(source, StoredFaces)
-    count = len(source.faces)
-    spaced = np.linspace(0, count - 1, min(number, count)).round().astype(np.int64)
-    return torch.from_numpy(read_faces(source.faces, spaced)).permute(0, 3, 1, 2).contiguous()
+    return source.stored_images(number)
 
 
 def _trainer(

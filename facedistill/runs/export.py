@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from facedistill.assets.own_file import card_of
 from facedistill.config import result_relevant
-from facedistill.data.sources.rendered import RenderedFaces
-from facedistill.evaluation.generated_pairs import to_bytes
+from facedistill.data.sources.base import Source
 from facedistill.export import check_parity, export_onnx, save_student
-from facedistill.images import to_float
+from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
-from facedistill.models.generators import resample
-from facedistill.models.latents import draw_latents
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import instantiate
 from facedistill.system.files import write_npz
@@ -65,37 +62,22 @@ def whole_student(config: DictConfig, folder: RunFolder) -> nn.Module:
 
 
 @torch.no_grad()
-def save_example_faces(
-    source: RenderedFaces, method: DistillationMethod, path: Path, device: torch.device
-) -> None:
-    """Renders held-out faces and their resampled variations, with the trained student's coefficients.
+def save_example_faces(source: Source, method: DistillationMethod, path: Path) -> None:
+    """Writes held-out faces of the source for the report, compared by the trained student; nothing where it has none.
 
-    Writes arrays `base`, `variation` (K, 3, H, W) uint8, `base_cosine`, `variation_cosine` (K,) of student and
-    teacher, and `teacher_cosine` (K,) between base and variation.
+    The arrays are those of `RenderedFaces.example_faces`, images as uint8.
     """
-    generator = source.generator
-    method = method.to(device).eval()
-    shown = torch.arange(_NUM_SHOWN)
-    z, noise = (
-        draw_latents(0, f"report/{name}", shown, generator.latent_dim).to(device) for name in ("z", "noise")
-    )
-    w = generator.map(z)
-    base = generator.render(w)
-    cosine, of_base = _agreement(method, base)
-    varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=source.spread, rho=source.rho)
-    variation = generator.render(varied)
-    variation_cosine, of_variation = _agreement(method, variation)
-    write_npz(
-        path,
-        base=to_bytes(base).numpy(),
-        variation=to_bytes(variation).numpy(),
-        base_cosine=cosine.cpu().numpy(),
-        variation_cosine=variation_cosine.cpu().numpy(),
-        teacher_cosine=torch.cosine_similarity(of_base, of_variation).cpu().numpy(),
-    )
 
+    def compare(images: Tensor) -> tuple[Tensor, Tensor]:
+        assert method.teacher is not None
+        expected = method.teacher(images)
+        return torch.cosine_similarity(method.student(images).float(), expected), expected
 
-def _agreement(method: DistillationMethod, images: Tensor) -> tuple[Tensor, Tensor]:
-    assert method.teacher is not None
-    expected = method.teacher(images)
-    return torch.cosine_similarity(method.student(images).float(), expected), expected
+    shown = source.example_faces(compare, _NUM_SHOWN)
+    if shown is None:
+        return
+    arrays = {
+        name: (to_uint8(values) if values.ndim == 4 else values).cpu().numpy()
+        for name, values in shown.items()
+    }
+    write_npz(path, **arrays)

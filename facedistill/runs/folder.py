@@ -37,10 +37,6 @@ class RunFolder:
         self.onnx = path / "student.onnx"
         self.results = path / "results.json"
 
-    def pool_of(self, rank: int) -> Path:
-        """File of the faces that process `rank` replays."""
-        return self.path / (f"faces.{rank}.pool" if rank else "faces.pool")
-
     def remove_training_state(self) -> None:
         """Deletes what only training needs: replayed faces of all processes and the checkpoint before the last."""
         for file in [self.previous_checkpoint, *self.path.glob("faces*.pool")]:

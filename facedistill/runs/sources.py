@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
@@ -19,8 +18,7 @@ from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import open_faces
 from facedistill.data.formats.sizes import demand_one_size
 from facedistill.data.generation.synthetic_set import synthetic_set
-from facedistill.data.module import Source
-from facedistill.data.sources.stored import StoredFaces
+from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError, UserError
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
@@ -65,6 +63,21 @@ def requirements(config: DictConfig) -> Requirements:
     return required
 
 
+def source_class(config: DictConfig) -> type[Source]:
+    """The class that `data.source._target_` names.
+
+    Raises:
+        ConfigError: If it is no source.
+    """
+    found = get_object(config.data.source._target_)
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise ConfigError(
+            f"data.source._target_={config.data.source._target_}: is no source; give a class that inherits from "
+            "facedistill.data.sources.base.Source"
+        )
+    return found
+
+
 def open_set(config: DictConfig) -> FaceSet | None:
     """The set at `data.path`, or None where the configuration names no path.
 
@@ -88,38 +101,41 @@ def open_set(config: DictConfig) -> FaceSet | None:
     return faces
 
 
-def build_source(config: DictConfig, generator: FrozenGenerator | None, teacher: FrozenTeacher) -> Source:
-    """The source of `config.data.source`, with what it is made from."""
+def build_source(
+    config: DictConfig,
+    generator: FrozenGenerator | None,
+    teacher: FrozenTeacher,
+    faces: FaceSet | None = None,
+) -> Source:
+    """The source of `config.data.source`.
 
-    def faces() -> FaceSet:
+    Args:
+        config: Composed training configuration.
+        generator: For a source that renders.
+        teacher: For a source that compares faces, and for `data.teacher_cache`.
+        faces: The set at `data.path`, where there is one.
+    """
+
+    def stored_faces() -> FaceSet:
         settings = OmegaConf.select(config, "data.synthetic")
         if settings is None:
-            opened = open_set(config)
-            assert opened is not None
-            return opened
+            assert faces is not None
+            return faces
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
         assert generator is not None
-        folder = synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images)
-        return open_faces(folder)
+        return open_faces(synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images))
 
     offered: dict[str, Callable[[], Any]] = {
         "generator": lambda: generator,
         "teacher": lambda: teacher,
-        "faces": faces,
+        "faces": stored_faces,
         "seed": lambda: config.seed,
     }
-    source = instantiate_with("data.source", config.data.source, offered)
-    if isinstance(source, StoredFaces) and config.data.teacher_cache:
-        source.keep_teacher(teacher, use=True)
+    source: Source = instantiate_with("data.source", config.data.source, offered)
+    if OmegaConf.select(config, "data.teacher_cache"):
+        source.cache_teacher(teacher)
     return source
-
-
-def num_identities(source: Source) -> int | None:
-    """K of a labelled source, None of an unlabelled one."""
-    if isinstance(source, StoredFaces):
-        return len(source.faces.identities) if source.offers.labels else None
-    return getattr(source, "num_identities", None)
 
 
 def teacher_centers(config: DictConfig, source: Source, teacher: FrozenTeacher) -> Tensor:
@@ -128,11 +144,9 @@ def teacher_centers(config: DictConfig, source: Source, teacher: FrozenTeacher) 
     `data.centers` says how: "mean" of the teacher's unit embeddings of each identity, or "trained", the weight of a margin
     head that learned to classify the teacher's embeddings.
     """
-    assert isinstance(source, StoredFaces)
-    assert source.faces.labels is not None
-    labels = torch.from_numpy(source.faces.labels)
-    embeddings = source.keep_teacher(teacher, use=bool(config.data.teacher_cache)).all_embeddings()
-    count = len(source.faces.identities)
+    embeddings, labels = source.embed_set(teacher)
+    count = source.num_identities
+    assert count is not None
     if config.data.centers == "mean":
         return mean_centers(embeddings, labels, count)
     head = build_head(config, count, embeddings.shape[1])

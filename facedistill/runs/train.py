@@ -18,13 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import licence_record
 from facedistill.config import validate
-from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.distributed.process_watch import ProcessWatch, process_death_message
 from facedistill.errors import Interrupted, UserError
 from facedistill.reporting import write_report
 from facedistill.reporting.run.model_card import write_model_card
-from facedistill.runs.assembly import Assembly, assemble, learned_from, origin_of, run_folder, settings_of
-from facedistill.runs.checkpointing import Origin, interrupt_on_signals, requeue
+from facedistill.runs.assembly import Assembly, Inputs, assemble, learned_from, open_inputs, settings_of
+from facedistill.runs.checkpointing import interrupt_on_signals, requeue
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_student, save_example_faces, whole_student
 from facedistill.runs.folder import RunFolder, provenance
@@ -39,12 +38,13 @@ from facedistill.system.messages import print_message
 
 
 @interrupt_on_signals()
-def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
+def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | None = None) -> RunFolder:
     """Trains, exports, evaluates and reports; continues or reuses what the run folder already holds.
 
     Args:
         config: Composed configuration.
         overrides: What it was composed from, for the record of the run's command.
+        inputs: Of `open_inputs`, where they are open already.
 
     Returns:
         The folder of the run.
@@ -54,11 +54,11 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
     """
     validate(config)
     check_machine(settings_of(config), config.data.batch_size)
-    origin = origin_of(config)
-    folder = run_folder(config, origin)
+    inputs = inputs or open_inputs(config)
+    origin, folder = inputs.origin, inputs.folder
     if not is_main_process():
         if config.force or not folder.is_trained:  # else the lead has nothing to train either
-            _fit(config, folder, origin)
+            _fit(config, inputs)
         return folder
     open_configured_protocols(config)  # a mistake in them is said now and not after the training
     if config.force:
@@ -82,7 +82,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> RunFolder:
             licences=[licence_record(card) for card in learned_from(config)], files=dict(origin.files),
             wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
         )  # fmt: skip
-        _fit(config, folder, origin)
+        _fit(config, inputs)
     evaluate_run(folder)
     folder.update_record(status="finished")
     _publish(config, folder)
@@ -97,14 +97,15 @@ def _publish(config: DictConfig, folder: RunFolder) -> None:
     show_in_loggers(config, folder.path)
 
 
-def _fit(config: DictConfig, folder: RunFolder, origin: Origin) -> None:
+def _fit(config: DictConfig, inputs: Inputs) -> None:
     """Trains, in every process of the run; the lead exports the student, also that of a run that is cut short."""
+    folder = inputs.folder
     _quiet_libraries()
     torch.set_float32_matmul_precision("high")
     # With `force` the first process has removed the old checkpoint, or is about to.
-    resumed = None if config.force else checkpoint_to_continue(folder, origin, print_message)
+    resumed = None if config.force else checkpoint_to_continue(folder, inputs.origin, print_message)
     try:
-        parts = assemble(config, folder, origin)
+        parts = assemble(config, inputs)
         # Lightning's handler of SIGTERM starts a broadcast in the middle of whatever the processes exchange.
         parts.trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         with ProcessWatch(parts.trainer.strategy.launcher, print_message):
@@ -153,8 +154,7 @@ def _finish(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     if config.trainer.strategy == "fsdp":
         method.student = whole_student(config, folder)
     parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
-    if isinstance(parts.data.source, RenderedFaces):
-        save_example_faces(parts.data.source, method, folder.path / "faces.npz", device)
+    save_example_faces(parts.data.source, method.to(device).eval(), folder.path / "faces.npz")
     folder.update_record(
         status="trained",
         reason=None,

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.config import compose, validate
 from facedistill.config.class_names import with_current_paths
 from facedistill.errors import ConfigError
-from facedistill.runs.assembly import run_folder
+from facedistill.runs.assembly import open_inputs
 from facedistill.runs.folder import RunFolder
 from facedistill.system.files import write_atomically
 
@@ -77,14 +77,14 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
     if num_gpus and trainer.accelerator in ("auto", "gpu", "cuda"):
         devices = trainer.get("devices", 1)
         wanted = num_gpus if devices in ("auto", -1, "-1") else int(devices)
-    return Job(label, tuple(overrides), run_folder(config), config, wanted)
+    return Job(label, tuple(overrides), open_inputs(config).folder, config, wanted)
 
 
-def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...]]:
-    """The configuration of a job's file, or of a run's config.yaml, and the overrides that it was composed from.
+def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
+    """The configuration of a job's file, or of a run's config.yaml; the overrides that it was composed from; its run id.
 
     Raises:
-        ConfigError: If there is no such file, it is no configuration, or its run would not be the planned one.
+        ConfigError: If there is no such file, or it is no configuration.
     """
     try:
         config = OmegaConf.load(path)
@@ -98,12 +98,18 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...]]:
     planned = config.pop(_PLANNED, None)
     OmegaConf.set_struct(config, True)
     if planned is None:
-        return config, ()
-    validate(config)
-    found = run_folder(config).path.name
-    if found != planned.run:
+        return config, (), None
+    return config, tuple(planned.overrides), planned.run
+
+
+def demand_planned(path: str, planned: str, found: str) -> None:
+    """Refuses a job whose run is not the planned one.
+
+    Raises:
+        ConfigError: If the names of the two runs differ.
+    """
+    if found != planned:
         raise ConfigError(
-            f"--config {path}: planned as {planned.run}, and now it would be {found}: weights, faces or facedistill "
+            f"--config {path}: planned as {planned}, and now it would be {found}: weights, faces or facedistill "
             "itself have changed since; start the sweep again to plan it again"
         )
-    return config, tuple(planned.overrides)

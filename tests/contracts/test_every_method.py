@@ -14,6 +14,7 @@ from torch import nn
 
 from facedistill.config import compose
 from facedistill.data.module import FaceDataModule
+from facedistill.data.sources.base import Source
 from facedistill.runs.assembly import build_method
 from facedistill.system.paths import config_dir
 from facedistill.types import FaceBatch, InputSpec, Offers
@@ -65,11 +66,11 @@ class Teacher(nn.Module):
             return self.network(images)
 
 
-class FixedFaces:
+class FixedFaces(Source):
     """32 noise faces of eight identities, all of them in every step, in rank shares."""
 
     offers = Offers(labels=True, indices=True, class_centers=True)
-    needs_agreement = False
+    num_identities, num_images = K, N
 
     def __init__(self) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -84,13 +85,6 @@ class FixedFaces:
 
     def finish(self, raw):
         return FaceBatch(**raw)
-
-    def observe(self, raw_step, agreement): ...
-    def close(self): ...
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state): ...
 
 
 def build(name, *overrides, student=None, embedding_dim=D):

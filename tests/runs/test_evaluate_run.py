@@ -17,7 +17,7 @@ from facedistill.data.formats.recordio.writer import write_recordio
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, save_student
 from facedistill.runs import evaluate
-from facedistill.runs.assembly import assemble, learned_from, origin_of, uses_generated_faces
+from facedistill.runs.assembly import assemble, learned_from, open_inputs, uses_generated_faces
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.evaluate import changed_evaluation, evaluate_run
 from facedistill.runs.folder import RunFolder
@@ -152,16 +152,19 @@ def test_photographs_need_no_generator(tmp_path: Path, monkeypatch: pytest.Monke
     photographs = [
         "debug=smoke", "data=recordio", f"data.path={tmp_path / 'train.rec'}", "data.batch_size=8",
         "data.validation.faces=6", "data.num_workers=0", "method=cosine", "evaluation=none", "logger=csv",
+        f"runs_dir={tmp_path / 'runs'}",
     ]  # fmt: skip
     config = compose("train", photographs)
     assert not uses_generated_faces(config)
     assert uses_generated_faces(compose("train", [*photographs, "evaluation.protocols=[generated]"]))
     assert uses_generated_faces(compose("train", ["debug=smoke"]))
     assert "mobilestylegan" not in [card.name for card in learned_from(config)]
-    assert any(name.startswith("mobilestylegan/") for name in origin_of(config).files)  # the run id stays
+    assert any(
+        name.startswith("mobilestylegan/") for name in open_inputs(config).origin.files
+    )  # the run id stays
     monkeypatch.setattr("facedistill.runs.assembly.load_generator", lambda config: pytest.fail("loaded"))
-    folder = RunFolder(tmp_path / "run-00000000")
-    folder.create()
-    parts = assemble(config, folder)
+    inputs = open_inputs(config)
+    inputs.folder.create()
+    parts = assemble(config, inputs)
     assert parts.data.validation_faces.shape == (6, 3, 112, 112)
     assert not any(isinstance(one, GeneratedPairsCheck) for one in parts.trainer.callbacks)

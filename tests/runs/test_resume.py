@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError
-from facedistill.runs.assembly import origin_of
+from facedistill.runs.assembly import open_inputs
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
@@ -62,7 +62,7 @@ def _keep(folder, config):
 
 
 def test_an_edited_config_is_refused_by_its_keys(folder, composed):
-    origin = origin_of(composed)
+    origin = open_inputs(composed).origin
     refuse_edited_config(folder, origin)  # there is none yet
     _keep(folder, composed)
     refuse_edited_config(folder, origin)
@@ -78,7 +78,7 @@ def test_an_edited_config_is_refused_by_its_keys(folder, composed):
 
 
 def test_a_run_whose_teacher_or_faces_changed_is_named_when_another_begins(tmp_path, composed):
-    origin = origin_of(composed)
+    origin = open_inputs(composed).origin
     now = RunFolder(tmp_path / f"smoke-{origin.identity}")
     for name, status, files, seed in (
         ("smoke-00000001", "interrupted", {**origin.files, "data": "c" * 64}, composed.seed),

@@ -6,13 +6,17 @@ import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
+from benchmarks.faults_trainer import SmallGenerator, SmallTeacher
+from facedistill.cli.train import main
 from facedistill.config import compose
+from facedistill.data.formats.open import open_faces
 from facedistill.data.sources.stored import StoredFaces
 from facedistill.errors import ConfigError, DataError
-from facedistill.runs.assembly import run_folder
-from facedistill.runs.sources import num_identities, open_set, teacher_centers
+from facedistill.runs.assembly import open_inputs
+from facedistill.runs.sources import open_set, source_class, teacher_centers
 from facedistill.runs.train import train
 from tests.data.formats.drawn_set import DrawnSet
 from tests.data.sources.test_stored import Teacher
@@ -38,7 +42,7 @@ def test_centers_of_a_teacher_without_a_classifier(kind):
     )
     faces, teacher = DrawnSet(identities=4, images=6), Teacher()
     source = StoredFaces(faces, seed=0)
-    assert num_identities(source) == 4
+    assert source.num_identities == 4
     centers = teacher_centers(config, source, teacher)
     assert centers.shape == (4, 6)
     assert torch.allclose(centers.norm(dim=1), torch.ones(4), atol=1e-5)
@@ -54,9 +58,8 @@ def test_centers_of_a_teacher_without_a_classifier(kind):
 
 def test_a_set_is_known_by_its_faces_and_not_by_its_place(folder, tmp_path):
     def identity(path, *more):
-        return run_folder(
-            compose("train", ["data=folder", f"data.path={path}", "method=supervised", *more])
-        ).path.name
+        config = compose("train", ["data=folder", f"data.path={path}", "method=supervised", *more])
+        return open_inputs(config).folder.path.name
 
     moved = tmp_path / "elsewhere"
     shutil.copytree(folder, moved)
@@ -71,6 +74,43 @@ def test_another_format_than_the_one_that_was_named_is_refused(folder):
         open_set(compose("train", ["data=recordio", f"data.path={folder}"]))
     assert str(error.value) == (
         f"data.path={folder}: holds faces as folder and not as recordio; use data=folder"
+    )
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
+    opened = []
+
+    def count(path):
+        opened.append(path)
+        return open_faces(path)
+
+    monkeypatch.setattr("facedistill.runs.sources.open_faces", count)
+    for name, part in {"load_teacher": SmallTeacher(), "load_generator": SmallGenerator()}.items():
+        monkeypatch.setattr(f"facedistill.runs.assembly.{name}", lambda config, part=part: part)
+    monkeypatch.setattr("facedistill.runs.train.open_configured_protocols", lambda config: ([], []))
+    monkeypatch.setattr("facedistill.runs.train.export_student", lambda *parts: 1.0)
+    monkeypatch.setattr("facedistill.runs.train.evaluate_run", lambda folder: None)
+    monkeypatch.setattr("facedistill.runs.train._publish", lambda *parts: None)
+    overrides = [
+        "method=cosine", "data=folder", f"data.path={folder}", "debug=smoke", "logger=csv", "strategy=cpu", "images=8",
+        "data.batch_size=4", f"runs_dir={tmp_path / 'runs'}", "evaluation.validation_pairs.identities=20",
+        "evaluation.validation_pairs.min_teacher_cosine=-0.9", "teacher.embedding_dim=8", "backbone=tinyfar_a",
+    ]  # fmt: skip
+    job = tmp_path / "job.yaml"
+    job.write_text(OmegaConf.to_yaml(compose("train", overrides)))
+    assert main(["--config", str(job)] if from_file else overrides) == 0
+    assert opened == [folder]
+
+
+def test_a_class_that_is_no_source_is_refused():
+    config = compose("train", ["debug=smoke"])
+    config.data.source._target_ = "builtins.dict"
+    with pytest.raises(ConfigError) as error:
+        source_class(config)
+    assert str(error.value) == (
+        "data.source._target_=builtins.dict: is no source; give a class that inherits from "
+        "facedistill.data.sources.base.Source"
     )
 
 

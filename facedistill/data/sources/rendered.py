@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from facedistill.data.augment import Augment
 from facedistill.data.cache.replay_pool import FacePool
+from facedistill.data.sources.base import Compare, Source
 from facedistill.distributed.collectives import gather_constant, world_size
 from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.latents import draw_latents
@@ -30,7 +32,7 @@ class Step:
     rendered_before: int
 
 
-class RenderedFaces:
+class RenderedFaces(Source):
     """Faces that the generator renders for each step; nothing is stored unless `replay` asks for it.
 
     SynthDistill's stream (methods' section 1.2) alternates a fresh batch, z ~ N(0, I), and a batch resampled
@@ -75,7 +77,19 @@ class RenderedFaces:
         self.augment = augment
         self.needs_agreement = resampling == "dynamic"
         self.pool = FacePool(pool_images) if replay else None
+        if replay:  # the ring's spare half must outlast two checkpoints
+            self.state_per_process = "data.source.replay"
+            self.checkpoint_within_images = pool_images // 4
         self._agreement: Tensor | None = None
+
+    def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:
+        """Opens this process's pool of faces for replay, where there is one.
+
+        Raises:
+            UserError: If a resumed run's pool is missing, or a new one cannot be written.
+        """
+        if self.pool is not None:
+            self.pool.open(folder / (f"faces.{rank}.pool" if rank else "faces.pool"), resumes=resume)
 
     def step(self, number: int) -> Step:
         """Says what optimizer step `number` trains on: fresh, resampled (dynamic only), then the replays."""
@@ -139,8 +153,35 @@ class RenderedFaces:
             self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
         )
 
+    @torch.no_grad()
+    def example_faces(self, compare: Compare, num_faces: int) -> dict[str, Tensor]:
+        """Held-out faces and the variations that this student's agreement makes of them.
+
+        Returns:
+            `base` and `variation` (K, 3, 112, 112) in [-1, 1], `base_cosine` and `variation_cosine` (K,) of student and
+            teacher, `teacher_cosine` (K,) between base and variation.
+        """
+        generator, device = self.generator, self.generator.cholesky_w.device
+        z, noise = (
+            draw_latents(0, f"report/{name}", torch.arange(num_faces), generator.latent_dim).to(device)
+            for name in ("z", "noise")
+        )
+        w = generator.map(z)
+        base = generator.render(w)
+        cosine, of_base = compare(base)
+        varied = resample(generator, w, z, (cosine + 1) / 2, noise, spread=self.spread, rho=self.rho)
+        variation = generator.render(varied)
+        variation_cosine, of_variation = compare(variation)
+        return {
+            "base": base,
+            "variation": variation,
+            "base_cosine": cosine,
+            "variation_cosine": variation_cosine,
+            "teacher_cosine": torch.cosine_similarity(of_base, of_variation),
+        }
+
     def close(self) -> None:
-        """Ends the stream: the pool's file goes."""
+        """Deletes the pool's file."""
         if self.pool is not None:
             self.pool.close()
 

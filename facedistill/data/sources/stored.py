@@ -14,6 +14,7 @@ from facedistill.data.augment import Augment
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.cache.teacher_embeddings import TeacherCache
 from facedistill.data.formats.face_set import FaceSet, read_faces
+from facedistill.data.sources.base import Source
 from facedistill.data.sources.sampling import Balanced, BatchPlan
 from facedistill.errors import ConfigError
 from facedistill.images import SIZE_PX, to_float
@@ -21,7 +22,7 @@ from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import FaceBatch, Offers
 
 
-class StoredFaces:
+class StoredFaces(Source):
     """Aligned faces of a RecordIO file, folder, tar shards or Parquet files.
 
     Images are decoded to bytes in the worker and normalized, mirrored and augmented on the device. What a step
@@ -40,7 +41,7 @@ class StoredFaces:
     """
 
     offers = Offers(labels=True, indices=True, class_centers=True)
-    needs_agreement = False
+    stores_images = True
 
     def __init__(
         self,
@@ -53,6 +54,8 @@ class StoredFaces:
     ) -> None:
         labelled = faces.labels is not None
         self.offers = Offers(labels=labelled, indices=True, class_centers=labelled)
+        self.num_identities = len(faces.identities) if labelled else None
+        self.num_images = len(faces)
         self.faces = faces
         self.seed = seed
         self.augment = augment
@@ -62,21 +65,30 @@ class StoredFaces:
         self.teacher_cache: TeacherCache | None = None
         self._decoded = self._keep_decoded() if decoded_cache else None
 
-    def keep_teacher(self, teacher: FrozenTeacher, *, use: bool) -> TeacherCache:
-        """Embeds the whole set with the teacher, once; with `use`, batches carry what was kept.
+    def cache_teacher(self, teacher: FrozenTeacher) -> None:
+        """Embeds the whole set with the teacher, once, and adds the embeddings to each batch.
 
         Raises:
-            ConfigError: If an augmentation would make kept embeddings those of other images.
+            ConfigError: If an augmentation changes images in other ways than by mirroring them.
         """
-        flips = self.augment is not None and self.augment.flip > 0
-        if use and self.augment is not None and not self.augment.only_mirrors:
+        if self.augment is not None and not self.augment.only_mirrors:
             raise ConfigError(
-                "data.teacher_cache=true: kept embeddings are right for plain and mirrored images only; set "
+                "data.teacher_cache=true: stored embeddings are right for plain and mirrored images only; set "
                 "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
             )
-        cache = TeacherCache(self.faces, teacher, cache_dir(), mirrored=flips and use)
-        self.teacher_cache = cache if use else None
-        return cache
+        mirrored = self.augment is not None and self.augment.flip > 0
+        self.teacher_cache = TeacherCache(self.faces, teacher, cache_dir(), mirrored=mirrored)
+
+    def embed_set(self, teacher: FrozenTeacher) -> tuple[Tensor, Tensor]:
+        """The teacher's embeddings (N, D) and the labels (N,) of the whole set."""
+        assert self.faces.labels is not None
+        cache = self.teacher_cache or TeacherCache(self.faces, teacher, cache_dir(), mirrored=False)
+        return cache.all_embeddings(), torch.from_numpy(self.faces.labels)
+
+    def stored_images(self, number: int) -> Tensor:
+        """(M, 3, 112, 112) uint8 images spread over the set, M <= `number`, not augmented."""
+        spaced = np.linspace(0, len(self.faces) - 1, min(number, len(self.faces))).round().astype(np.int64)
+        return torch.from_numpy(read_faces(self.faces, spaced)).permute(0, 3, 1, 2).contiguous()
 
     def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
         """Decodes this rank's share of step `number`: every `world_size`-th image from `rank` on."""
@@ -116,19 +128,6 @@ class StoredFaces:
             balanced=raw.get("balanced"),
             teacher_embeddings=kept.embeddings(indices, mirrored).to(images.device) if kept else None,
         )
-
-    def observe(self, raw_step: int, agreement: Tensor) -> None:
-        """Nothing follows from the agreement: the set is fixed."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the stream is a function of the step."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
 
     def _images(self, indices: np.ndarray) -> np.ndarray:
         if self._decoded is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.data.augment import Augment
+from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError
 from facedistill.images import to_float
 from facedistill.models.latents import draw_latents
@@ -24,7 +25,7 @@ from facedistill.types import FaceBatch, Offers
 _DENSE = 1 << 24  # a uniform number is used as one of so many
 
 
-class SyntheticIdentityStream:
+class SyntheticIdentityStream(Source):
     """Labelled faces without a set on disk: every step renders identities and images drawn from (seed, step).
 
     Sample i of the stream, i = step·batch_size + position, shows identity floor(u·K) with u uniform of
@@ -48,7 +49,6 @@ class SyntheticIdentityStream:
     """
 
     offers = Offers(labels=True, latents=True)
-    needs_agreement = False
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class SyntheticIdentityStream:
             images = samples + 1
         else:
             images = _pick(uniform[:, 1], self.images_per_identity)
-        labels = _pick(uniform[:, 0], self.num_identities)
+        labels = _pick(uniform[:, 0], self.settings.identities)
         return {"step": number, "share": share, "labels": labels, "image_numbers": images}
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
@@ -112,19 +112,6 @@ class SyntheticIdentityStream:
             latents=made.styles,
             teacher_embeddings=None if self.augment else made.embeddings.to(device),
         )
-
-    def observe(self, raw_step: int, agreement: Tensor) -> None:
-        """Nothing follows from the agreement."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the stream is a function of the step."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
 
 
 def _pick(uniform: Tensor, count: int) -> Tensor:

@@ -60,7 +60,7 @@ def test_faces_are_the_files_pixels_in_minus_one_to_one():
 def test_kept_embeddings_are_those_of_the_very_images_mirrored_or_not():
     source = StoredFaces(DrawnSet(), seed=3, augment=Augment(flip=0.5))
     teacher = Teacher()
-    source.keep_teacher(teacher, use=True)
+    source.cache_teacher(teacher)
     assert teacher.asked == 2 * 32
     differ = 0
     for step in range(4):
@@ -73,14 +73,14 @@ def test_kept_embeddings_are_those_of_the_very_images_mirrored_or_not():
 
 def test_embeddings_are_computed_once_and_another_teacher_has_its_own():
     faces, teacher = DrawnSet(), Teacher()
-    StoredFaces(faces, seed=3).keep_teacher(teacher, use=True)
-    StoredFaces(faces, seed=4).keep_teacher(teacher, use=True)
+    StoredFaces(faces, seed=3).cache_teacher(teacher)
+    StoredFaces(faces, seed=4).cache_teacher(teacher)
     assert teacher.asked == 32
     other = Teacher("b" * 64)
-    StoredFaces(faces, seed=3).keep_teacher(other, use=True)
+    StoredFaces(faces, seed=3).cache_teacher(other)
     assert other.asked == 32
     larger = DrawnSet(images=9)
-    StoredFaces(larger, seed=3).keep_teacher(teacher, use=True)
+    StoredFaces(larger, seed=3).cache_teacher(teacher)
     assert teacher.asked == 32 + 36
 
 
@@ -111,9 +111,9 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(tmp_path):
 def test_augmentation_and_kept_embeddings_exclude_each_other():
     source = StoredFaces(DrawnSet(), seed=3, augment=Augment(flip=0.5, shift=0.1))
     with pytest.raises(ConfigError) as error:
-        source.keep_teacher(Teacher(), use=True)
+        source.cache_teacher(Teacher())
     assert str(error.value) == (
-        "data.teacher_cache=true: kept embeddings are right for plain and mirrored images only; set "
+        "data.teacher_cache=true: stored embeddings are right for plain and mirrored images only; set "
         "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
     )
 

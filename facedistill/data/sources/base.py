@@ -1,0 +1,94 @@
+"""What every source of training faces provides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from facedistill.errors import ConfigError
+from facedistill.models.teachers import FrozenTeacher
+from facedistill.types import FaceBatch, Offers
+
+Compare = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Images (N, 3, 112, 112) to the cosine of student and teacher (N,) and the teacher's embeddings (N, D)."""
+
+
+class Source(ABC):
+    """Where training faces come from.
+
+    A step's batch is made in two parts: `raw` on the CPU, in a worker process, and `finish` on the device. The other
+    methods have defaults for a stream that is a function of (seed, step) and keeps no state.
+
+    Attributes:
+        offers: What the faces come with; a class attribute, so that a configuration is checked before it is built.
+        stores_images: Whether `stored_images` gives images for validation; else they are generated. A class attribute.
+        needs_agreement: Whether `observe` must be given the agreement of student and teacher.
+        num_identities: K; None for unlabelled faces.
+        num_images: N of a finite set; None for a stream.
+        state_per_process: The setting that makes each process keep a state of its own; None where none does.
+        checkpoint_within_images: Most images between two checkpoints that the stored state allows; None for any.
+    """
+
+    offers: Offers
+    stores_images: bool = False
+    needs_agreement: bool = False
+    num_identities: int | None = None
+    num_images: int | None = None
+    state_per_process: str | None = None
+    checkpoint_within_images: int | None = None
+
+    @abstractmethod
+    def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+        """This rank's share of step `number`, prepared on the CPU: every `world_size`-th sample from `rank` on."""
+
+    @abstractmethod
+    def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
+        """Turns a raw batch into faces, on the device."""
+
+    def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:
+        """Opens what the source keeps in the run's folder, before training.
+
+        Args:
+            folder: Of the run.
+            resume: Whether training continues from a checkpoint.
+            rank: Of this process.
+        """
+
+    def observe(self, raw_step: int, agreement: Tensor) -> None:
+        """Receives the agreement (N,) of student and teacher on the batch of step `raw_step`."""
+
+    def cache_teacher(self, teacher: FrozenTeacher) -> None:
+        """Embeds the whole set with the teacher, once, and adds the embeddings to each batch.
+
+        Raises:
+            ConfigError: If the source is a stream.
+        """
+        raise ConfigError(
+            f"data.teacher_cache=true: {type(self).__name__} has no fixed set of faces; set it to false"
+        )
+
+    def embed_set(self, teacher: FrozenTeacher) -> tuple[Tensor, Tensor]:
+        """The teacher's embeddings (N, D) and the labels (N,) of a set that offers class centers."""
+        raise NotImplementedError(f"{type(self).__name__} offers no class centers")
+
+    def stored_images(self, number: int) -> Tensor:
+        """(M, 3, 112, 112) uint8 images spread over the set, M <= `number`, not augmented; where `stores_images` is true."""
+        raise NotImplementedError(f"{type(self).__name__} stores no images")
+
+    def example_faces(self, compare: Compare, num_faces: int) -> dict[str, Tensor] | None:
+        """Held-out faces for the report, with the figures that it shows; None where it shows none."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The part of the stream that is not a function of (seed, step)."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores `state_dict()`."""
+
+    def close(self) -> None:
+        """Deletes what only training needed."""
