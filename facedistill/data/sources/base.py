@@ -1,5 +1,7 @@
 """What every source of training faces provides."""
 
+# ruff: noqa: B027 -- the empty methods are optional hooks
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
