@@ -21,6 +21,7 @@ from facedistill.reporting.table.comparison import (
 )
 from facedistill.reporting.table.figure import draw_comparison
 from facedistill.reporting.table.published import Published
+from facedistill.system.files import write_atomically
 
 _CSV_COLUMNS = (
     "row", "metric", "value", "low", "high", "seeds", "images", "published", "source", "verified", "verdict", "runs",
@@ -42,7 +43,6 @@ def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | Non
     """
     comparison = compare(folder, records, images)
     target = folder if images is None else folder / f"images-{images}"
-    target.mkdir(exist_ok=True)
     texts = {
         "table.md": as_markdown(comparison),
         "table.tex": as_latex(comparison),
@@ -51,8 +51,7 @@ def render(folder: Path, records: Sequence[Mapping[str, Any]], images: int | Non
     }
     written = []
     for name, text in texts.items():
-        (target / name).write_text(text)
-        written.append(target / name)
+        written.append(write_atomically(target / name, text))
     for metric in comparison.metrics:
         path = target / "figures" / f"{metric.replace('/', '_').replace('@', '_at_')}.png"
         if draw_comparison(comparison, metric, path):

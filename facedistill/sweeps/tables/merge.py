@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import UserError
-from facedistill.reporting.figures import part
-from facedistill.reporting.record import NETWORKS
+from facedistill.reporting.record import NETWORKS, Results
 from facedistill.sweeps.tables.record import differences, read_record
 from facedistill.system.files import write_atomically
 
@@ -75,7 +74,6 @@ def merge_records(folder: Path, other: Path, rows: set[str]) -> Merged:
 
 def _figures(record: dict[str, Any]) -> dict[str, Any]:
     """The figures of a record; time, machine and format of the file are not compared."""
-    results = {
-        network: {"protocols": part(record, "results", network, "protocols") or {}} for network in NETWORKS
-    }
+    found = Results.from_json(record["results"], f"record {record['id']}")
+    results = {network: {"protocols": found.network(network).protocols} for network in NETWORKS}
     return {"validation": record.get("validation", {}), "results": results}
