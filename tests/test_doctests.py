@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 
 import pytest
+import torch
 
 import facedistill
 
@@ -30,9 +32,19 @@ def _modules() -> list[str]:
     return found
 
 
+class _Finder(doctest.DocTestFinder):
+    """Also finds the examples of functions behind a decorator of another module."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 @pytest.mark.parametrize("name", _modules())
 def test_examples_print_what_they_say(name):
     module = importlib.import_module(name)
-    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, raise_on_error=False)
-    assert found.attempted
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for example in _Finder().find(module, extraglobs={"torch": torch}):
+        runner.run(example)
+    found = runner.summarize(verbose=False)
+    assert found.attempted == inspect.getsource(module).count(">>> ")
     assert not found.failed, f"python -m doctest -v {module.__file__}"

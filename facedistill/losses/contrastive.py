@@ -15,6 +15,10 @@ from facedistill.losses.precision import at_least_float32, outside_autocast
 def bank_scores(queries: Tensor, own: Tensor, others: Tensor) -> Tensor:
     """Inner products of projections with entries of a memory bank.
 
+    >>> queries = torch.tensor([[1.0, 0.0]])
+    >>> bank_scores(queries, torch.tensor([[0.6, 0.8]]), torch.tensor([[0.0, 1.0], [-1.0, 0.0]]))
+    tensor([[ 0.6000,  0.0000, -1.0000]])
+
     Args:
         queries: (N, D) unit projections.
         own: (N, D) bank entry of each query's own image.
@@ -31,6 +35,9 @@ def bank_scores(queries: Tensor, own: Tensor, others: Tensor) -> Tensor:
 
 def log_normalizer(scores: Tensor, temperature: float, num_images: int) -> Tensor:
     """log Z of CRD: the mean of exp(score / temperature) over `scores`, times the number of images.
+
+    >>> log_normalizer(torch.zeros(2, 3), temperature=0.07, num_images=100)  # log 100
+    tensor(4.6052)
 
     Args:
         scores: (N, 1 + M) of the first batch.
@@ -54,6 +61,10 @@ def noise_contrastive(scores: Tensor, log_z: Tensor, temperature: float, num_ima
 
     Computed as sigmoids of log x - log c, so that nothing overflows; the released code's eps of 1e-7 beside c has
     no use then.
+
+    >>> scores = torch.tensor([[0.9, 0.1, -0.2]])
+    >>> noise_contrastive(scores, log_normalizer(scores, 0.5, 10), 0.5, 10)
+    tensor([0.9555])
 
     Args:
         scores: (N, 1 + M), the pair of one image first, then M noise pairs.

@@ -13,6 +13,9 @@ def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
 
     L = 1 / (N·D) · sum (student - teacher)²
 
+    >>> embedding_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+    tensor(2.)
+
     Args:
         student: (N, D) un-normalised student embeddings.
         teacher: (N, D) un-normalised teacher embeddings; receives no gradient.
@@ -29,6 +32,9 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     L = 1 / N · sum (1 - cos(student_i, teacher_i)) = 1 / (2·N) · sum ‖s_i - t_i‖² with s, t of unit length
 
+    >>> cosine_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor(0.4000)
+
     Args:
         student: (N, D) embeddings of any norm > 0.
         teacher: (N, D) embeddings of any norm > 0; receives no gradient.
@@ -40,10 +46,18 @@ def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def squared_errors(student: Tensor, teacher: Tensor) -> Tensor:
-    """`embedding_mse` image by image: (N, D) raw embeddings to (N,) mean squared errors over the dimensions."""
+    """`embedding_mse` image by image: (N, D) raw embeddings to (N,) mean squared errors over the dimensions.
+
+    >>> squared_errors(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+    tensor([2.])
+    """
     return (at_least_float32(student) - at_least_float32(teacher.detach())).square().mean(1)
 
 
 def cosine_distances(student: Tensor, teacher: Tensor) -> Tensor:
-    """`cosine_loss` image by image: (N, D) embeddings of any norm to (N,) values of 1 - cos in [0, 2]."""
+    """`cosine_loss` image by image: (N, D) embeddings of any norm to (N,) values of 1 - cos in [0, 2].
+
+    >>> cosine_distances(torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([0.4000])
+    """
     return 1 - F.cosine_similarity(at_least_float32(student), at_least_float32(teacher.detach()))

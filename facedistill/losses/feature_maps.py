@@ -22,6 +22,9 @@ def hint_errors(student: Tensor, teacher: Tensor) -> Tensor:
 
     L_i = 1 / (C·H·W) · sum (student_i - teacher_i)²
 
+    >>> hint_errors(torch.ones(1, 8, 4, 4), 3 * torch.ones(1, 8, 2, 2))
+    tensor([4.])
+
     Args:
         student: (N, C, H, W) maps, already brought to the teacher's C by a regressor.
         teacher: (N, C, H', W') maps; receives no gradient. The larger of both is average-pooled to the smaller.
@@ -34,7 +37,11 @@ def hint_errors(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def attention(maps: Tensor, power: int = 2) -> Tensor:
-    """Where a network looks: (N, C, H, W) to unit vectors (N, H·W) of sum_c |maps_c|^power."""
+    """Where a network looks: (N, C, H, W) to unit vectors (N, H·W) of sum_c |maps_c|^power.
+
+    >>> attention(torch.tensor([[[[0.0, 3.0], [0.0, 4.0]]]]), power=1)
+    tensor([[0.0000, 0.6000, 0.0000, 0.8000]])
+    """
     return F.normalize(at_least_float32(maps).abs().pow(power).sum(1).flatten(1))
 
 
@@ -45,6 +52,9 @@ def attention_errors(student: Tensor, teacher: Tensor, power: int = 2) -> Tensor
 
     The paper's norm is not squared; the released code squares it and divides by H·W, and the usual weight of
     1000 belongs to that.
+
+    >>> attention_errors(torch.ones(1, 8, 4, 4), 5 * torch.ones(1, 3, 2, 2))
+    tensor([0.])
 
     Args:
         student: (N, C, H, W) maps; C may differ from the teacher's.

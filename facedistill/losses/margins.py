@@ -1,4 +1,4 @@
-"""Margins of the softmax heads: cosines (N, K) to margined cosines, tensors to tensors.
+"""Margins of the softmax heads: cosines to margined cosines.
 
 Every function touches the column of the image's own identity through `target`, the (N,) cosines of images with their
 own center, and computes in float32 or better. c = cos θ_y throughout.
@@ -48,6 +48,9 @@ def arcface_target(
 ) -> Tensor:
     """cos(θ + m) of ArcFace (after Deng et al., CVPR 2019).
 
+    >>> arcface_target(torch.tensor([0.6]), margin_rad=0.5)
+    tensor([0.1430])
+
     Args:
         target: (N,) cosines in [-1, 1].
         margin_rad: m in [0, π), one for all or (N,).
@@ -85,6 +88,9 @@ def adaface_target(
     ẑ = 0 CosFace, ẑ = 1 a negative angular margin. θ - m ẑ is clipped to [1e-3, π - 1e-3]. The released code clips
     every cosine to ±(1 - 1e-3) as well; here the slope at ±1 is bounded instead (`sine`).
 
+    >>> adaface_target(torch.tensor([0.6]), torch.tensor([20.0]), mean=torch.tensor(20.0), std=torch.tensor(5.0))
+    tensor([0.2000])
+
     Args:
         target: (N,) cosines in [-1, 1].
         norms: (N,) norms of the embeddings, clipped to [1e-3, 100] as released.
@@ -113,13 +119,20 @@ def magface_margin(
     """(N,) margins in radians, linear in the norm clipped to `norm_range`: m(a) of MagFace (Meng et al., CVPR 2021).
 
     The gradient reaches the norms, as in the released code.
+
+    >>> magface_margin(torch.tensor([5.0, 60.0]))
+    tensor([0.4500, 0.6250])
     """
     (low, high), (least, most) = norm_range, margin_range_rad
     return least + (most - least) / (high - low) * (at_least_float32(norms).clamp(low, high) - low)
 
 
 def magface_regularizer(norms: Tensor, *, norm_range: tuple[float, float] = (10, 110)) -> Tensor:
-    """(N,) g(a) = a / u_a² + 1 / a of the norm a clipped to [l_a, u_a]: smallest at a = u_a (MagFace)."""
+    """(N,) g(a) = a / u_a² + 1 / a of the norm a clipped to [l_a, u_a]: smallest at a = u_a (MagFace).
+
+    >>> magface_regularizer(torch.tensor([10.0, 110.0]))
+    tensor([0.1008, 0.0182])
+    """
     clipped = at_least_float32(norms).clamp(*norm_range)
     return clipped / norm_range[1] ** 2 + 1 / clipped
 
@@ -129,6 +142,10 @@ def curricularface_others(cosines: Tensor, target: Tensor, *, margin_rad: float,
 
     c_j becomes c_j (t + c_j) where c_j > cos(θ_y + m), a comparison without gradient; t has none either. The image's
     target column is changed like any other; `replace_target` comes after.
+
+    >>> cosines = torch.tensor([[0.9, 0.8, 0.1]])
+    >>> curricularface_others(cosines, torch.tensor([0.9]), margin_rad=0.5, ease=torch.tensor(0.3))
+    tensor([[1.0800, 0.8800, 0.1000]])
 
     Args:
         cosines: (N, K) cosines, or any part of the columns.
@@ -145,7 +162,11 @@ def arcface(
     cosines: Tensor, labels: Tensor, margin_rad: float | Tensor = 0.5, *, gradient: Gradient = "exact",
     beyond_pi: BeyondPi = "linear",
 ) -> Tensor:  # fmt: skip
-    """`arcface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
+    """`arcface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K).
+
+    >>> arcface(torch.tensor([[0.6, 0.1]]), torch.tensor([0]))
+    tensor([[0.1430, 0.1000]])
+    """
     target = target_cosines(cosines, labels)
     return replace_target(
         cosines, labels, arcface_target(target, margin_rad, gradient=gradient, beyond_pi=beyond_pi)
@@ -153,34 +174,12 @@ def arcface(
 
 
 def cosface(cosines: Tensor, labels: Tensor, margin_cos: float | Tensor = 0.35) -> Tensor:
-    """c - m in the column of each image's identity: CosFace (after Wang et al., CVPR 2018)."""
+    """c - m in the column of each image's identity: CosFace (after Wang et al., CVPR 2018).
+
+    >>> cosface(torch.tensor([[0.6, 0.1]]), torch.tensor([0]))
+    tensor([[0.2500, 0.1000]])
+    """
     return replace_target(cosines, labels, target_cosines(cosines, labels) - margin_cos)
-
-
-def adaface(
-    cosines: Tensor, labels: Tensor, norms: Tensor, *, mean: Tensor, std: Tensor, margin: float = 0.4,
-    concentration: float = 0.333,
-) -> Tensor:  # fmt: skip
-    """`adaface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K)."""
-    target = target_cosines(cosines, labels)
-    margined = adaface_target(target, norms, mean=mean, std=std, margin=margin, concentration=concentration)
-    return replace_target(cosines, labels, margined)
-
-
-def magface(
-    cosines: Tensor, labels: Tensor, norms: Tensor, *, norm_range: tuple[float, float] = (10, 110),
-    margin_range_rad: tuple[float, float] = (0.45, 0.8), beyond_pi: BeyondPi = "easy",
-) -> Tensor:  # fmt: skip
-    """`arcface` with the margin that the image's norm gives it (`magface_margin`)."""
-    margins = magface_margin(norms, norm_range=norm_range, margin_range_rad=margin_range_rad)
-    return arcface(cosines, labels, margins, beyond_pi=beyond_pi)
-
-
-def curricularface(cosines: Tensor, labels: Tensor, *, margin_rad: float = 0.5, ease: Tensor) -> Tensor:
-    """`arcface` in the target column, `curricularface_others` in the rest."""
-    target = target_cosines(cosines, labels)
-    others = curricularface_others(cosines, target, margin_rad=margin_rad, ease=ease)
-    return replace_target(others, labels, arcface_target(target, margin_rad))
 
 
 def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: float = 1.0) -> Tensor:
@@ -189,6 +188,9 @@ def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: f
     L_i = log(1 + exp(b - z_y)) + λ · sum over j != y of log(1 + exp(z_j - b)), with z_y = s (cos θ_y - m) and
     z_j = s cos θ_j: b / s is the cosine that divides genuine from impostor. The released code clips the exponents to
     ±s, which takes the gradient from what lies beyond; softplus needs no clipping.
+
+    >>> uniface(torch.tensor([[2.0, -2.0]]), torch.tensor([0]), bias=torch.tensor(0.0))
+    tensor([0.2539])
 
     Args:
         logits: (N, K) scaled cosines with the margin in the target column, or any part of the columns.

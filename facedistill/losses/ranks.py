@@ -70,6 +70,9 @@ def score_pairs(student: Tensor, teacher: Tensor, labels: Tensor) -> ScoredPairs
 def thresholds_at(descending: Tensor, num_impostors: Tensor, fars: Sequence[float]) -> Tensor:
     """The scores at places floor(Q · far) of Q impostor scores in descending order (released code).
 
+    >>> thresholds_at(torch.tensor([0.9, 0.5, 0.1]), torch.tensor(4), [0.01, 0.5])
+    tensor([0.9000, 0.1000])
+
     Args:
         descending: (k,) the highest impostor scores in descending order, k > floor(Q · far) for every far.
         num_impostors: () Q, on the device.
@@ -84,6 +87,9 @@ def thresholds_at(descending: Tensor, num_impostors: Tensor, fars: Sequence[floa
 
 def soft_rank(scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
     """How many thresholds a score passes, with soft edges: R = sum over k of sigma((s - t_k) / temperature).
+
+    >>> soft_rank(torch.tensor([0.3]), torch.tensor([0.1, 0.2, 0.9]), temperature=0.01)
+    tensor([2.0000])
 
     Args:
         scores: (P,) in [-1, 1].
@@ -109,6 +115,11 @@ def rank_losses(
 
     L_genuine = mean over genuine pairs of (R_S - R_T)², L_impostor the same over `hardest` (methods' section
     2.2). On an accelerator the genuine pairs are weighted instead of selected, which needs no host sync.
+
+    >>> student, teacher = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)
+    >>> pairs = score_pairs(student, teacher, torch.tensor([7, 7]))
+    >>> rank_losses(pairs, torch.empty(0, dtype=torch.int64), torch.tensor([0.3]), torch.tensor([0.5]))
+    (tensor(1.), tensor(0.))
 
     Args:
         pairs: From `score_pairs`.
@@ -155,7 +166,15 @@ def _scores_at(unit: Tensor, positions: Tensor, scores: Tensor) -> Tensor:
 
 
 class _SelectedScores(torch.autograd.Function):
-    """Scores (H,) of pairs at `positions`, known already; backward multiplies with a sparse N x N matrix."""
+    """Scores (H,) of the pairs at `positions`, which are known already, made differentiable in `unit`.
+
+    score_h = u_i · u_j for pair h = (i, j), so with g = dL/dscore
+
+        dL/du_i = sum over pairs h that contain i of g_h · u_(the other image)
+
+    That is G u, with the symmetric (N, N) matrix G that has g_h at (i, j) and (j, i). Only H of the N² / 2 pairs are
+    selected, so G is sparse, and neither (H, D) gathered embeddings nor a dense G is needed.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, unit: Tensor, positions: Tensor, scores: Tensor) -> Tensor:
@@ -167,7 +186,7 @@ class _SelectedScores(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         unit, positions = ctx.saved_tensors
         size = len(unit)
-        first, second = positions // size, positions % size
+        first, second = positions // size, positions % size  # positions are i·N + j
         both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
         matrix = torch.sparse_coo_tensor(both, gradient.repeat(2), (size, size), check_invariants=False)
         return matrix @ unit, None, None

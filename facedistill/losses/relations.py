@@ -25,6 +25,9 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
     L = 1 / N² · ‖rows(F_S·F_Sᵀ) - rows(F_T·F_Tᵀ)‖²_F, where rows() gives every row unit length and F are raw
     embeddings. TFace leaves the rows as they are and takes cosines: that is `cckd_loss` with orders 0 and 1, up
     to a factor.
+
+    >>> sp_loss(torch.eye(2), torch.ones(2, 3))
+    tensor(0.2929)
     """
     ours, theirs = (F.normalize(e @ e.T) for e in _both(student, teacher))
     return (ours - theirs).square().mean()
@@ -36,6 +39,9 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     a_ij = (cos_ij + 1) / 2, p_ij = a_ij / sum_j a_ij, L = 1 / N² · sum over i, j of
     p_T · log((p_T + 1e-7) / (p_S + 1e-7)), the diagonal included, as in RepDistiller.
+
+    >>> pkt_loss(torch.eye(2), torch.ones(2, 3))
+    tensor(0.0294)
     """
     ours, theirs = (_affinities(_unit_cosines(e)) for e in _both(student, teacher))
     return (theirs * ((theirs + PKT_EPSILON) / (ours + PKT_EPSILON)).log()).mean()
@@ -48,6 +54,9 @@ def cckd_loss(
     """CCKD, correlation congruence, Gaussian kernel as a series (after Peng et al.; ICCV 2019).
 
     k(x, y) = sum over p of exp(-2·gamma) · (2·gamma)^p / p! · cos(x, y)^p, and L = 1 / N² · ‖k_S - k_T‖²_F.
+
+    >>> cckd_loss(torch.eye(2), torch.ones(2, 3))
+    tensor(0.1266)
 
     Args:
         student: (N, D).
@@ -76,6 +85,10 @@ def darkrank_loss(
     scores along the list, d distances of unit embeddings in [0, 2],
     L = -1 / N · sum over queries, sum over places k of log(exp(s_k) / sum over l >= k of exp(s_l))
     (Plackett, Luce). A batch of fewer than `list_length` + 1 images has shorter lists.
+
+    >>> teacher = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    >>> darkrank_loss(teacher, teacher)
+    tensor(0.0750)
 
     Args:
         student: (N, D).

@@ -13,6 +13,9 @@ from facedistill.losses.precision import at_least_float32, outside_autocast
 def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: int) -> Tensor:
     """The identities, other than its own, whose centers the teacher finds most like each image.
 
+    >>> nearest_identities(torch.tensor([[1.0, 0.1]]), torch.tensor([0]), torch.eye(2).repeat(2, 1), count=2)
+    tensor([[2, 3]])
+
     Args:
         teacher: (N, D) embeddings of any norm.
         labels: (N,) identities in [0, K).
@@ -34,6 +37,10 @@ def relation_excess(student: Tensor, teacher: Tensor, others: Tensor, tolerance:
     L_i = mean_k relu(g_ik · s_i - g_ik · t_i - tolerance), s and t unit embeddings
 
     One-sided: being further from other identities than the teacher costs nothing.
+
+    >>> others = torch.tensor([[[0.0, 1.0]]])
+    >>> relation_excess(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), others)
+    tensor([0.7700])
 
     Args:
         student: (N, D) embeddings of any norm > 0.

@@ -19,6 +19,10 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     L = 1 / N² · sum over i, j of Huber(d_ij / mean d of the student, the same of the teacher), Huber with a knee
     at 1. The mean is over pairs of distance > 0, its gradient included, as in RepDistiller.
 
+    >>> student, teacher = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [3.0]])
+    >>> rkd_distance_loss(student, teacher)
+    tensor(0.0139)
+
     Args:
         student: (N, D) raw embeddings.
         teacher: (N, D') raw embeddings; receives no gradient.
@@ -38,6 +42,10 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor, *, vertices_at_once: int = 
     number of true triangles, as in RepDistiller. The cosine comes from scalar products, O(N³) operations where the
     released code does O(N³·D), and vertices are taken a few at a time and again in the backward pass, so memory is
     O(N²·vertices_at_once). An angle with a leg shorter than 1e-4 of the mean distance counts as cosine 0.
+
+    >>> right = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> rkd_angle_loss(right, torch.tensor([[0.0], [1.0], [2.0]]))
+    tensor(0.1296)
 
     Args:
         student: (N, D) raw embeddings.

@@ -18,6 +18,10 @@ def distances(embeddings: Tensor, distance: Distance) -> Tensor:
     """(N, D) embeddings of any norm to (N, N): squared distances of unit embeddings, or angles in radians.
 
     Angles have no gradient where the cosine is beyond ±(1 - 1e-6), where that of arccos is unbounded.
+
+    >>> distances(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "squared")
+    tensor([[0., 2.],
+            [2., 0.]])
     """
     unit = F.normalize(at_least_float32(embeddings))
     cosines = unit @ unit.T
@@ -68,6 +72,10 @@ def triplet_distillation(
     negatives, which is what the released code's one random negative per pair gives on average. It mines a bag
     of 7,200 images at squared distances, each pair in one order, and takes Dmax over 60 triplets; here both
     orders count and Dmax is the batch's. Where Dmax is 0 all margins are `min_margin` (there NaN).
+
+    >>> faces = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    >>> triplet_distillation(faces, faces, torch.tensor([0, 0, 1]), reach=0.5)
+    tensor(0.1000)
 
     Args:
         student: (N, D) embeddings of any norm > 0.

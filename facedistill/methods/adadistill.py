@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.distributed.collectives import gather_constant, global_mean
-from facedistill.errors import ConfigError
 from facedistill.losses.margins import arcface, cosface
 from facedistill.losses.precision import at_least_float32
 from facedistill.methods.base import DistillationMethod
+from facedistill.models.heads.base import require_equal_widths
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -50,12 +50,7 @@ class AdaDistill(DistillationMethod):
         init_std: float = 0.01, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        width = getattr(self.teacher, "embedding_dim", embedding_dim)
-        if width != embedding_dim:
-            raise ConfigError(
-                f"backbone.embedding_dim: the teacher is {width} wide, the student's embedding {embedding_dim}; "
-                f"set backbone.embedding_dim={width}"
-            )
+        require_equal_widths(embedding_dim, getattr(self.teacher, "embedding_dim", embedding_dim))
         self.version = version
         self.margin: Callable[[Tensor, Tensor, float], Tensor] = (
             arcface if margin_kind == "arcface" else cosface

@@ -12,7 +12,9 @@ from facedistill.distributed.collectives import gather_constant, global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.margins import arcface
 from facedistill.losses.precision import at_least_float32
+from facedistill.methods.agreement import agreement
 from facedistill.methods.base import DistillationMethod
+from facedistill.models.heads.base import require_equal_widths
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -53,27 +55,17 @@ class MarginDistillation(DistillationMethod):
         """See the class; the terms are "identity" and the mean margin, "margin_rad"."""
         assert batch.labels is not None
         student, teacher = at_least_float32(self.student(batch.images)), at_least_float32(self.teach(batch))
-        require_width(student, self.centers)
+        require_equal_widths(student.shape[1], self.centers.shape[1])
         with torch.autocast(student.device.type, enabled=False):
             margins = self.margins(teacher, batch.labels)
             cosines = F.normalize(student, eps=1e-6) @ self.centers.to(student.dtype).T
             logits = self.scale * arcface(cosines, batch.labels, margins)
             loss = global_mean(F.cross_entropy(logits, batch.labels, reduction="none"))
-        agreement = torch.cosine_similarity(student.detach(), teacher)
         terms = {"identity": loss.detach(), "margin_rad": global_mean(margins)}
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     def margins(self, teacher: Tensor, labels: Tensor) -> Tensor:
         """(N,) margins in radians from teacher embeddings (N, D) and labels (N,)."""
         closeness = (F.normalize(teacher) * self.centers[labels]).sum(1).clamp(min=0)
         largest = gather_constant(closeness).amax().clamp(min=1e-6)
         return self.least_margin_rad + (self.most_margin_rad - self.least_margin_rad) * closeness / largest
-
-
-def require_width(student: Tensor, centers: Tensor) -> None:
-    """Refuses a student (N, D) whose width is not that of the teacher's centers (K, D)."""
-    if student.shape[1] != centers.shape[1]:
-        raise ConfigError(
-            f"backbone.embedding_dim: the teacher is {centers.shape[1]} wide, the student's embedding "
-            f"{student.shape[1]}; set backbone.embedding_dim={centers.shape[1]}"
-        )

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.embedding import squared_errors
+from facedistill.methods.agreement import agreement
 from facedistill.methods.base import DistillationMethod
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
@@ -91,8 +92,7 @@ class ReFO(DistillationMethod):
             terms = {"mse": global_mean(squared_errors(student, teacher if phase == 1 else adapted))}
             loss = terms["mse"]
         loss = loss + 0.0 * (student.sum() + adapted.sum())  # every parameter takes part, as DDP wants
-        agreement = torch.cosine_similarity(student.detach().float(), teacher)
-        return StepOutput(loss=loss, terms=terms, agreement=agreement)
+        return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Takes the gradient from what rests, so that no momentum or weight decay moves it."""

@@ -70,6 +70,17 @@ def _loop_curricularface(cosines, labels):
     return torch.stack(rows)
 
 
+def _adaface(cosines, labels):
+    target = margins.target_cosines(cosines, labels)
+    return margins.replace_target(cosines, labels, margins.adaface_target(target, NORMS, mean=MEAN, std=STD))
+
+
+def _curricularface(cosines, labels):
+    target = margins.target_cosines(cosines, labels)
+    others = margins.curricularface_others(cosines, target, margin_rad=0.5, ease=EASE)
+    return margins.replace_target(others, labels, margins.arcface_target(target, 0.5))
+
+
 CASES = {
     "arcface": (lambda c, y: margins.arcface(c, y, 0.5), lambda c, y: _loop_arcface(c, y, 0.5)),
     "wrap": (
@@ -85,9 +96,12 @@ CASES = {
         lambda c, y: _loop_arcface(c, y, torch.linspace(0.2, 0.5, N)),
     ),
     "cosface": (lambda c, y: margins.cosface(c, y, 0.35), _loop_cosface),
-    "adaface": (lambda c, y: margins.adaface(c, y, NORMS, mean=MEAN, std=STD), _loop_adaface),
-    "magface": (lambda c, y: margins.magface(c, y, NORMS), _loop_magface),
-    "curricularface": (lambda c, y: margins.curricularface(c, y, ease=EASE), _loop_curricularface),
+    "adaface": (_adaface, _loop_adaface),
+    "magface": (
+        lambda c, y: margins.arcface(c, y, margins.magface_margin(NORMS), beyond_pi="easy"),
+        _loop_magface,
+    ),
+    "curricularface": (_curricularface, _loop_curricularface),
 }
 
 

@@ -121,7 +121,7 @@ def test_proxyless_classifies_the_student_by_the_teachers_centers(kind, margin, 
 
 
 def test_proxyless_needs_one_width():
-    with pytest.raises(ConfigError, match=r"^backbone.embedding_dim: the teacher's centers are 9 wide"):
+    with pytest.raises(ConfigError, match=r"^backbone.embedding_dim: the teacher is 9 wide"):
         Proxyless(**_parts(), head=_head(), centers=torch.ones(K, 9))
 
 

@@ -15,6 +15,15 @@ from facedistill.losses.margins import replace_target, target_cosines
 from facedistill.losses.precision import at_least_float32
 
 
+def require_equal_widths(student: int, teacher: int) -> None:
+    """Raises ConfigError if the student's embedding is not as wide as the teacher's, or as its centers."""
+    if student != teacher:
+        raise ConfigError(
+            f"backbone.embedding_dim: the teacher is {teacher} wide, the student's embedding {student}; "
+            f"set backbone.embedding_dim={teacher}"
+        )
+
+
 class HeadLogits(NamedTuple):
     """Logits of the identities that this process holds: R rows and K' columns, see `Partition`.
 
@@ -188,11 +197,7 @@ class MarginHead(nn.Module):
             raise ConfigError(
                 f"head.sub_centers: the teacher has 1 center per identity, got {self.sub_centers}; set 1"
             )
-        if centers.shape[1] != self.embedding_dim:
-            raise ConfigError(
-                f"backbone.embedding_dim: the teacher's centers are {centers.shape[1]} wide, the student's embedding "
-                f"{self.embedding_dim}; set backbone.embedding_dim={centers.shape[1]}"
-            )
+        require_equal_widths(self.embedding_dim, centers.shape[1])
         assert len(centers) == self.num_identities
         own = self.partition.split(centers.detach()).to(self.weight)
         self.weight = nn.Parameter(own, requires_grad=False)

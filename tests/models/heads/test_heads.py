@@ -170,7 +170,7 @@ def test_frozen_centers_take_no_gradient_and_must_fit():
     with pytest.raises(ConfigError) as error:
         head.freeze(torch.ones(K, 9))
     assert str(error.value) == (
-        "backbone.embedding_dim: the teacher's centers are 9 wide, the student's embedding 4; "
+        "backbone.embedding_dim: the teacher is 9 wide, the student's embedding 4; "
         "set backbone.embedding_dim=9"
     )
     with pytest.raises(
