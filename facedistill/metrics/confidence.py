@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ _BINS = 4096
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
     """Exact two-sided interval of a rate, from the binomial distribution.
 
-    It covers at least `level` for every true rate, and has a width at 0 and at `trials` successes, where a
-    bootstrap has none.
+    It covers at least `level` for every true rate. Unlike a bootstrap, it has a width at 0 and at `trials`
+    successes.
 
     Args:
         successes: k in [0, n].
@@ -68,51 +68,57 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
     return mean - half, mean + half
 
 
-def bootstrap_interval(
-    statistic: Callable[[Tensor, Tensor], Tensor],
-    genuine: Tensor,
-    impostor: Tensor,
+def bootstrap_intervals(
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
+    genuine: np.ndarray,
+    impostor: np.ndarray,
     *,
     resamples: int = 500,
     seed: int = 0,
     level: float = 0.95,
-) -> Interval:
-    """Percentile bootstrap over pairs, genuine and impostor pairs resampled separately, so that their counts stay.
+) -> dict[str, Interval]:
+    """Percentile bootstrap over pairs; genuine and impostor pairs are resampled separately, so their counts stay.
 
     Pairs that share a person are treated as independent, as is customary; the true interval is wider.
 
     Args:
-        statistic: Takes (P,) genuine and (Q,) impostor scores, returns ().
+        metrics: Functions of (P,) genuine and (Q,) impostor scores, by name; all see the same resamples.
         genuine: (P,) scores.
         impostor: (Q,) scores.
         resamples: Number of bootstrap samples.
-        seed: The same seed gives the same interval, on every machine.
+        seed: The same seed gives the same intervals, on every machine.
         level: Coverage, a fraction in (0, 1).
 
-    >>> genuine, impostor = torch.linspace(0.4, 0.6, 50), torch.zeros(50)
-    >>> low, high = bootstrap_interval(lambda g, i: g.mean() - i.mean(), genuine, impostor, resamples=100)
+    Returns:
+        The intervals by name.
+
+    >>> genuine, impostor = np.linspace(0.4, 0.6, 50), np.zeros(50)
+    >>> metrics = {"gap": lambda g, i: g.mean() - i.mean()}
+    >>> low, high = bootstrap_intervals(metrics, genuine, impostor, resamples=100)["gap"]
     >>> 0.45 < low < 0.5 < high < 0.55
     True
     """
     generator = torch.Generator().manual_seed(seed)
-    genuine, impostor = genuine.cpu(), impostor.cpu()
-    drawn = torch.empty(resamples, dtype=torch.float64)
+    drawn = {name: torch.empty(resamples, dtype=torch.float64) for name in metrics}
     for b in range(resamples):
-        g = genuine[torch.randint(len(genuine), (len(genuine),), generator=generator)]
-        i = impostor[torch.randint(len(impostor), (len(impostor),), generator=generator)]
-        drawn[b] = statistic(g, i)
+        g, i = (
+            scores[torch.randint(len(scores), (len(scores),), generator=generator).numpy()]
+            for scores in (genuine, impostor)
+        )
+        for name, metric in metrics.items():
+            drawn[name][b] = metric(g, i)
     tails = torch.tensor([(1 - level) / 2, 1 - (1 - level) / 2], dtype=torch.float64)
-    low, high = torch.quantile(drawn, tails).tolist()
-    return low, high
+    intervals = {name: torch.quantile(values, tails).tolist() for name, values in drawn.items()}
+    return {name: (low, high) for name, (low, high) in intervals.items()}
 
 
 def binned_bootstrap_intervals(
-    genuine: Tensor, impostor: Tensor, *, resamples: int = 500, seed: int = 0, level: float = 0.95
+    genuine: np.ndarray, impostor: np.ndarray, *, resamples: int = 500, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:
-    """`bootstrap_interval` of AUC and EER for millions of pairs, from multinomial counts of score bins.
+    """`bootstrap_intervals` of AUC and EER for millions of pairs, from multinomial counts of score bins.
 
-    Half of the 4,096 bins hold equally many genuine, half equally many impostor scores, so that a figure is
-    known to within 1 / 2,048; a resample costs two multinomial draws instead of a sort.
+    Half of the 4,096 bins hold equally many genuine scores, half equally many impostor scores, so the error of
+    a metric is at most 1 / 2,048. A resample costs two multinomial draws instead of a sort.
 
     Args:
         genuine: (P,) scores.
@@ -124,20 +130,20 @@ def binned_bootstrap_intervals(
     Returns:
         The intervals under "auc" and "eer".
 
-    >>> scores = torch.linspace(0, 1, 1000)
+    >>> scores = np.linspace(0, 1, 1000)
     >>> intervals = binned_bootstrap_intervals(scores, scores - 0.5, resamples=100)
     >>> low, high = intervals["auc"]
     >>> low < 0.875 < high
     True
     """
     rng = np.random.default_rng(seed)
-    kinds = [values.double().cpu().numpy() for values in (genuine, impostor)]
-    # Half of the edges follow each kind: a million impostors must not leave all genuine pairs in a few bins.
+    kinds = [scores.astype(np.float64, copy=False) for scores in (genuine, impostor)]
+    # Half of the edges follow each kind: otherwise a million impostors leave all genuine pairs in a few bins.
     shares = np.linspace(0, 1, _BINS // 2 + 1)[1:-1]
     edges = np.unique(np.concatenate([np.quantile(values, shares) for values in kinds]))
     counts = [np.bincount(np.searchsorted(edges, v, side="right"), minlength=len(edges) + 1) for v in kinds]
     drawn = [rng.multinomial(c.sum(), c / c.sum(), size=resamples) / c.sum() for c in counts]
-    tar_step, far_step = (d[:, ::-1] for d in drawn)  # from the strictest bin on
+    tar_step, far_step = (d[:, ::-1] for d in drawn)  # from the highest scores down
     tar, far = np.cumsum(tar_step, axis=1), np.cumsum(far_step, axis=1)
     auc = 1 - (tar_step * (far - far_step / 2)).sum(axis=1)
     gap = far - (1 - tar)
@@ -159,11 +165,11 @@ def subject_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap over people: all searches of a person are drawn together.
+    """Percentile bootstrap over identities: all searches of an identity are drawn together.
 
     Args:
         statistic: Takes (N,) counts of how often each search was drawn and returns the figure; NaN where undefined.
-        subjects: (N,) person of each search, any integers.
+        subjects: (N,) identity of each search, any integers.
         resamples: Number of bootstrap samples.
         seed: The same seed gives the same interval.
         level: Coverage, a fraction in (0, 1).
@@ -173,10 +179,10 @@ def subject_bootstrap(
     (0.0, 1.0)
     """
     rng = np.random.default_rng(seed)
-    people, person = np.unique(subjects, return_inverse=True)
+    identities, index = np.unique(subjects, return_inverse=True)
     drawn = []
     for _ in range(resamples):
-        times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
-        drawn.append(statistic(times[person]))
+        times = np.bincount(rng.integers(len(identities), size=len(identities)), minlength=len(identities))
+        drawn.append(statistic(times[index]))
     low, high = np.nanquantile(drawn, [(1 - level) / 2, 1 - (1 - level) / 2]).tolist()
     return low, high

@@ -1,4 +1,4 @@
-"""Daugman's decidability index d' of a few pairs: enough to choose a teacher's input spec, not to publish."""
+"""Daugman's decidability index d' of a few pairs: precise enough to choose a teacher's input spec."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from facedistill.metrics.verification import auc
 
 RESAMPLES = 300
-LEAST = 0.01  # of the best d-prime; a smaller difference counts as a tie
+MIN_DIFFERENCE = 0.01  # relative to the best d-prime; a smaller one counts as a tie
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Decidability:
     """Scores of K genuine pairs and K (K - 1) impostor pairs.
 
     Attributes:
-        genuine: Their mean cosine.
-        impostor: Their mean cosine.
+        genuine: Mean cosine of the genuine pairs.
+        impostor: Mean cosine of the impostor pairs.
         d_prime: (mean genuine - mean impostor) / sqrt((variance genuine + variance impostor) / 2).
         auc: Probability that a genuine pair scores above an impostor pair.
-        cosines: (K, K), of every base face to every variation; the diagonal is genuine.
+        cosines: (K, K) of every base face with every variation; the diagonal is genuine.
     """
 
     genuine: float
@@ -34,7 +34,7 @@ class Decidability:
 
 
 def decidability(base: Tensor, variation: Tensor) -> Decidability:
-    """Measures the embeddings of two faces per identity, row i of both being one person.
+    """Measures embeddings of two faces per identity; row i of both belongs to identity i.
 
     Args:
         base: (K, D) embeddings, K >= 3.
@@ -51,7 +51,7 @@ def decidability(base: Tensor, variation: Tensor) -> Decidability:
         float(genuine.mean()),
         float(impostor.mean()),
         float(_d_prime(cosines, same, ~same)),
-        float(auc(genuine, impostor)),
+        auc(genuine, impostor),
         cosines,
     )
 
@@ -59,7 +59,12 @@ def decidability(base: Tensor, variation: Tensor) -> Decidability:
 def tied(best: Decidability, other: Decidability, seed: int = 0) -> bool:
     """Whether `other` may be as good as `best`: d-prime differs by less than 1 %, or twice the standard error.
 
-    The standard error is that of a bootstrap over identities, the same identities drawn for both.
+    The standard error comes from a bootstrap over identities that draws the same identities for both.
+
+    >>> base = torch.eye(4)
+    >>> exact, noisy = decidability(base, base), decidability(base, base + 0.3 * torch.ones(4, 4))
+    >>> tied(exact, exact), tied(exact, noisy)
+    (True, False)
     """
     generator = torch.Generator().manual_seed(seed)
     k = len(best.cosines)
@@ -68,12 +73,12 @@ def tied(best: Decidability, other: Decidability, seed: int = 0) -> bool:
         drawn = torch.randint(k, (k,), generator=generator)
         if len(drawn.unique()) < 2:
             continue
-        impostor = drawn[:, None] != drawn  # two draws of one person are not an impostor pair
+        impostor = drawn[:, None] != drawn  # two draws of one identity are not an impostor pair
         genuine = torch.eye(k, dtype=torch.bool)
         both = [_d_prime(one.cosines[drawn][:, drawn], genuine, impostor) for one in (best, other)]
         differences.append(both[0] - both[1])
     error = torch.stack(differences).std()
-    return best.d_prime - other.d_prime <= max(2 * float(error), LEAST * best.d_prime)
+    return best.d_prime - other.d_prime <= max(2 * float(error), MIN_DIFFERENCE * best.d_prime)
 
 
 def _d_prime(cosines: Tensor, genuine: Tensor, impostor: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""From searches of a gallery to rank-k, CMC and TPIR at a FPIR.
+"""Identification metrics: rank-k, CMC and TPIR at a FPIR.
 
-A probe is searched in a gallery of enrolled templates. A search is *mated* when its person is enrolled. The rank
-of a mated search is 1 + the number of templates of other people that score at least as high as its best mate:
+A probe is searched in a gallery of enrolled templates. A search is *mated* when its identity is enrolled. The rank
+of a mated search is 1 + the number of templates of other identities that score at least as high as its best mate:
 ties count against it. An enrolled template is *reported* when its score is >= the threshold. Rates are fractions.
 """
 
@@ -17,19 +17,17 @@ import torch
 from torch import Tensor
 
 from facedistill.metrics.confidence import subject_bootstrap
-from facedistill.metrics.operating import between
+from facedistill.metrics.operating import NOT_MEASURABLE, ROUNDING, between
 
-NOT_MEASURABLE = "not measurable"
 FPIRS = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3}
 _ELEMENTS = 2**24  # scores in memory at a time
-_ROUNDING = 1e-9
 
 
 class Searches(NamedTuple):
-    """What Q searches of one gallery found.
+    """Results of Q searches of one gallery.
 
     Attributes:
-        rank: (Q,) int64 rank of the best mate, 0 where nobody of that identity is enrolled.
+        rank: (Q,) int64 rank of the best mate, 0 where the identity is not enrolled.
         mate: (Q,) float64 score of the best mate, -inf where there is none.
         other: (Q,) float64 highest score of another identity, -inf where the gallery has no other.
     """
@@ -40,12 +38,16 @@ class Searches(NamedTuple):
 
 
 def searches_of(scores: Tensor, probe: Tensor, gallery: Tensor) -> Searches:
-    """Ranks from a whole score matrix.
+    """Ranks and best scores from a score matrix.
 
     Args:
         scores: (Q, G) of each probe with each gallery template.
         probe: (Q,) identity of each probe.
         gallery: (G,) identity of each gallery template; an identity may have several.
+
+    >>> scores = torch.tensor([[0.9, 0.2], [0.4, 0.3]])
+    >>> searches_of(scores, torch.tensor([0, 1]), torch.tensor([0, 1])).rank.tolist()
+    [1, 2]
     """
     is_mate = probe[:, None] == gallery[None, :].to(probe.device)
     low = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
@@ -59,13 +61,16 @@ def searches_of(scores: Tensor, probe: Tensor, gallery: Tensor) -> Searches:
 
 
 def search(probes: Tensor, gallery: Tensor, probe_id: Tensor, gallery_id: Tensor) -> Searches:
-    """Searches every probe, a few at a time.
+    """Searches every probe, in batches that bound the memory.
 
     Args:
         probes: (Q, D) unit templates.
         gallery: (G, D) unit templates, G >= 1.
         probe_id: (Q,) identity of each probe.
         gallery_id: (G,) identity of each gallery template.
+
+    >>> search(torch.eye(3), torch.eye(3), torch.arange(3), torch.arange(3)).rank.tolist()
+    [1, 1, 1]
     """
     rows = max(1, _ELEMENTS // len(gallery))
     parts = [
@@ -80,6 +85,9 @@ def cmc(rank: np.ndarray, max_rank: int) -> np.ndarray:
 
     Raises:
         ValueError: If no search is mated.
+
+    >>> cmc(np.array([1, 2, 1, 5, 0]), 3).tolist()
+    [0.5, 0.75, 0.75]
     """
     mated = rank[rank > 0]
     if len(mated) == 0:
@@ -89,15 +97,15 @@ def cmc(rank: np.ndarray, max_rank: int) -> np.ndarray:
 
 
 def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple[float, float]:
-    """True positive identification rate where at most `fpir` of the non-mated searches report anybody.
+    """True positive identification rate where at most `fpir` of the non-mated searches report an identity.
 
     A mated search succeeds when its mate has a rank <= `max_rank` and a score >= the threshold; a non-mated
     one is a false positive when any score is >= the threshold (NIST FRVT 1:N: TPIR = 1 - FNIR(N, R, T)). The
-    threshold is the laxest that is admitted (convention `leq`).
+    threshold is the lowest that `fpir` allows (convention `leq`).
 
     Args:
-        searches: Mated and non-mated ones of one gallery.
-        fpir: Admitted false positive identification rate, a fraction.
+        searches: Mated and non-mated searches of one gallery.
+        fpir: False positive identification rate, a fraction.
         max_rank: R.
 
     Returns:
@@ -105,12 +113,16 @@ def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple
 
     Raises:
         ValueError: If `fpir` is below 1 / U for U non-mated searches, or above 1, or no search is mated.
+
+    >>> searches = Searches(np.array([1, 1, 0]), np.array([0.9, 0.5, -np.inf]), np.array([0.1, 0.2, 0.3]))
+    >>> tpir_at_fpir(searches, 1.0)
+    (1.0, 0.3)
     """
     mated = searches.rank > 0
     non_mated = int((~mated).sum())
     if not mated.any():
         raise ValueError("no search is mated: no probe's identity is in the gallery")
-    if non_mated == 0 or not 1 / non_mated * (1 - _ROUNDING) <= fpir <= 1:
+    if non_mated == 0 or not 1 / non_mated * (1 - ROUNDING) <= fpir <= 1:
         floor = 1 / non_mated if non_mated else math.inf
         raise ValueError(f"fpir must be within 1 / non-mated searches = {floor:.3g} and 1, got {fpir:g}")
     rate, highest = _weighted_tpir(searches, np.ones(len(mated)), fpir, max_rank)
@@ -129,7 +141,7 @@ def closed_set_summary(
     resamples: int = 500,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank-k of the mated searches, with bootstrap intervals over people.
+    """Rank-k of the mated searches, with bootstrap intervals over identities.
 
     Args:
         searches: Of one gallery.
@@ -140,6 +152,11 @@ def closed_set_summary(
 
     Returns:
         `searches`, `mated`, and `rank`: by k as text, `rate` and its 95 % interval `ci`.
+
+    >>> searches = Searches(np.array([1, 2]), np.array([0.9, 0.5]), np.array([0.1, 0.7]))
+    >>> summary = closed_set_summary(searches, np.array([0, 1]), ranks=(1, 2), resamples=10)
+    >>> summary["rank"]["1"]["rate"], summary["rank"]["2"]["rate"]
+    (0.5, 1.0)
     """
     mated = searches.rank > 0
     curve = cmc(searches.rank, max(ranks))
@@ -159,22 +176,27 @@ def open_set_summary(
     resamples: int = 500,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """TPIR at FPIRs (rank 1), averaged over galleries that enroll different people, as IJB's protocol does.
+    """TPIR at FPIRs (rank 1), averaged over galleries of different identities, as in IJB's protocol.
 
     Args:
         galleries: The same Q probes searched in each gallery; every gallery needs mated searches.
-        subject: (Q,) identity of each probe; people are what the bootstrap draws, in all galleries alike.
-        fpirs: Wanted rates by label.
+        subject: (Q,) identity of each probe; the bootstrap draws identities, the same ones for all galleries.
+        fpirs: False positive identification rates by label.
         resamples: Bootstrap samples.
         seed: Seed of the bootstrap.
 
     Returns:
-        By label of `fpirs`: `tpir`, `thresholds` (one a gallery) and `ci`; or "not measurable".
+        By label of `fpirs`: `tpir`, `thresholds` (one per gallery) and `ci`; or "not measurable".
+
+    >>> searches = Searches(np.array([1, 0]), np.array([0.9, -np.inf]), np.array([0.1, 0.3]))
+    >>> summary = open_set_summary([searches], np.arange(2), fpirs={"1": 1.0, "1e-1": 0.1}, resamples=10)
+    >>> summary["1"]["tpir"], summary["1e-1"]
+    (1.0, 'not measurable')
     """
     entries: dict[str, Any] = dict.fromkeys(fpirs, NOT_MEASURABLE)
     fewest = min(int((searches.rank == 0).sum()) for searches in galleries)
     for label, fpir in fpirs.items():
-        if fpir * fewest < 1 - _ROUNDING:
+        if fpir * fewest < 1 - ROUNDING:
             continue
         points = [tpir_at_fpir(searches, fpir) for searches in galleries]
 
@@ -191,16 +213,16 @@ def open_set_summary(
 
 
 def _weighted_tpir(searches: Searches, times: np.ndarray, fpir: float, max_rank: int) -> tuple[float, float]:
-    """TPIR where search i counts `times[i]`-fold, and the highest non-mated score that is rejected."""
+    """TPIR where search i counts `times[i]` times, and the highest non-mated score that is rejected."""
     mated = searches.rank > 0
     order = np.argsort(-searches.other[~mated], kind="stable")
-    falling, count = searches.other[~mated][order], times[~mated][order]
+    descending, count = searches.other[~mated][order], times[~mated][order]
     if count.sum() == 0:
         return math.nan, math.nan
-    last = np.append(falling[1:] < falling[:-1], True)  # those who tie are reported together
-    reported, distinct = np.cumsum(count)[last], falling[last]
-    admitted = int((reported <= fpir * count.sum() * (1 + _ROUNDING)).sum())
-    highest = float(distinct[admitted]) if admitted < len(distinct) else -math.inf
+    last = np.append(descending[1:] < descending[:-1], True)  # ties are reported together
+    reported, distinct = np.cumsum(count)[last], descending[last]
+    allowed = int((reported <= fpir * count.sum() * (1 + ROUNDING)).sum())
+    highest = float(distinct[allowed]) if allowed < len(distinct) else -math.inf
     hit = (searches.rank[mated] <= max_rank) & (searches.mate[mated] > highest)
     return _mean(hit.astype(float), times[mated]), highest
 

@@ -1,16 +1,13 @@
-"""Intervals against scipy and against what they promise: coverage."""
+"""Intervals against scipy, and their coverage."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from facedistill.metrics.confidence import (
-    bootstrap_interval,
-    clopper_pearson,
-    mean_interval,
-)
+from facedistill.metrics.confidence import bootstrap_intervals, clopper_pearson, mean_interval
 from facedistill.metrics.verification import auc
 
 
@@ -20,7 +17,7 @@ def test_clopper_pearson_agrees_with_scipy(k: int, n: int) -> None:
     assert clopper_pearson(k, n) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
 
 
-def test_clopper_pearson_covers_at_least_as_often_as_it_says() -> None:
+def test_clopper_pearson_covers_at_least_its_level() -> None:
     for rate in (0.03, 0.5, 0.97):
         covered = 0.0
         for k in range(41):
@@ -36,24 +33,22 @@ def test_mean_interval_agrees_with_scipy() -> None:
 
 
 def test_bootstrap_is_as_wide_as_the_known_error_of_a_mean() -> None:
-    generator = torch.Generator().manual_seed(0)
-    genuine = torch.randn(400, generator=generator)
-    low, high = bootstrap_interval(lambda g, i: g.mean(), genuine, torch.zeros(1), resamples=4000)
-    half = 1.96 * genuine.std().item() / 20
-    assert (low, high) == pytest.approx(
-        (genuine.mean().item() - half, genuine.mean().item() + half), abs=0.01
-    )
+    genuine = np.random.default_rng(0).normal(size=400)
+    metrics = {"mean": lambda g, i: g.mean()}
+    interval = bootstrap_intervals(metrics, genuine, np.zeros(1), resamples=4000)["mean"]
+    half = 1.96 * genuine.std(ddof=1) / 20
+    assert interval == pytest.approx((genuine.mean() - half, genuine.mean() + half), abs=0.01)
 
 
 def test_bootstrap_depends_on_its_seed_only() -> None:
-    genuine, impostor = torch.linspace(0, 1, 30), torch.linspace(-0.5, 0.5, 40)
-    first = bootstrap_interval(auc, genuine, impostor, resamples=50, seed=1)
+    scores = np.linspace(0, 1, 30), np.linspace(-0.5, 0.5, 40)
+    first = bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=1)
     torch.rand(7)
-    assert bootstrap_interval(auc, genuine, impostor, resamples=50, seed=1) == first
-    assert bootstrap_interval(auc, genuine, impostor, resamples=50, seed=2) != first
+    assert bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=1) == first
+    assert bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=2) != first
 
 
-def test_impossible_counts_are_refused() -> None:
+def test_impossible_counts_raise() -> None:
     with pytest.raises(ValueError, match=r"^successes must be within 0 and trials >= 1, got 3 of 2$"):
         clopper_pearson(3, 2)
     with pytest.raises(ValueError, match=r"^a t-interval needs at least two values, got 1$"):

@@ -1,4 +1,4 @@
-"""Decidability of a few identities: against sums written out, and ties that are ties."""
+"""Decidability of a few identities against a loop, and ties."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from facedistill.metrics.decidability import decidability, tied
 
 
-def people(noise: float, k: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
+def faces(noise: float, k: int = 20, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(k, 16, generator=generator)
     return base, base + noise * torch.randn(k, 16, generator=generator)
 
 
 def test_equals_the_formula_in_a_loop() -> None:
-    base, variation = people(0.8, k=6)
+    base, variation = faces(0.8, k=6)
     found = decidability(base, variation)
     genuine, impostor = [], []
     for i in range(6):
@@ -38,16 +38,16 @@ def test_equals_the_formula_in_a_loop() -> None:
     assert found.auc == pytest.approx(above / len(genuine) / len(impostor))
 
 
-def test_a_clear_loser_does_not_tie_and_a_twin_does() -> None:
-    clean, noisy = decidability(*people(0.1)), decidability(*people(2.0))
+def test_only_an_equally_good_network_ties() -> None:
+    clean, noisy = decidability(*faces(0.1)), decidability(*faces(2.0))
     assert clean.d_prime > noisy.d_prime
     assert not tied(clean, noisy)
     assert tied(clean, clean)
-    base, variation = people(0.1)
+    base, variation = faces(0.1)
     assert tied(clean, decidability(base * 3, variation + 1e-4))
 
 
-def test_random_embeddings_know_nobody() -> None:
+def test_random_embeddings_separate_nothing() -> None:
     generator = torch.Generator().manual_seed(1)
     found = decidability(torch.randn(40, 64, generator=generator), torch.randn(40, 64, generator=generator))
     assert abs(found.d_prime) < 0.6

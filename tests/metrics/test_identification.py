@@ -1,4 +1,4 @@
-"""Identification figures against loops over probes and thresholds."""
+"""Identification metrics against loops over probes and thresholds."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from facedistill.metrics.identification import (
 )
 
 
-def tied(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tied_scores(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(Q, G) scores with ties, identities of probes (some not enrolled) and of the gallery (some twice)."""
     rng = np.random.default_rng(seed)
     probe, gallery = rng.integers(0, 12, 40), np.r_[np.arange(8), np.arange(4)]
@@ -33,27 +33,27 @@ def slow_search(scores: np.ndarray, probe: int, gallery: np.ndarray) -> tuple[in
 
 
 def searched(seed: int) -> tuple[Searches, np.ndarray]:
-    scores, probe, gallery = tied(seed)
+    scores, probe, gallery = tied_scores(seed)
     return searches_of(*(torch.from_numpy(x) for x in (scores, probe, gallery))), probe
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_searches_are_those_of_a_loop(seed: int) -> None:
-    scores, probe, gallery = tied(seed)
+    scores, probe, gallery = tied_scores(seed)
     searches, _ = searched(seed)
     for number, wanted in enumerate(slow_search(s, p, gallery) for s, p in zip(scores, probe, strict=True)):
         found = (searches.rank[number], searches.mate[number], searches.other[number])
         assert found == pytest.approx(wanted)
 
 
-def test_search_in_pieces_is_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_in_batches_equals_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     probes, gallery = (torch.nn.functional.normalize(torch.randn(n, 5, generator=generator)) for n in (23, 9))
     ids = torch.arange(23) % 11, torch.arange(9)
-    whole = searches_of(probes @ gallery.T, *ids)
+    wanted = searches_of(probes @ gallery.T, *ids)
     monkeypatch.setattr(identification, "_ELEMENTS", 40)
-    for part, all_of_it in zip(search(probes, gallery, *ids), whole, strict=True):
-        np.testing.assert_allclose(part, all_of_it, atol=1e-6)
+    for found, expected in zip(search(probes, gallery, *ids), wanted, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_tie_with_the_mate_counts_against_it() -> None:
@@ -74,14 +74,14 @@ def test_cmc_counts_ranks(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("max_rank", [1, 3])
-def test_tpir_is_the_best_of_all_admitted_thresholds(seed: int, max_rank: int) -> None:
+def test_tpir_is_the_best_of_all_allowed_thresholds(seed: int, max_rank: int) -> None:
     searches, _ = searched(seed)
     mated = searches.rank > 0
     thresholds = {*searches.mate[mated], *searches.other, 9.0}
     thresholds |= {t - 1e-6 for t in thresholds} | {t + 1e-6 for t in thresholds}
     for fpir in (1 / (~mated).sum(), 0.2, 0.5, 1.0):
-        admitted = [t for t in thresholds if (searches.other[~mated] >= t).mean() <= fpir + 1e-12]
-        rates = [((searches.mate >= t) & (searches.rank <= max_rank))[mated].mean() for t in admitted]
+        allowed = [t for t in thresholds if (searches.other[~mated] >= t).mean() <= fpir + 1e-12]
+        rates = [((searches.mate >= t) & (searches.rank <= max_rank))[mated].mean() for t in allowed]
         rate, threshold = tpir_at_fpir(searches, fpir, max_rank=max_rank)
         assert rate == pytest.approx(max(rates))
         assert (searches.other[~mated] >= threshold).mean() <= fpir + 1e-12
@@ -89,7 +89,7 @@ def test_tpir_is_the_best_of_all_admitted_thresholds(seed: int, max_rank: int) -
         assert hits[mated].mean() == pytest.approx(rate)
 
 
-def test_rates_that_so_few_searches_cannot_show() -> None:
+def test_rates_that_are_not_measurable() -> None:
     searches, probe = searched(0)
     non_mated = int((searches.rank == 0).sum())
     with pytest.raises(
@@ -120,8 +120,8 @@ def test_closed_set_summary() -> None:
         assert entry["ci"][0] <= entry["rate"] <= entry["ci"][1]
 
 
-def test_people_are_drawn_whole() -> None:
-    """Ten people with five equal searches each: as wide as ten searches, not as fifty."""
+def test_bootstrap_draws_identities() -> None:
+    """Ten identities with five equal searches each give the width of ten searches, not of fifty."""
     values = np.repeat(np.arange(10) < 5, 5).astype(float)
     low, high = subject_bootstrap(
         lambda t: (values * t).sum() / t.sum(), np.repeat(np.arange(10), 5), resamples=2000

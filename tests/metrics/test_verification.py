@@ -1,4 +1,4 @@
-"""Verification figures against brute force over all thresholds, scikit-learn, and laws."""
+"""Verification metrics against brute force over all thresholds and scikit-learn."""
 
 from itertools import pairwise
 
@@ -8,15 +8,8 @@ import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
-from facedistill.metrics.verification import (
-    auc,
-    boundaries,
-    eer,
-    roc,
-    tar_at_far,
-    tenfold_accuracy,
-    verification_summary,
-)
+from facedistill.metrics.operating import tars_at_fars
+from facedistill.metrics.verification import auc, eer, roc, tenfold_accuracy, verification_summary
 
 
 def tied_scores(seed: int, genuine: int = 60, impostor: int = 90) -> tuple[Tensor, Tensor]:
@@ -49,18 +42,18 @@ def slow_best_accuracies(score: Tensor, same: Tensor, fold: Tensor) -> list[floa
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_tar_leq_is_the_best_of_all_admitted_thresholds(seed: int) -> None:
+def test_tar_leq_is_the_best_of_all_allowed_thresholds(seed: int) -> None:
     genuine, impostor = tied_scores(seed)
     for far in (1 / 90, 0.05, 0.1, 0.5, 1.0):
-        admitted = [
+        allowed = [
             rate(genuine, t)
             for t in every_threshold(torch.cat([genuine, impostor]))
             if rate(impostor, t) <= far + 1e-12
         ]
-        tar, threshold = tar_at_far(genuine, impostor, far)
-        assert tar.item() == pytest.approx(max(admitted), abs=1e-12)
-        assert rate(impostor, threshold.item()) <= far + 1e-12
-        assert rate(genuine, threshold.item()) == pytest.approx(tar.item(), abs=1e-12)
+        [(tar, threshold)] = tars_at_fars(genuine, impostor, [far])
+        assert tar == pytest.approx(max(allowed), abs=1e-12)
+        assert rate(impostor, threshold) <= far + 1e-12
+        assert rate(genuine, threshold) == pytest.approx(tar, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -70,32 +63,32 @@ def test_tar_nearest_is_the_nearest_of_all_thresholds(seed: int) -> None:
     for far in (1 / 90, 0.03, 0.1, 0.5):
         # nearest rate first, then the higher rate, then the higher tar
         wanted = min(thresholds, key=lambda t: (round(abs(rate(impostor, t) - far), 12), -rate(genuine, t)))
-        tar, threshold = tar_at_far(genuine, impostor, far, "nearest")
-        assert tar.item() == pytest.approx(rate(genuine, wanted), abs=1e-12)
-        assert rate(impostor, threshold.item()) == pytest.approx(rate(impostor, wanted), abs=1e-12)
-        assert tar >= tar_at_far(genuine, impostor, far, "leq")[0]
+        [(tar, threshold)] = tars_at_fars(genuine, impostor, [far], "nearest")
+        assert tar == pytest.approx(rate(genuine, wanted), abs=1e-12)
+        assert rate(impostor, threshold) == pytest.approx(rate(impostor, wanted), abs=1e-12)
+        assert tar >= tars_at_fars(genuine, impostor, [far], "leq")[0][0]
 
 
 def test_conventions_differ_on_a_tie_among_the_highest_impostors() -> None:
     genuine = torch.tensor([0.95, 0.8, 0.7, 0.05])
     impostor = torch.tensor([0.75, 0.75] + [0.1] * 8)
-    assert tar_at_far(genuine, impostor, 0.15, "leq")[0] == 0.5  # none of the tied two may pass
-    assert tar_at_far(genuine, impostor, 0.15, "nearest")[0] == 0.75  # 0.2 is as near as 0: the higher
+    assert tars_at_fars(genuine, impostor, [0.15], "leq")[0][0] == 0.5  # none of the tied two may pass
+    assert tars_at_fars(genuine, impostor, [0.15], "nearest")[0][0] == 0.75  # 0.2 is as near as 0: the higher
 
 
-def test_the_whole_admitted_number_of_impostors_is_used() -> None:
+def test_every_allowed_impostor_is_used() -> None:
     # 0.29 * 100 is 28.999999999999996 in binary
     impostor = torch.arange(100) / 100
-    _, threshold = tar_at_far(torch.ones(1), impostor, 0.29)
+    [(_, threshold)] = tars_at_fars(torch.ones(1), impostor, [0.29])
     assert (impostor >= threshold).sum() == 29
 
 
-def test_unreachable_far_is_refused() -> None:
+def test_unreachable_far_raises() -> None:
     with pytest.raises(ValueError, match=r"^far must be within 1 / impostors = 0.00333 and 1, got 0.001$"):
-        tar_at_far(torch.rand(10), torch.rand(300), 1e-3)
-    tar_at_far(torch.rand(10), torch.rand(1000), 1e-3)
+        tars_at_fars(torch.rand(10), torch.rand(300), [1e-3])
+    tars_at_fars(torch.rand(10), torch.rand(1000), [1e-3])
     with pytest.raises(ValueError, match=r"^far must be within .* and 1, got 1.5$"):
-        tar_at_far(torch.rand(10), torch.rand(300), 1.5)
+        tars_at_fars(torch.rand(10), torch.rand(300), [1.5])
 
 
 def test_auc_agrees_with_scikit_learn_and_with_counting() -> None:
@@ -104,8 +97,8 @@ def test_auc_agrees_with_scikit_learn_and_with_counting() -> None:
         labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
         wanted = roc_auc_score(labels, torch.cat([genuine, impostor]).numpy())
         counted = sum((g > i) + 0.5 * (g == i) for g in genuine.tolist() for i in impostor.tolist())
-        assert auc(genuine, impostor).item() == pytest.approx(wanted, abs=1e-12)
-        assert auc(genuine, impostor).item() == pytest.approx(counted / (60 * 90), abs=1e-12)
+        assert auc(genuine, impostor) == pytest.approx(wanted, abs=1e-12)
+        assert auc(genuine, impostor) == pytest.approx(counted / (60 * 90), abs=1e-12)
 
 
 def test_roc_visits_scikit_learns_points() -> None:
@@ -113,8 +106,8 @@ def test_roc_visits_scikit_learns_points() -> None:
     labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
     far, tar, _ = roc_curve(labels, torch.cat([genuine, impostor]).numpy(), drop_intermediate=False)
     curve = roc(genuine, impostor)
-    np.testing.assert_allclose(curve.far.numpy(), far, atol=1e-12)
-    np.testing.assert_allclose(curve.tar.numpy(), tar, atol=1e-12)
+    np.testing.assert_allclose(curve.far, far, atol=1e-12)
+    np.testing.assert_allclose(curve.tar, tar, atol=1e-12)
     for t, f in zip(curve.threshold.tolist(), far, strict=True):
         assert rate(impostor, t) == pytest.approx(f, abs=1e-12)
 
@@ -128,7 +121,7 @@ def test_eer_is_where_the_roc_crosses_the_diagonal() -> None:
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if 1 - middle - np.interp(middle, far, tar) > 0 else (low, middle)
-        assert eer(genuine, impostor).item() == pytest.approx(low, abs=1e-9)
+        assert eer(genuine, impostor) == pytest.approx(low, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +162,7 @@ def test_ten_folds_recover_a_planted_threshold() -> None:
     assert (thresholds - 0.31234).abs().max() < 1e-4
 
 
-def test_the_held_out_fold_has_no_say_in_its_threshold() -> None:
+def test_the_held_out_fold_does_not_change_its_threshold() -> None:
     genuine, impostor = tied_scores(0)
     score, same = torch.cat([genuine, impostor]), torch.arange(150) < 60
     fold = torch.arange(150) % 10
@@ -183,12 +176,10 @@ def test_constant_scores_give_chance() -> None:
     assert mean == 0.5
 
 
-def test_boundaries_of_neighboring_floats_still_separate_them() -> None:
-    low = torch.tensor(0.1, dtype=torch.float64)
-    high = torch.nextafter(low, torch.tensor(1.0, dtype=torch.float64))
-    found = boundaries(torch.stack([high, low, high]))
-    assert len(found) == 3
-    assert [int((torch.stack([low, high]) >= t).sum()) for t in found] == [2, 1, 0]
+def test_thresholds_separate_neighboring_floats() -> None:
+    low, high = 0.1, np.nextafter(0.1, 1.0)
+    found = roc(np.array([high, high]), np.array([low])).threshold
+    assert [sum(score >= t for score in (low, high)) for t in found] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -211,7 +202,7 @@ def test_arrays_and_tensors_give_the_same_summary_in_any_order() -> None:
         assert shuffled[key] == wanted[key]
 
 
-def test_summary_states_what_it_cannot_measure() -> None:
+def test_summary_names_what_it_cannot_measure() -> None:
     generator = torch.Generator().manual_seed(0)
     same = torch.arange(2400) < 1200
     score = torch.randn(2400, generator=generator) * 0.1 + same * 0.4
@@ -239,7 +230,7 @@ def test_perfect_accuracy_still_has_an_interval() -> None:
     assert high == 1
 
 
-def test_bad_scores_are_refused() -> None:
+def test_bad_scores_raise() -> None:
     with pytest.raises(ValueError, match=r"^score: 1 of 3 scores are not finite$"):
         tenfold_accuracy(torch.tensor([0.1, torch.nan, 0.2]), torch.ones(3), torch.arange(3))
     with pytest.raises(ValueError, match=r"^score, same, fold must be of one length, got 3, 2, 3$"):

@@ -161,7 +161,7 @@ def admitted(curve: Roc, floor: float, most: int = _MOST_STEPS) -> tuple[np.ndar
     Returns:
         (T,) FARs, rising from `floor`, at which the TAR changes, and the TAR (T,) from there to the next.
     """
-    far, tar = curve.far.numpy(), curve.tar.numpy()
+    far, tar = curve.far, curve.tar
     last = np.append(np.diff(far) > 0, True)  # of the points at one FAR, the one with the highest TAR
     far, tar = far[last], tar[last]
     first = int(np.searchsorted(far, floor * (1 + 1e-9), side="right")) - 1
@@ -194,7 +194,7 @@ def _histogram_alt(title: str, network: str, scores: Scores) -> str:
 
 
 def _operating_points(curve: Roc, floor: float) -> str:
-    far, tar = curve.far.numpy(), curve.tar.numpy()
+    far, tar = curve.far, curve.tar
     points = [10.0**-k for k in (1, 2, 3, 4) if 10.0**-k >= floor * (1 - 1e-9)]
     texts = [f"TAR {tar[far <= wanted * (1 + 1e-9)].max():.4f} at FAR {wanted:g}" for wanted in points]
     return ", ".join(texts) or "too few impostor pairs for an operating point"

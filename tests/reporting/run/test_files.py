@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from facedistill.errors import DataError
-from facedistill.metrics.verification import roc, tar_at_far
+from facedistill.metrics.operating import tars_at_fars
+from facedistill.metrics.verification import roc
 from facedistill.reporting.run.curves import smoothed
 from facedistill.reporting.run.faces import face_cards, shown
 from facedistill.reporting.run.files import Faces, read_curves, read_faces, read_run, read_scores
@@ -144,4 +145,4 @@ def test_the_roc_is_the_tables_rule_at_every_rate(decimals: int) -> None:
     assert (np.diff(far) > 0).all()
     for wanted in (1 / 200, 1 / 100, 0.033, 0.2, 0.9, 1.0):
         drawn = tar[np.searchsorted(far, wanted * (1 + 1e-9), side="right") - 1]
-        assert drawn == tar_at_far(genuine, impostor, wanted)[0].item()
+        assert drawn == tars_at_fars(genuine, impostor, [wanted])[0][0]
