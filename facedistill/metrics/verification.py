@@ -64,7 +64,7 @@ def roc(genuine: Values, impostor: Values) -> Roc:
     distinct = np.unique(np.concatenate([genuine, impostor]))
     middle = (distinct[:-1] + distinct[1:]) / 2
     middle = np.where(middle > distinct[:-1], middle, distinct[1:])  # neighbors in float64 have no middle
-    threshold = np.r_[np.nextafter(distinct[-1], np.inf), middle[::-1], distinct[0]]
+    threshold: np.ndarray = np.r_[np.nextafter(distinct[-1], np.inf), middle[::-1], distinct[0]]
     far, tar = (
         (len(scores) - np.searchsorted(scores, threshold)) / len(scores) for scores in (impostor, genuine)
     )

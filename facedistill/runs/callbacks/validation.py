@@ -34,8 +34,5 @@ class GeneratedPairsCheck(Callback):
             quiet=True,
         )
         score, same = self.protocol.score(embeddings), self.protocol.same
-        figures = {
-            "val/accuracy": tenfold_accuracy(score, same, self.protocol.fold)[0],
-            "val/auc": auc(score[same], score[~same]),
-        }
-        pl_module.log_dict({name: float(value) for name, value in figures.items()})
+        accuracy, _, _ = tenfold_accuracy(score, same, self.protocol.fold)
+        pl_module.log_dict({"val/accuracy": accuracy.item(), "val/auc": auc(score[same], score[~same])})
