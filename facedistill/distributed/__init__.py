@@ -1,1 +1,1 @@
-"""What the processes of one run exchange."""
+"""Communication between the processes of a run."""

@@ -1,7 +1,7 @@
-"""What the processes of a run tell one another; in a single process each function is the identity.
+"""Collective operations between the processes of a run; in a single process each one is the identity.
 
 Gradients follow one rule: a loss computed from gathered tensors is the same number in every process, and after
-the averaging of `DistributedDataParallel` its gradient is exactly that of one process on the whole batch.
+the averaging of `DistributedDataParallel` its gradient is exactly that of one process on the global batch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def gather_constant(tensor: Tensor) -> Tensor:
-    """`gather` for what needs no gradient: labels, teacher embeddings, norms; any dtype."""
+    """`gather` without gradient, for labels, teacher embeddings or norms; any dtype."""
     return tensor if world_size() == 1 else _joined(tensor.detach())
 
 
@@ -49,11 +49,11 @@ def total_constant(values: Tensor) -> Tensor:
 
 
 def global_norm(shared: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm () of everything at once, in float32 or better.
+    """Euclidean norm () of all tensors together, in float32 or better.
 
     Args:
         shared: Tensors that are the same in every process; they count once. At least one.
-        own: Tensors of which every process has others.
+        own: Tensors that differ between processes; those of all processes count.
     """
     squares = [_square(tensors, like=shared[0]) for tensors in (shared, own)]
     return (squares[0] + total_constant(squares[1])).sqrt()
@@ -66,13 +66,13 @@ def _square(tensors: Sequence[Tensor], *, like: Tensor) -> Tensor:
 
 
 def broadcast(tensor: Tensor) -> None:
-    """Overwrites `tensor` with the first process's."""
+    """Overwrites `tensor` with that of the first process."""
     if world_size() > 1:
         dist.broadcast(tensor, src=0)
 
 
 def global_mean(values: Tensor) -> Tensor:
-    """Mean of (N,) values over all processes, whose N may differ (0 included); 0 where nobody has any.
+    """Mean of (N,) values over all processes, whose N may differ (0 included); 0 if no process has a value.
 
     Returns:
         () the global mean in value. Its gradient is scaled by W, so that averaging over processes gives that of
@@ -90,7 +90,7 @@ def global_mean(values: Tensor) -> Tensor:
 
 
 def lost_a_process(error: BaseException) -> bool:
-    """Whether `error` is what a collective raises when another process has died or does not answer."""
+    """Whether `error` is raised by a collective when another process has died or does not answer."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_GLOO)

@@ -22,20 +22,22 @@ EXIT_CODE = 1
 
 def process_death_message(error: Exception) -> str | None:
     """What a user should read instead of the traceback of a process or a data worker that died; None of others."""
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     goes_on = "the last good checkpoint stays: give the same command again to continue from it"
-    if "DataLoader worker" in said or isinstance(
+    if "DataLoader worker" in message or isinstance(
         error, ConnectionError | EOFError
     ):  # while it handed over a batch
         reason = (
-            said.split("is killed by signal: ")[-1].split(".")[0] if "killed by signal" in said else "exited"
+            message.split("is killed by signal: ")[-1].split(".")[0]
+            if "killed by signal" in message
+            else "exited"
         )
         return (
             f"data.num_workers: a worker that reads faces died ({reason}; often too little memory, then fewer workers "
             f"help); {goes_on}"
         )
     if lost_a_process(error):
-        return f"another process of this run has died or does not answer ({said[:100]}); {goes_on}"
+        return f"another process of this run has died or does not answer ({message[:100]}); {goes_on}"
     return None
 
 
@@ -44,7 +46,7 @@ class ProcessWatch:
 
     A process that loses another usually finds out in the next exchange, and ends with a sentence. Where it does
     not, because it waits elsewhere or its peers never met, this ends it after `patience_s`. Lightning's own
-    observer kills the first process within five seconds and without a word; it is told to rest.
+    observer kills the first process within five seconds and without a message; it is switched off.
 
     Use it as a context around the fit.
 
@@ -113,7 +115,7 @@ class ProcessWatch:
         return None
 
     def _end_children(self) -> None:
-        """Children get a moment to end by themselves: they have lost this process, or been told to stop."""
+        """Gives children a moment to end by themselves, because they lost this process or got a signal; then kills them."""
         until = time.monotonic() + _MOMENT_S
         for process in self._started:
             while process.poll() is None and time.monotonic() < until:
@@ -131,5 +133,5 @@ def _parent() -> int | None:
     """The process that started this one as a part of its run: Lightning's launcher, or torchrun."""
     if "LOCAL_RANK" not in os.environ:
         return None
-    told = os.environ.get(_MAIN_PROCESS)
-    return int(told) if told and int(told) != os.getpid() else os.getppid()
+    parent = os.environ.get(_MAIN_PROCESS)
+    return int(parent) if parent and int(parent) != os.getpid() else os.getppid()

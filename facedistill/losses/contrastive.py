@@ -59,8 +59,8 @@ def noise_contrastive(scores: Tensor, log_z: Tensor, temperature: float, num_ima
 
     L_i = -log(x_0 / (x_0 + c)) - sum_{j=1..M} log(c / (x_j + c))
 
-    Computed as sigmoids of log x - log c, so that nothing overflows; the released code's eps of 1e-7 beside c has
-    no use then.
+    Computed as sigmoids of log x - log c, so that nothing overflows; the released code's eps of 1e-7 next to c is not
+    needed.
 
     >>> scores = torch.tensor([[0.9, 0.1, -0.2]])
     >>> noise_contrastive(scores, log_normalizer(scores, 0.5, 10), 0.5, 10)

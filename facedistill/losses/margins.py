@@ -1,7 +1,7 @@
 """Margins of the softmax heads: cosines to margined cosines.
 
-Every function touches the column of the image's own identity through `target`, the (N,) cosines of images with their
-own center, and computes in float32 or better. c = cos θ_y throughout.
+`target` are the (N,) cosines of images with the center of their own identity. Every function computes in float32 or
+better. c = cos θ_y throughout.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def arcface_target(
         margin_rad: m in [0, π), one for all or (N,).
         gradient: "exact" has the derivative sin(θ + m) / sin θ. "reference" has 1: insightface's arcface_torch edits
             the cosines under no_grad, so that autograd takes the margined cosine for the plain one.
-        beyond_pi: What stands where θ + m > π, which cos would fold back: "linear" c - m sin m (insightface's and
+        beyond_pi: The value where θ + m > π, where cos would rise again: "linear" c - m sin m (insightface's and
             TFace's non-easy margin); "wrap" cos(θ + m) all the same (arcface_torch). "easy" has the margin only where
             c > 0, and c elsewhere (`easy_margin=True`).
 
@@ -149,7 +149,7 @@ def curricularface_others(cosines: Tensor, target: Tensor, *, margin_rad: float,
 
     Args:
         cosines: (N, K) cosines, or any part of the columns.
-        target: (N,) cosines with the own center, without margin.
+        target: (N,) target cosines without margin.
         margin_rad: m.
         ease: () t, the running mean of the own cosines.
     """
@@ -187,7 +187,7 @@ def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: f
 
     L_i = log(1 + exp(b - z_y)) + λ · sum over j != y of log(1 + exp(z_j - b)), with z_y = s (cos θ_y - m) and
     z_j = s cos θ_j: b / s is the cosine that divides genuine from impostor. The released code clips the exponents to
-    ±s, which takes the gradient from what lies beyond; softplus needs no clipping.
+    ±s, which has no gradient beyond them; softplus needs no clipping.
 
     >>> uniface(torch.tensor([[2.0, -2.0]]), torch.tensor([0]), bias=torch.tensor(0.0))
     tensor([0.2539])
@@ -199,7 +199,7 @@ def uniface(logits: Tensor, columns: Tensor, bias: Tensor, *, impostor_weight: f
         impostor_weight: λ.
 
     Returns:
-        (N,) losses; those of parts of the columns add up to the whole.
+        (N,) losses; those of parts of the columns add up to the loss of all columns.
     """
     logits = at_least_float32(logits)
     here, columns = columns >= 0, columns.clamp(min=0)

@@ -16,14 +16,14 @@ class RankThresholds(nn.Module):
     t <- momentum · t + (1 - momentum) · t_batch, from 0 (methods' section 2.2, step 1). From 0 it takes about 460
     batches to 99 % of the way. In the released code the buffers are in no checkpoint; here they are.
 
-    Where a queue is kept, t_batch comes from the impostor pairs within the batch and from those between the batch
+    With a queue, t_batch comes from the impostor pairs within the batch and from those between the batch
     and the embeddings of earlier ones, which no paper has: FAR 1e-6 can then be measured on one device.
 
     Args:
         fars: A false accept rates, fractions.
         momentum: In [0, 1).
         warm_start: Whether the first batch sets the thresholds instead of moving them from 0.
-        queue_size: Q embeddings of earlier batches that are kept; 0 for none.
+        queue_size: Q embeddings of earlier batches in the queue; 0 for no queue.
         student_dim: Embedding width of the student; used by the queue only.
         teacher_dim: Embedding width of the teacher; used by the queue only.
 
@@ -66,10 +66,10 @@ class RankThresholds(nn.Module):
 
     @torch.no_grad()
     def update(self, pairs: ScoredPairs, num_hardest: int) -> tuple[Tensor, Tensor]:
-        """Moves the thresholds by one gathered batch; a batch without an impostor pair leaves them.
+        """Updates the thresholds from one gathered batch; a batch without an impostor pair changes nothing.
 
         Args:
-            pairs: Of the gathered batch, so that all processes move alike.
+            pairs: Of the gathered batch, so that all processes update alike.
             num_hardest: How many of the hardest impostors are wanted.
 
         Returns:
@@ -107,8 +107,8 @@ class RankThresholds(nn.Module):
     def _move(self, name: str, measured: Tensor, count: Tensor) -> None:
         old = getattr(self, name)
         started = (self.updates > 0).to(old.dtype) if self.warm_start else 1.0
-        kept = started * self.momentum
-        old.copy_(torch.where(count > 0, kept * old + (1 - kept) * measured, old))
+        momentum = started * self.momentum
+        old.copy_(torch.where(count > 0, momentum * old + (1 - momentum) * measured, old))
 
     def _remember(self, pairs: ScoredPairs) -> None:
         newest = slice(-self.queue_size, None)

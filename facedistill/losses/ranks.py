@@ -147,7 +147,7 @@ def rank_losses(
 
 
 def _products(unit: Tensor) -> Tensor:
-    """(N, N) scalar products on and above the diagonal; below it, whatever the memory held."""
+    """(N, N) scalar products on and above the diagonal; uninitialized below it."""
     products = unit.new_empty(len(unit), len(unit))
     for start in range(0, len(unit), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

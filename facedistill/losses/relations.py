@@ -1,4 +1,4 @@
-"""Losses on how the faces of a batch stand to one another, N·N relations at a time.
+"""Losses on the N·N pairwise relations between the faces of a batch.
 
 All take the gathered batch: student (N, D) and teacher (N, D'), whose widths may differ; the teacher receives no
 gradient. All return a () loss >= 0 in float32 or better, 0 for a batch of one.
@@ -80,8 +80,8 @@ def darkrank_loss(
 ) -> Tensor:
     """DarkRank, hard (Chen, Wang, Zhang; AAAI 2018): likelihood of the teacher's order under the student.
 
-    Every image of the batch is a query once; its list are the `list_length` images that the teacher finds
-    nearest, itself left out, nearest first: nothing is drawn at random. With s = -alpha · d^beta the student's
+    Every image of the batch is a query once; its list is the `list_length` images nearest to it in the teacher's embedding,
+    without itself, nearest first: nothing is random. With s = -alpha · d^beta the student's
     scores along the list, d distances of unit embeddings in [0, 2],
     L = -1 / N · sum over queries, sum over places k of log(exp(s_k) / sum over l >= k of exp(s_l))
     (Plackett, Luce). A batch of fewer than `list_length` + 1 images has shorter lists.

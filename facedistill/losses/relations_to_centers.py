@@ -1,4 +1,4 @@
-"""Losses on how an image stands to other identities' centers: tensors to one value per image."""
+"""Losses on the similarity of an image to the centers of other identities: tensors to one value per image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facedistill.losses.precision import at_least_float32, outside_autocast
 
 @outside_autocast
 def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: int) -> Tensor:
-    """The identities, other than its own, whose centers the teacher finds most like each image.
+    """The identities, other than its own, whose centers are most similar to the teacher's embedding of each image.
 
     >>> nearest_identities(torch.tensor([[1.0, 0.1]]), torch.tensor([0]), torch.eye(2).repeat(2, 1), count=2)
     tensor([[2, 3]])
@@ -23,7 +23,7 @@ def nearest_identities(teacher: Tensor, labels: Tensor, centers: Tensor, count: 
         count: How many; at most K - 1 are given.
 
     Returns:
-        (N, min(count, K - 1)) identities, most alike first.
+        (N, min(count, K - 1)) identities, most similar first.
     """
     scores = F.normalize(at_least_float32(teacher)) @ at_least_float32(centers).T
     scores.scatter_(1, labels[:, None], -torch.inf)

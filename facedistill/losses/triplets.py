@@ -1,4 +1,4 @@
-"""Triplets whose margin the teacher sets: tensors to scalar."""
+"""Triplet loss whose margins come from the teacher: tensors to scalar."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def distances(embeddings: Tensor, distance: Distance) -> Tensor:
 
 
 def semi_hard_triplets(distances: Tensor, labels: Tensor, reach: float) -> tuple[Tensor, Tensor, Tensor]:
-    """FaceNet's selection: every genuine pair with the impostors a bit further off than it.
+    """FaceNet's selection: every genuine pair with impostors that are slightly further from the anchor.
 
     Args:
         distances: (N, N).
         labels: (N,) identities.
-        reach: A negative n is taken when d(a, p) < d(a, n) < d(a, p) + reach.
+        reach: An impostor n is selected if d(a, p) < d(a, n) < d(a, p) + reach.
 
     Returns:
         Indices (T,) of anchors, positives and negatives, T >= 0.
@@ -62,7 +62,7 @@ def triplet_distillation(
     reach: float = 0.35,
     distance: Distance = "squared",
 ) -> Tensor | None:
-    """TripletDistillation (Feng et al., ICIP 2020): pairs the teacher holds far apart get a wide margin.
+    """TripletDistillation (Feng et al., ICIP 2020): pairs that are far apart for the teacher get a wide margin.
 
     L = mean over triplets of relu(d_S(a, p) - d_S(a, n) + m),
     m = (max_margin - min_margin) / Dmax · relu(d_T(a, n) - d_T(a, p)) + min_margin,
@@ -83,7 +83,7 @@ def triplet_distillation(
         labels: (N,) identities.
         min_margin: Smallest margin, >= 0, in the unit of the distance.
         max_margin: Largest margin.
-        reach: How much further than the positive a negative may be for it to count; in the unit of the distance.
+        reach: How much further than the genuine face an impostor may be to count; in the unit of the distance.
         distance: "squared" of unit embeddings (released L2), or "angle" in radians (released cos).
 
     Returns:

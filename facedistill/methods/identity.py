@@ -52,7 +52,7 @@ class IdentityMethod(DistillationMethod):
         return cls.requirements
 
     def identity_loss(self, embeddings: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
-        """The head's loss over the images drawn from the set as a whole, as the term {"identity": ()}.
+        """The head's loss over the images drawn from the full set, as the term {"identity": ()}.
 
         Images of the balanced half (EKD) are left out, as in the released code. Empty when `identity_weight` is
         0. The mean is over all processes, so its gradient does not depend on how images are distributed.

@@ -29,7 +29,7 @@ class LogitMethod(IdentityMethod):
     columns of one process for the images of all, (W·N, K'), and return (W·N,).
 
     Args:
-        head: The student's margin head, needed whatever `identity_weight`.
+        head: The student's margin head, needed also where `identity_weight` is 0.
         centers: (K, D) teacher centers.
         weight: Weight of the divergence.
         temperature: Softmax divisor, > 0.

@@ -22,7 +22,7 @@ def synchronize(network: nn.Module) -> None:
 
     Output, gradients and running statistics are those of one process on the joined batch, up to rounding. Modules, names
     and state stay as they are. torch's `SyncBatchNorm` is not used: it has no CPU version, and converting to it takes
-    the activation out of timm's `BatchNormAct2d`, that is out of the whole of TinyFaR.
+    the activation out of timm's `BatchNormAct2d`, which all batch norms of TinyFaR are.
 
     Args:
         network: Changed in place; every process gives it the same number of images.
@@ -41,14 +41,14 @@ def synchronize(network: nn.Module) -> None:
         module.forward = functools.partial(_forward, module)  # type: ignore[method-assign]
 
 
-def leave_alone(network: nn.Module) -> None:
+def undo_synchronize(network: nn.Module) -> None:
     """Undoes `synchronize`."""
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             vars(module).pop("forward", None)
 
 
-@torch.compiler.disable  # a compiled graph ends where processes talk
+@torch.compiler.disable  # a compiled graph cannot contain collectives
 def _forward(module: _BatchNorm, values: Tensor) -> Tensor:
     if not module.training or world_size() == 1:
         return type(module).forward(module, values)

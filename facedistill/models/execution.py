@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from facedistill.models.batch_norm import leave_alone, synchronize
+from facedistill.models.batch_norm import synchronize, undo_synchronize
 from facedistill.models.compilation import compiled
 
 Run = Callable[[Tensor], Tensor]
@@ -70,7 +70,7 @@ class Execution:
 def as_built(network: nn.Module) -> nn.Module:
     """The network with its own `forward` and in float32, whatever `Execution.prepare` did to it."""
     vars(network).pop("forward", None)
-    leave_alone(network)
+    undo_synchronize(network)
     return network.float()
 
 

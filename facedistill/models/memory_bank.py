@@ -1,4 +1,4 @@
-"""Something kept per image of a finite set: a bank of projections, moved by hand."""
+"""A memory bank: one vector per image of a finite set, updated without an optimizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facedistill.distributed.collectives import gather_constant
 
 
 class MemoryBank(nn.Module):
-    """One vector per image, drawn towards every new projection of that image.
+    """One vector per image, a running mean of the projections of that image.
 
     It is a buffer: in the checkpoint, the same in every process. 5.8 million images of width 128 are 3 GB.
 

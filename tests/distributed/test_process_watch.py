@@ -33,15 +33,15 @@ class Exit:
 def test_a_process_that_waits_elsewhere_ends_when_another_dies_and_takes_the_rest_along(monkeypatch):
     monkeypatch.setattr("facedistill.distributed.process_watch._MOMENT_S", 0.1)
     dead, alive = _process(), _process()
-    said, leave = [], Exit()
+    messages, leave = [], Exit()
     watch = ProcessWatch(
-        SimpleNamespace(procs=[dead, alive]), said.append, patience_s=0.1, poll_s=0.02, leave=leave
+        SimpleNamespace(procs=[dead, alive]), messages.append, patience_s=0.1, poll_s=0.02, leave=leave
     )
     with watch:
         dead.kill()
         _until(leave.called)
     assert leave.codes == [1]
-    assert said == [
+    assert messages == [
         "error  process 1 of this run ended with code -9; this process stops too; the last good checkpoint stays: give the "
         "same command again to continue from it"
     ]
@@ -49,11 +49,11 @@ def test_a_process_that_waits_elsewhere_ends_when_another_dies_and_takes_the_res
 
 
 def test_a_process_that_finds_out_by_itself_says_so_itself():
-    dead, said, leave = _process(0, code=2), [], Exit()
-    with ProcessWatch(SimpleNamespace(procs=[dead]), said.append, patience_s=5, poll_s=0.02, leave=leave):
+    dead, messages, leave = _process(0, code=2), [], Exit()
+    with ProcessWatch(SimpleNamespace(procs=[dead]), messages.append, patience_s=5, poll_s=0.02, leave=leave):
         dead.wait()
         time.sleep(0.2)
-    assert (said, leave.codes) == ([], [])
+    assert (messages, leave.codes) == ([], [])
 
 
 def test_the_end_by_an_error_leaves_no_process_behind(monkeypatch):
@@ -68,13 +68,13 @@ def test_a_process_whose_starter_is_gone_ends(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("FACEDISTILL_MAIN_PROCESS", "1")  # somebody else's parent
     monkeypatch.setattr(os, "getppid", lambda: 2)
-    said, leave = [], Exit()
-    with ProcessWatch(None, said.append, patience_s=0.05, poll_s=0.02, leave=leave):
+    messages, leave = [], Exit()
+    with ProcessWatch(None, messages.append, patience_s=0.05, poll_s=0.02, leave=leave):
         _until(leave.called)
-    assert said[0].startswith("error  the process that started this one is gone;")
+    assert messages[0].startswith("error  the process that started this one is gone;")
 
 
-def test_lightnings_observer_is_told_to_rest():
+def test_lightnings_observer_is_switched_off():
     from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
     dead = _process(0, code=3)
@@ -91,13 +91,13 @@ GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection cl
 WORKER = "DataLoader worker (pid 77) is killed by signal: Killed. "
 
 
-@pytest.mark.parametrize(("said", "start"), [
+@pytest.mark.parametrize(("message", "start"), [
     (GLOO, "another process of this run has died or does not answer ("),
     (WORKER, "data.num_workers: a worker that reads faces died (Killed; often too little memory"),
     ("DataLoader worker (pid(s) 77) exited unexpectedly", "data.num_workers: a worker that reads faces died (exited;"),
 ])  # fmt: skip
-def test_deaths_are_told_in_one_sentence(said, start):
-    sentence = process_death_message(RuntimeError(said))
+def test_a_death_gives_one_sentence(message, start):
+    sentence = process_death_message(RuntimeError(message))
     assert sentence.startswith(start)
     assert "give the same command again" in sentence
     assert "\n" not in sentence

@@ -11,7 +11,7 @@ from torch import nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones import TinyFaR
-from facedistill.models.batch_norm import leave_alone, synchronize
+from facedistill.models.batch_norm import synchronize, undo_synchronize
 from tests.distributed.processes import in_processes
 
 KINDS = [
@@ -109,7 +109,7 @@ def test_one_process_is_left_alone_and_the_change_can_be_undone():
     synchronize(network)
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(network(images), plain(images))
-    leave_alone(network)
+    undo_synchronize(network)
     assert not [module for module in network.modules() if "forward" in vars(module)]
 
 

@@ -16,7 +16,7 @@ class ArcFaceHead(MarginHead):
     Args:
         margin_rad: m, in radians.
         gradient: "exact", or "reference" as in insightface's arcface_torch (`facedistill.losses.margins.arcface_target`).
-        beyond_pi: What stands where θ + m > π: "linear", "easy" or "wrap" (same place).
+        beyond_pi: The value where θ + m > π: "linear", "easy" or "wrap" (same place).
         **kwargs: Those of `MarginHead`.
     """
 

@@ -1,4 +1,4 @@
-"""Centers of a teacher's identities: what stands in for the classifier it was published without."""
+"""Centers of a teacher's identities: they replace the classifier it was published without."""
 
 from __future__ import annotations
 

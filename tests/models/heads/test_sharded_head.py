@@ -182,7 +182,7 @@ def test_centers_split_over_a_block_of_draws(monkeypatch):
     assert torch.equal(head._draw(), whole[3:6])
 
 
-def test_a_sampled_draw_goes_on_after_a_resume():
+def test_a_sampled_draw_continues_after_a_resume():
     images, labels = _faces()
     embeddings = images @ torch.ones(3, D, dtype=torch.double)
     head = _sharded(CosFaceHead, sample_rate=0.8)
