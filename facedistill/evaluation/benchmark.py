@@ -1,4 +1,4 @@
-"""Runs a network through protocols: embeddings, scores, figures."""
+"""Evaluates a network on protocols: embeddings, scores, figures."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ def run_protocols(
     shared: bool = False,
     quiet: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Figures of one network on several protocols.
+    """Evaluates one network on several protocols.
 
     Args:
         model: A student or a `FrozenTeacher`.
-        protocols: What to run; see `open_protocols`.
-        role: Goes into the files' names.
+        protocols: See `open_protocols`.
+        role: Part of the file names.
         scores_dir: Where `<protocol>.<role>.npz` with `score` (P,) float32, `same` (P,) bool and `fold` (P,)
             int64 is written; nowhere if None.
-        worst_dir: Where pictures of each pairs protocol's worst errors are written, see `write_worst_errors`;
-            nowhere if None. They show the benchmark's faces: for a run folder only.
-        cache: Folder in which scores of pairs are kept by what network and protocol are, so that a frozen
-            teacher is not run twice; no caching if None.
+        worst_dir: Where a picture of the worst errors of each pairs protocol is written, see
+            `write_worst_errors`; nowhere if None. It shows the benchmark's faces, so use a run folder.
+        cache: Folder that caches scores of pairs by network and protocol, so that a frozen teacher runs once;
+            no caching if None.
         batch_size: Faces per forward pass.
         device: Where the network runs.
-        flip: See `embed`; a protocol that prescribes its own (IJB) keeps to that.
+        flip: See `embed`; a protocol that prescribes a flip (IJB) overrides it.
         resamples: Bootstrap samples of the intervals.
-        shared: Every process of the group calls this; each embeds its share, the first one writes the files.
+        shared: Every process of the group calls this; each embeds its share, rank 0 writes the files.
         quiet: Draws no progress bar.
 
     Returns:
@@ -66,22 +66,22 @@ def run_protocols(
         DataError: If an image cannot be read, or the network's embeddings are not finite.
     """
     figures = {}
-    leads = not shared or rank() == 0
+    writes = not shared or rank() == 0
     for protocol in protocols:
-        fitting = protocol.flip or flip
+        used_flip = protocol.flip or flip
         run = partial(
-            embed, model, protocol, batch_size=batch_size, device=device, flip=fitting, shared=shared,
+            embed, model, protocol, batch_size=batch_size, device=device, flip=used_flip, shared=shared,
             quiet=quiet,
         )  # fmt: skip
         if isinstance(protocol, PairsProtocol):
-            cached = None if cache is None else cache / _cache_name(model, protocol, fitting)
+            cached = None if cache is None else cache / _cache_name(model, protocol, used_flip)
             score = _cached_scores(cached, protocol, run, torch.device(device) if shared else None)
             measured = {protocol.name: protocol.figures(score, resamples=resamples)}
         else:
             measured = protocol.measure(run(), resamples=resamples)
         for name, entry in measured.items():
-            figures[name] = {**entry.figures, "flip": fitting}
-            if entry.scores is None or not leads:
+            figures[name] = {**entry.figures, "flip": used_flip}
+            if entry.scores is None or not writes:
                 continue
             if scores_dir is not None:
                 save_scores(scores_dir / f"{name}.{role}.npz", entry.scores)
@@ -104,8 +104,11 @@ def save_scores(path: Path, scores: PairScores) -> None:
 def _cached_scores(
     path: Path | None, protocol: PairsProtocol, run: Callable[[], Tensor], group: torch.device | None
 ) -> Tensor:
-    """The cached scores, or new ones; with a process group (on device `group`) only where every process has
-    them, so that none waits for another."""
+    """The cached scores, or new ones.
+
+    With a process group (on device `group`), the cache is used only if every process has the scores, because
+    embedding is a collective operation.
+    """
     score = None if path is None else _load_scores(path, len(protocol.same))
     if group is not None and not gather_constant(torch.tensor([score is not None], device=group)).all():
         score = None
@@ -122,7 +125,7 @@ def _cache_name(model: nn.Module, protocol: PairsProtocol, flip: Flip) -> str:
 
 
 def _load_scores(path: Path, num_pairs: int) -> Tensor | None:
-    """The cached scores, or None where there are none or the file is damaged: then they are made anew."""
+    """The cached scores; None if there are none or the file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             score = torch.from_numpy(arrays["score"])

@@ -1,4 +1,4 @@
-"""From a network and a protocol to embeddings."""
+"""Embeds the faces of a protocol."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def embed(
 ) -> Tensor:
     """Embeds each distinct face of a protocol once.
 
-    The network is moved to `device`, runs in eval mode, and every module is left in the mode it had.
+    The network is moved to `device` and runs in eval mode; then each module returns to its previous mode.
 
     Args:
         backbone: A student or a `FrozenTeacher`: (N, 3, 112, 112) RGB in [-1, 1] -> (N, D).
-        protocol: Where the faces come from.
+        protocol: Provides the faces.
         batch_size: Faces per forward pass.
         device: Where the network runs.
-        flip: `none`; or at twice the cost, with the embedding b of the mirror image beside a of the face:
-            `sum` a + b (insightface, TFace); `unit_sum` a / |a| + b / |b|; `both` (M, 2 D), a beside b.
-        shared: Every process of the group calls this, each embeds its share of the faces, and all get
-            everything; otherwise the calling process does all of the work and waits for nobody.
+        flip: `none`: the embedding a of the face. At twice the cost, with the embedding b of its mirror image:
+            `sum` a + b (insightface, TFace); `unit_sum` a / |a| + b / |b|; `both` (M, 2 D), a followed by b.
+        shared: Every process of the group calls this, each embeds its share of the faces, and all get all
+            embeddings; otherwise the calling process embeds all faces.
         quiet: Draws no progress bar.
 
     Returns:
@@ -87,12 +87,12 @@ def _embedded(backbone: nn.Module, images: Tensor, flip: Flip) -> Tensor:
 
 
 def _share(num_images: int, rank_: int, world_size_: int) -> range:
-    """A process's run of neighboring faces; the shares differ by one face at most and overlap nowhere."""
+    """Consecutive faces of one process; shares are disjoint and differ by at most one face."""
     return range(rank_ * num_images // world_size_, (rank_ + 1) * num_images // world_size_)
 
 
 def _joined(embeddings: list[Tensor], num_images: int, device: torch.device) -> Tensor:
-    """(M, D) from every process's share; shares are padded to one length for the gathering alone."""
+    """(M, D) from the shares of all processes, which are padded to equal length for gathering."""
     most = -(-num_images // world_size())
     width = torch.tensor([embeddings[0].shape[1] if embeddings else 0], device=device)
     padded = torch.zeros(most, int(gather_constant(width).max()))

@@ -1,4 +1,4 @@
-"""The worst errors of a pairs protocol as one picture. It shows the benchmark's faces: keep it in the run folder."""
+"""A picture of the worst errors of a pairs protocol. It shows the benchmark's faces, so keep it in the run folder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def worst_errors(score: Tensor, same: Tensor, threshold: float, number: int = 12
         score: (P,) scores.
         same: (P,) true for genuine pairs.
         threshold: A pair is accepted when its score is >= this.
-        number: Most of each kind.
+        number: Maximum of each kind.
 
     Returns:
-        Numbers of the pairs: false accepts from the highest score down, false rejects from the lowest up.
+        Indices of pairs: false accepts in descending order of score, false rejects in ascending order.
     """
     accepts = (~same & (score >= threshold)).nonzero().flatten()
     rejects = (same & (score < threshold)).nonzero().flatten()
@@ -42,11 +42,11 @@ def write_worst_errors(
     """Writes a JPEG of the most confident false accepts and false rejects, each pair with its score.
 
     Args:
-        path: Of the picture, in the run folder.
-        protocol: Whose faces are shown.
+        path: Path of the picture, in the run folder.
+        protocol: Provides the faces.
         score: (P,) scores.
         threshold: A pair is accepted when its score is >= this.
-        number: Most pairs of each kind.
+        number: Maximum of each kind.
 
     Raises:
         DataError: If a face cannot be read.
@@ -67,14 +67,14 @@ def write_worst_errors(
     for (title, pairs), n in zip(kinds, rows, strict=True):
         draw.text((_MARGIN_PX, top), f"{title} {threshold:.3f}{'' if n else ': none'}", fill="black")
         top += 2 * _TEXT_PX
-        for place, pair in enumerate(pairs.tolist()):
-            left = _MARGIN_PX + place % _COLUMNS * (pair_width + _GAP_PX)
-            above = top + place // _COLUMNS * (pair_height + _GAP_PX)
+        for position, pair in enumerate(pairs.tolist()):
+            left = _MARGIN_PX + position % _COLUMNS * (pair_width + _GAP_PX)
+            upper = top + position // _COLUMNS * (pair_height + _GAP_PX)
             faces = _faces(protocol, [int(protocol.left[pair]), int(protocol.right[pair])])
             for shift, face in zip((0, SIZE_PX + _GAP_PX // 2), faces, strict=True):
-                sheet.paste(Image.fromarray(face.permute(1, 2, 0).numpy()), (left + shift, above))
+                sheet.paste(Image.fromarray(face.permute(1, 2, 0).numpy()), (left + shift, upper))
             text = f"pair {pair + 1}: {float(score[pair]):.3f}"
-            draw.text((left, above + SIZE_PX + 2), text, fill="black")
+            draw.text((left, upper + SIZE_PX + 2), text, fill="black")
         top += n * (pair_height + _GAP_PX)
     write_atomically(path, lambda unfinished: sheet.save(unfinished, format="JPEG", quality=90))
 

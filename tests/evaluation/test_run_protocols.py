@@ -1,4 +1,4 @@
-"""A predictable network through a miniature LFW, against a slow loop."""
+"""A predictable network on a miniature LFW, against a slow loop."""
 
 from pathlib import Path
 
@@ -55,8 +55,8 @@ def test_unit_sum_adds_unit_embeddings_and_both_keeps_them_apart(protocol: Pairs
     assert torch.allclose(both, torch.cat([plain, mirror], dim=1), atol=1e-6)
 
 
-class Noting(nn.Module):
-    """Notes in which mode it was called."""
+class RecordsMode(nn.Module):
+    """Records the mode of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,8 +68,8 @@ class Noting(nn.Module):
         return self.inner(images).flatten(1)[:, :7]
 
 
-def test_each_modules_mode_is_restored(protocol: PairsProtocol) -> None:
-    network = Noting()
+def test_the_mode_of_each_module_is_restored(protocol: PairsProtocol) -> None:
+    network = RecordsMode()
     network.train()
     network.inner.eval()
     embed(network, protocol, quiet=True)
@@ -95,7 +95,7 @@ def test_figures_and_score_files(protocol: PairsProtocol, tmp_path: Path) -> Non
         np.testing.assert_allclose(arrays["score"], wanted, atol=1e-6)
         again = verification_summary(arrays["score"], arrays["same"], arrays["fold"], resamples=20)
     assert figures == {"lfw": {**again, "flip": "none"}}
-    assert figures["lfw"]["accuracy"] > 0.8  # the drawn people differ plainly
+    assert figures["lfw"]["accuracy"] > 0.8  # the synthetic identities differ clearly
 
 
 def test_a_cached_network_is_not_run_again(protocol: PairsProtocol, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_cached_network_is_not_run_again(protocol: PairsProtocol, tmp_path: Pa
     assert (run(), run()) == (1, 0)
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert (run(), run()) == (1, 0)  # a damaged file is made anew
+    assert (run(), run()) == (1, 0)  # a damaged file is replaced
     network.weight.data[3] = 2
     assert (run(), run()) == (1, 0)
     assert len(list(cache.iterdir())) == 2
@@ -125,7 +125,7 @@ def test_another_protocol_of_the_same_name_is_run(protocol: PairsProtocol, tmp_p
     assert network.calls == 1 + 1 + 2
 
 
-def test_a_teacher_out_of_torchs_sight_is_told_apart() -> None:
+def test_networks_without_parameters_have_different_fingerprints() -> None:
     class Shell(nn.Module):
         def __init__(self, fingerprint: str) -> None:
             super().__init__()
@@ -139,7 +139,7 @@ def test_a_teacher_out_of_torchs_sight_is_told_apart() -> None:
     assert network_fingerprint(hidden[0]) != network_fingerprint(hidden[1])
 
 
-def test_diverged_network_is_named(protocol: PairsProtocol) -> None:
+def test_diverged_network_raises(protocol: PairsProtocol) -> None:
     network = Averages()
     network.weight.data.fill_(torch.nan)
     with pytest.raises(DataError) as caught:
@@ -149,7 +149,7 @@ def test_diverged_network_is_named(protocol: PairsProtocol) -> None:
     )
 
 
-def test_protocol_refuses_what_does_not_fit() -> None:
+def test_invalid_protocols_raise() -> None:
     faces = ArrayImages(torch.zeros(2, 3, 112, 112, dtype=torch.uint8))
     two = torch.tensor([0, 1])
     with pytest.raises(ValueError, match=r"^left, right, same, fold must be of one length, got \[1, 2\]$"):

@@ -1,4 +1,4 @@
-"""Which pairs are the worst errors, and the picture of them."""
+"""The worst errors and their picture."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_the_most_confident_errors_come_first() -> None:
     assert [x.tolist() for x in worst_errors(score, same, 0.5, number=1)] == [[3], [1]]
 
 
-def test_the_sheet_shows_the_faces_of_the_errors(tmp_path: Path) -> None:
+def test_the_picture_shows_the_faces_of_the_errors(tmp_path: Path) -> None:
     colors = torch.tensor([[250, 10, 10], [10, 250, 10], [10, 10, 250], [240, 240, 10]], dtype=torch.uint8)
     faces = ArrayImages(colors[:, :, None, None].expand(4, 3, 112, 112).contiguous())
     same = torch.tensor([False, True, True])
@@ -37,10 +37,10 @@ def test_the_sheet_shows_the_faces_of_the_errors(tmp_path: Path) -> None:
     for color, shown in zip(colors.tolist(), (True, True, True, True), strict=True):
         near = (np.abs(pixels - color).max(axis=2) < 30).sum()
         assert (near > 10_000) == shown  # 112 x 112 = 12,544 pixels
-    assert pixels[60, 20].tolist()[0] > 200  # the false accept stands above
+    assert pixels[60, 20].tolist()[0] > 200  # false accepts come first
 
 
-def test_no_error_no_face(tmp_path: Path) -> None:
+def test_a_picture_without_errors_has_no_faces(tmp_path: Path) -> None:
     faces = ArrayImages(torch.zeros(2, 3, 112, 112, dtype=torch.uint8))
     pair = torch.tensor([0]), torch.tensor([1])
     protocol = PairsProtocol("x", faces, *pair, torch.tensor([True]), torch.tensor([0]))
@@ -48,7 +48,7 @@ def test_no_error_no_face(tmp_path: Path) -> None:
     assert (np.asarray(Image.open(tmp_path / "x.jpg")) < 60).mean() < 0.1  # text alone
 
 
-def test_a_run_writes_one_sheet_for_each_pairs_protocol(tmp_path: Path) -> None:
+def test_one_picture_per_pairs_protocol(tmp_path: Path) -> None:
     protocol = pairs_protocol("lfw", FolderArchive(write_lfw(tmp_path)), parse_lfw_pairs(lfw_list(), ""))
     worst = tmp_path / "run" / "worst"
     run_protocols(Averages(), [protocol], role="student", worst_dir=worst, resamples=5, quiet=True)

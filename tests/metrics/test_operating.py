@@ -11,7 +11,7 @@ from facedistill.metrics.verification import auc, eer, tenfold_accuracy, verific
 FARS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
 
-def drawn(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
+def random_scores(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(0.5, 0.2, 500).round(digits), rng.normal(0, 0.2, 20_000).round(digits)
 
@@ -19,7 +19,7 @@ def drawn(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("digits", [1, 2, 9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_both_conventions_are_those_of_scikit_learns_curve(digits: int, dtype: type) -> None:
-    genuine, impostor = (scores.astype(dtype) for scores in drawn(digits, digits))
+    genuine, impostor = (scores.astype(dtype) for scores in random_scores(digits, digits))
     labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
     far, tar, _ = roc_curve(labels, np.r_[genuine, impostor], drop_intermediate=False)
     leq = [tar[far <= wanted + 1e-12].max() for wanted in FARS]
@@ -33,7 +33,7 @@ def test_both_conventions_are_those_of_scikit_learns_curve(digits: int, dtype: t
 
 
 def test_one_rate_alone_gives_the_same_as_several() -> None:
-    genuine, impostor = drawn(5, 2)
+    genuine, impostor = random_scores(5, 2)
     together = tars_at_fars(genuine, impostor, FARS)
     assert [tars_at_fars(genuine, impostor, [far])[0] for far in FARS] == together
 

@@ -1,1 +1,1 @@
-"""The benchmarks: their files and their rules."""
+"""Benchmarks: their files and their rules."""

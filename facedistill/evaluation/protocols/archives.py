@@ -1,4 +1,4 @@
-"""Encoded images by name, in a folder or in a tar that is read in place."""
+"""Encoded images by name, in a folder or in a tar that is not unpacked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from facedistill.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _BLOCK = 512
-Place = TypeVar("Place")
+T = TypeVar("T")
 
 
 class Archive(Protocol):
-    """Encoded images by name; a name is a path below the archive's root, without suffix."""
+    """Encoded images by name: the path below the archive's root, without suffix."""
 
     where: str
 
     def names(self) -> Sequence[str]:
-        """All names, in the order in which reading is cheapest."""
+        """All names, in the order that is fastest to read."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -33,7 +33,7 @@ class FolderArchive:
     """A folder tree of image files.
 
     Raises:
-        DataError: If there is no such folder, or it holds two images whose names differ in the suffix only.
+        DataError: If there is no such folder, or two images differ in the suffix only.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -63,12 +63,12 @@ class FolderArchive:
 
 
 class TarArchive:
-    """An uncompressed tar, read in place: its headers once, then each image by one positioned read.
+    """An uncompressed tar: its headers are read once, then each image by one positioned read.
 
-    A single top folder that all images share is left out of the names. Links and devices are ignored.
+    A top folder that all images share is not part of the names. Links and devices are ignored.
 
     Raises:
-        DataError: If the file is missing, compressed, cut short, or no tar at all.
+        DataError: If the file is missing, compressed, truncated or not a tar.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,18 +79,18 @@ class TarArchive:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         try:
-            self._places, self._texts = self._index(path)
+            self._images, self._texts = self._index(path)
         except BaseException:
             self._file.close()
             raise
 
     def names(self) -> Sequence[str]:
         """All names, in the order of the file."""
-        return list(self._places)
+        return list(self._images)
 
     def read(self, name: str) -> bytes:
         """The bytes of one image."""
-        offset, size = self._places[name]
+        offset, size = self._images[name]
         return os.pread(self._file.fileno(), size, offset)
 
     def read_text(self, file_name: str) -> str | None:
@@ -101,34 +101,34 @@ class TarArchive:
         return _as_text(os.pread(self._file.fileno(), size, offset), f"{self.where}:{file_name}")
 
     def _index(self, path: Path) -> tuple[Mapping[str, tuple[int, int]], dict[str, tuple[int, int]]]:
-        """Places of the images by name, and of the other files by base name."""
+        """Offset and size of the images by name, and of the other files by base name."""
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 members = list(_members(tar, path))
-                _demand_end(self._file, tar.offset, path)
+                _check_end(self._file, tar.offset, path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except (tarfile.TarError, ValueError, OverflowError) as error:  # hostile numbers raise the latter two
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # malicious sizes raise the latter two
             raise DataError(
                 f"{path}: is not an uncompressed tar ({error}); unpack it or use plain tar"
             ) from error
         end = path.stat().st_size
         if any(member.offset_data + member.size > end for member in members):
-            raise DataError(f"{path}: is cut short; copy it again")
+            raise DataError(f"{path}: is truncated; copy it again")
         images = [member for member in members if _is_image(member.name)]
         parts = [PurePosixPath(member.name).parts for member in images]
         tops = {part[0] for part in parts}
         below = 1 if len(tops) == 1 and all(len(part) > 1 for part in parts) else 0
         paths = ("/".join(part[below:]) for part in parts)
-        texts = {PurePosixPath(m.name).name: _place(m) for m in members if not _is_image(m.name)}
-        return _by_name(zip(paths, map(_place, images), strict=True), self.where), texts
+        texts = {PurePosixPath(m.name).name: _extent(m) for m in members if not _is_image(m.name)}
+        return _by_name(zip(paths, map(_extent, images), strict=True), self.where), texts
 
 
 def read_list(path: Path) -> str:
     """The text of a pair list or a table of groups.
 
     Raises:
-        DataError: If it cannot be read, or is no UTF-8 text.
+        DataError: If it cannot be read, or is not UTF-8 text.
     """
     return _as_text(read_bytes(path), str(path))
 
@@ -150,30 +150,30 @@ def _as_text(data: bytes, where: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{where}: is no text at byte {error.start}; give the list of pairs or groups as UTF-8"
+            f"{where}: is not UTF-8 text at byte {error.start}; save the list of pairs or groups as UTF-8"
         ) from error
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Plain files; headers that lead nowhere, or back, are refused."""
+    """Plain files. Headers that point backward or have impossible sizes raise DataError."""
     position = -1
     for member in tar:
         if member.size < 0 or member.offset <= position or member.issparse():
             raise DataError(
-                f"{path}: is damaged or no plain tar at byte {member.offset}; make or copy it again"
+                f"{path}: is damaged or not a plain tar at byte {member.offset}; create or copy it again"
             )
         position = member.offset
         if member.isfile():
             yield member
 
 
-def _demand_end(file: BinaryIO, offset: int, path: Path) -> None:
-    """Nothing but the zeros that end a tar may follow its last member; Python stops at damage without a word."""
+def _check_end(file: BinaryIO, offset: int, path: Path) -> None:
+    """Only zeros may follow the last member; `tarfile` stops at damage without an error."""
     file.seek(offset)
     rest = file.read(_BLOCK)
     if len(rest) < _BLOCK:
         raise DataError(
-            f"{path}: is cut short: the zeros that end a tar are missing at byte {offset}; copy it again"
+            f"{path}: is truncated: the zeros that end a tar are missing at byte {offset}; copy it again"
         )
     while rest:
         if rest.strip(b"\0"):
@@ -186,21 +186,21 @@ def _is_image(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in _SUFFIXES
 
 
-def _place(member: tarfile.TarInfo) -> tuple[int, int]:
+def _extent(member: tarfile.TarInfo) -> tuple[int, int]:
     return member.offset_data, member.size
 
 
-def _by_name(found: Iterable[tuple[str, Place]], where: str) -> Mapping[str, Place]:
-    places: dict[str, Place] = {}
-    for path, place in found:
+def _by_name(found: Iterable[tuple[str, T]], where: str) -> Mapping[str, T]:
+    images: dict[str, T] = {}
+    for path, image in found:
         name = without_suffix(path)
-        if name in places:
-            raise DataError(f"{where}: holds two images named {name}; keep one of them")
-        places[name] = place
-    return places
+        if name in images:
+            raise DataError(f"{where}: holds two images named {name}; remove one of them")
+        images[name] = image
+    return images
 
 
 def without_suffix(path: str) -> str:
-    """`a/b.jpg` -> `a/b`; other endings stay."""
+    """`a/b.jpg` -> `a/b`; suffixes of other files stay."""
     pure = PurePosixPath(path)
     return pure.with_suffix("").as_posix() if _is_image(path) else pure.as_posix()

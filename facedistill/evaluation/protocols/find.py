@@ -1,4 +1,4 @@
-"""Finds a protocol's files, or says in one sentence what to put where."""
+"""Finds the files of protocols, or returns a sentence on what to put where."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _folder_layouts() -> dict[str, type[FolderLayout]]:
 
 @dataclass(frozen=True)
 class Absent:
-    """A protocol that cannot be run here, and the sentence that says what to put where."""
+    """A protocol without files, and a sentence on what to put where."""
 
     name: str
     reason: str
@@ -40,16 +40,16 @@ class Absent:
 
 @dataclass(frozen=True)
 class Place:
-    """How a protocol's files are called, in any searched folder.
+    """Names of a protocol's files in any searched folder.
 
     Attributes:
-        images: Tars or folders of aligned faces; the first that exists is taken. Empty: only `<name>.bin`.
-            For the layouts `ijb`, `tinyface` and `rfw`, the folder that holds everything.
-        pairs: Pair lists, beside the images or inside them.
-        layout: `lfw` (pairs.txt), `tsv`, or a whole folder: `ijb`, `tinyface`, `rfw`.
-        num_pairs: How many pairs the list must hold; 0 does not ask.
-        groups: Tables of groups for the pairs, beside the images or inside them; see `with_groups`.
-        title: What people call the protocol; its name if empty.
+        images: Tars or folders of aligned faces; the first that exists is used. Empty: only `<name>.bin`.
+            For the layouts `ijb`, `tinyface` and `rfw`, the folder with all files.
+        pairs: Pair lists, next to the images or inside them.
+        layout: `lfw` (pairs.txt), `tsv`, or a folder layout: `ijb`, `tinyface`, `rfw`.
+        num_pairs: Number of pairs that the list must hold; 0 for any.
+        groups: Tables of groups for the pairs, next to the images or inside them; see `with_groups`.
+        title: Published name of the protocol; its key if empty.
     """
 
     images: tuple[str, ...] = ()
@@ -79,14 +79,7 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
         for key in entry:
             if key not in known:
                 raise ConfigError(f"evaluation.places.{name}: unknown key {key!r}; known: {', '.join(known)}")
-        place = Place(
-            images=tuple(entry.get("images", ())),
-            pairs=tuple(entry.get("pairs", ())),
-            layout=str(entry.get("layout", Place.layout)),
-            num_pairs=int(entry.get("num_pairs", 0)),
-            groups=tuple(entry.get("groups", ())),
-            title=str(entry.get("title", "")),
-        )
+        place = Place(**{key: type(getattr(Place, key))(value) for key, value in entry.items()})
         layouts = [*_pairs_layouts(), *_folder_layouts()]
         if place.layout not in layouts:
             known_layouts = f"{', '.join(layouts[:-1])} or {layouts[-1]}"
@@ -98,7 +91,7 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
 
 
 def protocol_title(name: str, places: Mapping[str, Place] | None = None) -> str:
-    """What people call a protocol or one of its modes: "LFW", "IJB-B, N1D1F1"; its name if it has no title."""
+    """Published name of a protocol or one of its modes: "LFW", "IJB-B, N1D1F1"; its key if it has none."""
     places = default_places() if places is None else places
     key = _place_of(name, places)
     title = places[key].title if key else ""
@@ -112,15 +105,15 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _place_of(name: str, keys: Collection[str]) -> str | None:
-    """The key of a protocol; results name each mode of IJB by itself, `ijbb_n1d1f1`."""
+    """The key of a protocol; results have one name per mode of IJB, `ijbb_n1d1f1`."""
     return name if name in keys else next((key for key in keys if name.startswith(f"{key}_")), None)
 
 
 def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
-    """Folders in which benchmarks are looked for, in order.
+    """Folders to search for benchmarks, in order.
 
     Args:
-        data_dir: The configuration's own; the environment's FACEDISTILL_DATA, or `data`, if None.
+        data_dir: From the configuration; the environment's FACEDISTILL_DATA, or `data`, if None.
 
     Returns:
         `data_dir`, then the developers' `data` below FACEDISTILL_SHARED, or below `../shared` of a checkout.
@@ -137,17 +130,17 @@ def open_protocols(
     *,
     taken: Collection[str] = ("generated", "validation"),
 ) -> tuple[list[Protocol], list[Absent]]:
-    """Opens several protocols; names those whose files are not here.
+    """Opens several protocols; those without files are returned as `Absent`.
 
     Args:
         names: See `find_protocol`.
-        search_dirs: Folders to look in, in order.
-        places: How known protocols' files are called; `default_places()` if None.
-        taken: Names that other protocols of the same table have.
+        search_dirs: Folders to search, in order.
+        places: Names of the files of known protocols; `default_places()` if None.
+        taken: Names of other protocols of the same table.
 
     Raises:
         ConfigError: If two protocols have one name, or a name is neither known nor a file.
-        DataError: If files are there and are not what they should be.
+        DataError: If files are malformed.
     """
     found = [(name, find_protocol(name, search_dirs, places)) for name in names]
     origin = dict.fromkeys(taken, "the generated pairs")
@@ -169,12 +162,12 @@ def find_protocol(
 
     Args:
         name: A key of `places`, the stem of a `.bin` in a searched folder, or a path.
-        search_dirs: Folders to look in, in order.
-        places: How known protocols' files are called; `default_places()` if None.
+        search_dirs: Folders to search, in order.
+        places: Names of the files of known protocols; `default_places()` if None.
 
     Raises:
         ConfigError: If the name is neither known nor a file.
-        DataError: If files are there and are not what they should be.
+        DataError: If files are malformed.
     """
     places = default_places() if places is None else places
     if name not in places and ("/" in name or name.endswith(".bin")):
@@ -184,22 +177,20 @@ def find_protocol(
         found = _open_in(folder, name, place)
         if found is not None:
             return found
-        as_pairs = (
-            not place.groups and place.layout in _pairs_layouts()
-        )  # else a .bin would be another benchmark
-        if as_pairs and (folder / f"{name}.bin").is_file():
-            return load_bin(folder / f"{name}.bin", name)
+        bin_file = folder / f"{name}.bin"  # it holds pairs without groups, so it cannot replace other layouts
+        if bin_file.is_file() and not place.groups and place.layout in _pairs_layouts():
+            return load_bin(bin_file, name)
     if name not in places:
         close = difflib.get_close_matches(name, places, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(places)}"
         raise ConfigError(
             f"evaluation.protocols: no protocol is named {name!r} and there is no {name}.bin; {hint}"
         )
-    return Absent(name, _what_to_put_where(name, place, search_dirs))
+    return Absent(name, _missing_files(name, place, search_dirs))
 
 
 def _open_in(folder: Path, name: str, place: Place) -> Protocol | None:
-    """The protocol from the files in one folder; None where one of them is not there."""
+    """The protocol from the files in one folder; None if one of them is missing."""
     images = next((folder / entry for entry in place.images if (folder / entry).exists()), None)
     if images is None:
         return None
@@ -219,7 +210,7 @@ def _open_in(folder: Path, name: str, place: Place) -> Protocol | None:
 def _first_text(
     folder: Path, images: Path, archive: FolderArchive | TarArchive, entries: Sequence[str]
 ) -> tuple[str, str] | None:
-    """Content and whereabouts of the first of some text files, beside the images or inside them."""
+    """Content and location of the first text file found, next to the images or inside them."""
     for entry in entries:
         if (folder / entry).is_file():
             return read_list(folder / entry), str(folder / entry)
@@ -252,7 +243,7 @@ def _open_path(path: Path) -> PairsProtocol:
     )
 
 
-def _what_to_put_where(name: str, place: Place, search_dirs: Sequence[Path]) -> str:
+def _missing_files(name: str, place: Place, search_dirs: Sequence[Path]) -> str:
     wanted = f"{name}.bin"
     if place.layout in _folder_layouts():
         contents = _folder_layouts()[place.layout].contents

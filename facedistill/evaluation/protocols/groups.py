@@ -1,7 +1,7 @@
-"""Accuracy by group of people: RFW, and any pairs protocol with a table of groups.
+"""Accuracy by demographic group: RFW, and any pairs protocol with a table of groups.
 
     rfw/data/<Group>/<identity>/<identity>_0001.jpg    aligned 112x112 faces
-    rfw/txts/<Group>/<Group>_pairs.txt                 lines as in LFW's list, without its first line
+    rfw/txts/<Group>/<Group>_pairs.txt                 lines as in LFW's list, without its header
 
 RFW's four lists hold ten folds of 300 genuine and 300 impostor pairs each.
 """
@@ -32,7 +32,7 @@ MIXED = -1  # a pair of two groups
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupedPairs(PairsProtocol):
-    """Pairs whose people belong to groups.
+    """Pairs whose identities belong to groups.
 
     Attributes:
         group: (P,) index into `group_names`, -1 for a pair across groups.
@@ -44,14 +44,14 @@ class GroupedPairs(PairsProtocol):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Also over the groups."""
+        """sha256 of the pairs and the groups."""
         pairs = PairsProtocol(self.name, self.image_set, self.left, self.right, self.same, self.fold)
         return hashlib.sha256(
             f"{pairs.fingerprint}{self.group.tolist()}{self.group_names}".encode()
         ).hexdigest()
 
     def figures(self, score: Tensor, *, resamples: int) -> ProtocolResult:
-        """Those of all pairs together, and `groups`, see `group_figures`."""
+        """Figures of all pairs together, and `groups`, see `group_figures`."""
         measured = super().figures(score, resamples=resamples)
         groups = group_figures(
             score, self.same, self.fold, self.group, self.group_names, measured.figures["threshold"],
@@ -64,25 +64,25 @@ def group_figures(
     score: Tensor, same: Tensor, fold: Tensor, group: Tensor, names: Sequence[str], threshold: float, *,
     resamples: int = 500, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Figures of each group and how far apart they are.
+    """Figures of each group and their differences.
 
-    Each group's accuracy takes thresholds of its own (as RFW's papers do); `far` and `tar` are taken at one
-    threshold for everybody, as a deployed system has it.
+    The accuracy of each group uses its own thresholds (as RFW's papers do); `far` and `tar` use one threshold
+    for all groups, as a deployed system does.
 
     Args:
         score: (P,) scores.
         same: (P,) true for genuine pairs.
         fold: (P,) fold of each pair.
-        group: (P,) index into `names`, -1 for a pair that counts for none.
+        group: (P,) index into `names`, -1 for a pair across groups.
         names: G names.
-        threshold: The one threshold.
+        threshold: The common threshold.
         resamples: Bootstrap samples of the intervals.
         seed: Seed of the bootstrap over folds.
 
     Returns:
-        `by_group`: what `verification_summary` says of each, with `far_at_threshold` and `tar_at_threshold`;
+        `by_group`: `verification_summary` of each, with `far_at_threshold` and `tar_at_threshold`;
         `threshold`; `mixed`: number of pairs across groups; of the accuracies `accuracy_mean`,
-        `accuracy_std` (over groups, n - 1), `accuracy_gap` (best less worst) and the intervals
+        `accuracy_std` (over groups, n - 1), `accuracy_gap` (best - worst) and the intervals
         `accuracy_std_ci`, `accuracy_gap_ci` (bootstrap over folds); `error_ratio`: highest error over
         lowest (RFW's skewed error ratio), None where the lowest is 0.
     """
@@ -119,10 +119,10 @@ def group_figures(
 def with_groups(protocol: PairsProtocol, text: str, where: str) -> GroupedPairs:
     """Joins a pairs protocol and a table of tab-separated lines `name group`.
 
-    A name is an image's, or a folder's above it; lines with # are comments.
+    A name is that of an image or of a folder above it; lines with # are comments.
 
     Raises:
-        DataError: If a line is not as described, an image belongs to no group, or a group lacks genuine or
+        DataError: If a line is malformed, an image belongs to no group, or a group lacks genuine or
             impostor pairs, or pairs in two folds.
     """
     table: dict[str, str] = {}
@@ -139,10 +139,10 @@ def with_groups(protocol: PairsProtocol, text: str, where: str) -> GroupedPairs:
         raise DataError(f"{where}: {protocol.name} has no image names to group by; use a folder or a tar")
     names = protocol.image_set.names
     of_image = [_group_of(name, table) for name in names]
-    lost = [name for name, group in zip(names, of_image, strict=True) if group is None]
-    if lost:
+    missing = [name for name, group in zip(names, of_image, strict=True) if group is None]
+    if missing:
         raise DataError(
-            f"{where}: {len(lost)} of {len(names)} images of {protocol.name} have no group, the first is {lost[0]}; "
+            f"{where}: {len(missing)} of {len(names)} images of {protocol.name} have no group, the first is {missing[0]}; "
             "add a line for it or for its folder"
         )
     groups = sorted({str(group) for group in of_image})
@@ -152,10 +152,10 @@ def with_groups(protocol: PairsProtocol, text: str, where: str) -> GroupedPairs:
 
 
 def open_rfw(folder: Path, name: str) -> GroupedPairs:
-    """Opens RFW, or any folder of its layout, whatever its groups are called.
+    """Opens RFW, or any folder with its layout and other groups.
 
     Raises:
-        DataError: If lists or images are missing, with counts, or are not as described.
+        DataError: If lists or images are missing (with counts) or malformed.
     """
     lists = sorted((folder / "txts").glob("*/*_pairs.txt"))
     groups = [path.parent.name for path in lists]
@@ -194,7 +194,7 @@ def _grouped(protocol: PairsProtocol, group: Tensor, names: Sequence[str], where
 
 
 def _group_of(name: str, table: dict[str, str]) -> str | None:
-    """The group of an image's own line, else of the nearest folder above it that has one."""
+    """The group of the image, else of the nearest folder above it that has one."""
     while name:
         if name in table:
             return table[name]

@@ -11,12 +11,9 @@ IJB-B has the prefix `ijbb` and galleries S1 and S2. The three 1:N files may be 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,10 +24,10 @@ from facedistill.evaluation.protocols.base import (
     Flip,
     FolderLayout,
     PairScores,
+    Protocol,
     ProtocolResult,
     checked_embeddings,
 )
-from facedistill.evaluation.protocols.images import ImageSet
 from facedistill.evaluation.protocols.loose_crops import LooseCrops
 from facedistill.evaluation.protocols.meta_files import read_columns
 from facedistill.evaluation.protocols.templates import (
@@ -46,23 +43,23 @@ from facedistill.metrics.verification import verification_summary
 
 MODES = (N0D0F0, N1D1F1)
 FARS = {f"1e-{k}": 10.0**-k for k in range(1, 7)}
-FPIRS = {"1e-1": 1e-1, "1e-2": 1e-2}  # what the field reports of IJB 1:N
+FPIRS = {"1e-1": 1e-1, "1e-2": 1e-2}  # as usually reported
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """Templates and their people: a gallery, or the probes."""
+    """Templates and their identities: a gallery, or the probes."""
 
     template: np.ndarray
     subject: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class IjbProtocol:
-    """One of the two benchmarks; every figure is of a named mode, none mixes two.
+class IjbProtocol(Protocol):
+    """IJB-B or IJB-C; each figure belongs to one named mode.
 
     Attributes:
-        name: What tables call it; entries are `<name>_<mode>`, for instance `ijbc_n1d1f1`.
+        name: Its name in tables; entries are `<name>_<mode>`, for example `ijbc_n1d1f1`.
         image_set: M faces.
         template: (M,) template of each face.
         media: (M,) media of each face.
@@ -70,12 +67,11 @@ class IjbProtocol:
         left: (P,) first template of each pair.
         right: (P,) second template of each pair.
         same: (P,) bool, true for genuine pairs.
-        galleries: Of the 1:N protocol, with different people; empty without it.
-        probes: Of the 1:N protocol.
+        galleries: Of the 1:N protocol, with disjoint identities; empty without 1:N.
+        probes: Of the 1:N protocol; None without it.
     """
 
-    name: str
-    image_set: ImageSet
+    flip: ClassVar[Flip | None] = "both"  # N0D0F0 uses the face alone, N1D1F1 its mirror image too
     template: Tensor
     media: Tensor
     detector_score: Tensor
@@ -85,30 +81,8 @@ class IjbProtocol:
     galleries: tuple[Enrolled, ...] = ()
     probes: Enrolled | None = None
 
-    @property
-    def num_images(self) -> int:
-        """M, the number of faces."""
-        return len(self.image_set)
-
-    @property
-    def flip(self) -> Flip:
-        """Both: N0D0F0 wants the face alone, N1D1F1 its mirror image too."""
-        return "both"
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over faces, templates and pairs."""
-        digest = hashlib.sha256(self.image_set.fingerprint().encode())
-        for values in (self.template, self.media, self.detector_score, self.left, self.right, self.same):
-            digest.update(values.contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-    def images(self, batch_size: int = 64, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
-        """Each face once, in order: uint8 (n, 3, 112, 112) RGB, aligned."""
-        return self.image_set.batches(batch_size, indices)
-
     def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
-        """Figures of each mode from (M, 2 D) embeddings, the face's beside its mirror image's."""
+        """Figures of each mode from (M, 2 D) embeddings: the face's, then its mirror image's."""
         plain, mirrored = checked_embeddings(self.name, embeddings).chunk(2, dim=1)
         return {
             f"{self.name}_{mode.name.lower()}": self._measure(plain, mirrored, mode, resamples)
@@ -128,7 +102,7 @@ class IjbProtocol:
         )
 
     def _identification(self, templates: Tensor, unit: Tensor, resamples: int) -> dict[str, Any]:
-        """Rank-k in all galleries joined (the field's reading), TPIR averaged over the galleries (IJB's)."""
+        """Rank-k in the union of the galleries (as usually reported), TPIR averaged over them (IJB's protocol)."""
         assert self.probes is not None
         subject = self.probes.subject
         ids, faces = torch.from_numpy(subject), unit[_rows(templates, self.probes)]
@@ -151,10 +125,10 @@ def _rows(templates: Tensor, side: Enrolled) -> Tensor:
 
 
 def open_ijb(folder: Path, name: str) -> IjbProtocol:
-    """Reads the meta files of an IJB folder; images are read when they are embedded.
+    """Reads the meta files of an IJB folder, but no image.
 
     Raises:
-        DataError: If a meta file is missing or is not as described, or files disagree; with counts.
+        DataError: If a meta file is missing or malformed, or files disagree; with counts.
     """
     found = sorted((folder / "meta").glob("*_face_tid_mid.txt"))
     if len(found) != 1:
@@ -162,17 +136,17 @@ def open_ijb(folder: Path, name: str) -> IjbProtocol:
             f"{folder}: holds {len(found)} meta/*_face_tid_mid.txt where one is needed; unpack the package again"
         )
     prefix = found[0].name.removesuffix("_face_tid_mid.txt")
-    places = read_columns(found[0], ["text", "int", "int"])
+    faces = read_columns(found[0], ["text", "int", "int"])
     points_path = folder / "meta" / f"{prefix}_name_5pts_score.txt"
     points = read_columns(points_path, ["text", *["float"] * 11])
-    _check_same_faces(found[0], places[0], points_path, points[0])
+    _check_same_faces(found[0], faces[0], points_path, points[0])
     pairs_path = folder / "meta" / f"{prefix}_template_pair_label.txt"
     left, right, same = read_columns(pairs_path, ["int", "int", "int"])
     galleries, probes = _open_1n(folder / "meta", prefix)
-    known = np.unique(places[1])
-    named = [(pairs_path, left), (pairs_path, right)]
-    named += [(folder / "meta", side.template) for side in (*galleries, *([probes] if probes else []))]
-    for path, templates in named:
+    known = np.unique(faces[1])
+    used = [(pairs_path, left), (pairs_path, right)]
+    used += [(folder / "meta", side.template) for side in (*galleries, *([probes] if probes else []))]
+    for path, templates in used:
         absent = ~np.isin(templates, known)
         if absent.any():
             raise DataError(
@@ -181,15 +155,15 @@ def open_ijb(folder: Path, name: str) -> IjbProtocol:
             )
     if set(np.unique(same)) != {0, 1}:
         raise DataError(
-            f"{pairs_path}: labels must be 0 and 1, both of them; found {np.unique(same)[:4].tolist()}"
+            f"{pairs_path}: labels must be 0 and 1, and both must occur; found {np.unique(same)[:4].tolist()}"
         )
     return IjbProtocol(
         name=name,
         image_set=LooseCrops(
-            folder / "loose_crop", places[0].tolist(), np.stack(points[1:11], 1).reshape(-1, 5, 2)
+            folder / "loose_crop", faces[0].tolist(), np.stack(points[1:11], 1).reshape(-1, 5, 2)
         ),
-        template=torch.from_numpy(places[1]),
-        media=torch.from_numpy(places[2]),
+        template=torch.from_numpy(faces[1]),
+        media=torch.from_numpy(faces[2]),
         detector_score=torch.from_numpy(points[11]).float(),
         left=torch.from_numpy(left),
         right=torch.from_numpy(right),
@@ -213,13 +187,14 @@ def _open_1n(meta: Path, prefix: str) -> tuple[tuple[Enrolled, ...], Enrolled | 
     both = np.intersect1d(sides[0].subject, sides[1].subject)
     if len(both):
         raise DataError(
-            f"{meta}: {len(both)} people are in both galleries, the first is {both[0]}; galleries must not share any"
+            f"{meta}: {len(both)} identities are in both galleries, the first is {both[0]}; take all three files from "
+            "one package"
         )
     return (sides[0], sides[1]), sides[2]
 
 
 def _enrolled(path: Path) -> Enrolled:
-    """Each template once; the files have a line for each of its faces."""
+    """Each template once; the files have one line per face."""
     template, subject = read_columns(path, ["int", "int"], header=True)
     templates, first = np.unique(template, return_index=True)
     return Enrolled(templates, subject[first])
@@ -227,7 +202,7 @@ def _enrolled(path: Path) -> Enrolled:
 
 def _check_same_faces(path: Path, names: np.ndarray, other: Path, others: np.ndarray) -> None:
     if len(names) != len(others) or (names != others).any():
-        differ = "" if len(names) != len(others) else f", {int((names != others).sum())} of them others"
+        differ = "" if len(names) != len(others) else f", {int((names != others).sum())} of them different"
         raise DataError(
             f"{path} names {len(names)} faces and {other.name} {len(others)}{differ}; both must name the same faces "
             "in the same order, so take them from one package"

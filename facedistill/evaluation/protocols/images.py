@@ -1,10 +1,11 @@
-"""The faces of a protocol: distinct images in a fixed order, decoded from an archive or held in memory."""
+"""The faces of a protocol: distinct images in a fixed order, in an archive or in memory."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -28,26 +29,20 @@ class ImageSet(Protocol):
         """Each face once, in order: uint8 (n, 3, 112, 112) RGB with n <= `batch_size`.
 
         Args:
-            batch_size: Most faces at a time.
+            batch_size: Faces per batch.
             indices: Only these, in this order; all if None.
         """
         ...
 
-    def fingerprint(self) -> str:
-        """sha256 over what the faces are, whatever they are stored in."""
-        ...
 
-
-class EncodedImages:
-    """Distinct images of an archive, decoded as they are asked for.
+class DecodedImages(ABC):
+    """Images in files, decoded by a few threads while the network runs on the batch before.
 
     Args:
-        archive: Where the names live.
         names: (M,) distinct names.
     """
 
-    def __init__(self, archive: Archive, names: Sequence[str]) -> None:
-        self.archive = archive
+    def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
 
     def __len__(self) -> int:
@@ -57,12 +52,36 @@ class EncodedImages:
         """Each face once; see `ImageSet.batches`.
 
         Raises:
-            DataError: If an image is broken or not 112x112.
+            DataError: If an image cannot be read.
         """
-        return decoded_in_threads(self._decode, range(len(self)) if indices is None else indices, batch_size)
+        indices = range(len(self)) if indices is None else indices
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            waiting: deque[list[Future[Tensor]]] = deque()
+            for start in range(0, len(indices), batch_size):
+                waiting.append([pool.submit(self._decode, i) for i in indices[start : start + batch_size]])
+                if len(waiting) > 1:
+                    yield torch.stack([face.result() for face in waiting.popleft()])
+            while waiting:
+                yield torch.stack([face.result() for face in waiting.popleft()])
+
+    @abstractmethod
+    def _decode(self, index: int) -> Tensor: ...
+
+
+class EncodedImages(DecodedImages):
+    """Distinct 112x112 images of an archive.
+
+    Args:
+        archive: Contains the names.
+        names: (M,) distinct names.
+    """
+
+    def __init__(self, archive: Archive, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.archive = archive
 
     def fingerprint(self) -> str:
-        """sha256 over the encoded bytes, in order."""
+        """sha256 of the encoded bytes, in order."""
         digest = hashlib.sha256()
         for name in self.names:
             data = self.archive.read(name)
@@ -75,7 +94,7 @@ class EncodedImages:
 
 
 class ArrayImages:
-    """Faces held in memory.
+    """Faces in memory.
 
     Args:
         faces: uint8 (M, 3, 112, 112) RGB.
@@ -97,23 +116,8 @@ class ArrayImages:
         yield from faces.split(batch_size)
 
     def fingerprint(self) -> str:
-        """sha256 over the pixels."""
+        """sha256 of the pixels."""
         return hashlib.sha256(self.faces.contiguous().numpy().tobytes()).hexdigest()
-
-
-def decoded_in_threads(
-    decode: Callable[[int], Tensor], indices: Sequence[int], batch_size: int
-) -> Iterator[Tensor]:
-    """Batches of faces, decoded in a few threads while the network runs on the batch before."""
-    starts = range(0, len(indices), batch_size)
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        waiting: deque[list[Future[Tensor]]] = deque()
-        for start in starts:
-            waiting.append([pool.submit(decode, index) for index in indices[start : start + batch_size]])
-            if len(waiting) > 1:
-                yield torch.stack([face.result() for face in waiting.popleft()])
-        while waiting:
-            yield torch.stack([face.result() for face in waiting.popleft()])
 
 
 def decode_tensor(data: bytes, where: str) -> Tensor:
@@ -121,7 +125,7 @@ def decode_tensor(data: bytes, where: str) -> Tensor:
 
     Args:
         data: The encoded image.
-        where: What to call it in a message.
+        where: Its name in messages.
 
     Raises:
         DataError: If it is empty, broken or not 112x112.

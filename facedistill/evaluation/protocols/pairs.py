@@ -15,7 +15,7 @@ from facedistill.evaluation.protocols.images import EncodedImages
 
 @dataclass(frozen=True)
 class PairList:
-    """P pairs by name; a name is a path below the images' root, without suffix."""
+    """P pairs by name: the path below the images' root, without suffix."""
 
     left: list[str] = field(default_factory=list)
     right: list[str] = field(default_factory=list)
@@ -40,10 +40,10 @@ def parse_lfw_pairs(text: str, where: str) -> PairList:
 
     Args:
         text: The file's content.
-        where: What to call the file in a message.
+        where: Its name in messages.
 
     Raises:
-        DataError: If the first line, a pair's line or the number of pairs is not as described.
+        DataError: If a line is malformed, or the number of pairs is not that of the first line.
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
     header = lines[0] if lines else []
@@ -52,7 +52,7 @@ def parse_lfw_pairs(text: str, where: str) -> PairList:
     num_folds, per_kind = int(header[0]), int(header[1])
     if len(lines) - 1 != num_folds * per_kind * 2:
         raise DataError(
-            f"{where}: holds {len(lines) - 1} pairs where its first line promises "
+            f"{where}: holds {len(lines) - 1} pairs, and its first line announces "
             f"{num_folds * per_kind * 2}; download it again"
         )
     pairs = PairList()
@@ -74,10 +74,10 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
 
     Args:
         text: The file's content.
-        where: What to call the file in a message.
+        where: Its name in messages.
 
     Raises:
-        DataError: If a line is not as described, or there are fewer than two folds or only one kind of pair.
+        DataError: If a line is malformed, or there are fewer than two folds or only one kind of pair.
     """
     pairs = PairList()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -97,7 +97,7 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
 
 
 def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtocol:
-    """Joins a list and the images it names; each distinct image is read once, in the archive's own order.
+    """Joins a list and the images it names; each distinct image is read once, in the order of the archive.
 
     Raises:
         DataError: If an image of the list is not in the archive.
@@ -108,25 +108,25 @@ def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtoco
     if missing:
         raise DataError(
             f"{name}: {len(missing)} of {len(wanted)} images are missing from {archive.where}, "
-            f"the first is {missing[0]}; add them, or take the list that belongs to these images"
+            f"the first is {missing[0]}; add them, or use the list that belongs to these images"
         )
-    place = {image: index for index, image in enumerate(names)}
+    position = {image: index for index, image in enumerate(names)}
     return PairsProtocol(
         name=name,
         image_set=EncodedImages(archive, names),
-        left=torch.tensor([place[image] for image in pairs.left]),
-        right=torch.tensor([place[image] for image in pairs.right]),
+        left=torch.tensor([position[image] for image in pairs.left]),
+        right=torch.tensor([position[image] for image in pairs.right]),
         same=torch.tensor(pairs.same),
         fold=torch.tensor(pairs.fold),
     )
 
 
 class PairsLayout:
-    """A format of pair lists; a subclass in this package is all that a new one needs.
+    """A format of pair lists; to add one, define a subclass in this package.
 
     Attributes:
         name: Value of `evaluation.places.<protocol>.layout`.
-        file_name: Of the list in a folder that is named by its path.
+        file_name: Name of the list in a folder that is given by its path.
     """
 
     name: ClassVar[str]
@@ -134,7 +134,7 @@ class PairsLayout:
 
     @staticmethod
     def parse(text: str, where: str) -> PairList:
-        """Reads the content of a list; `where` is what messages call it."""
+        """Reads the content of a list; `where` is its name in messages."""
         raise NotImplementedError
 
 

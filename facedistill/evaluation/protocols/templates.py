@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PAIRS_AT_ONCE = 2**16
+_PAIRS_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True)
 class TemplateMode:
-    """What of a face's embedding goes into its template; the field names the modes N0D0F0 to N1D1F1.
+    """What goes into a template; the literature names the modes N0D0F0 to N1D1F1.
 
     Attributes:
         norm: N1: embeddings keep their norm, so that faces of high norm weigh more; N0: unit embeddings.
@@ -27,7 +27,7 @@ class TemplateMode:
 
     @property
     def name(self) -> str:
-        """For instance `N1D1F1`."""
+        """For example `N1D1F1`."""
         return f"N{self.norm:d}D{self.detector:d}F{self.flip:d}"
 
 
@@ -38,7 +38,7 @@ N1D1F1 = TemplateMode(norm=True, detector=True, flip=True)
 
 
 def face_embeddings(plain: Tensor, mirrored: Tensor, detector_score: Tensor, mode: TemplateMode) -> Tensor:
-    """Embeddings as a mode wants them pooled: flip first, then norm, then detector score (insightface's order).
+    """Embeddings to pool in a mode: flip first, then norm, then detector score (insightface's order).
 
     Args:
         plain: (N, D) of the faces.
@@ -52,15 +52,15 @@ def face_embeddings(plain: Tensor, mirrored: Tensor, detector_score: Tensor, mod
 
 
 def pool_templates(embeddings: Tensor, template: Tensor, media: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the faces of a media (a video's frames), sum over a template's media, then unit length.
+    """Mean over the faces of a media (frames of a video), sum over the media of a template, then unit length.
 
     Args:
         embeddings: (N, D) of faces.
         template: (N,) int64 template of each face.
-        media: (N,) int64 media of each face; a number counts within its template only.
+        media: (N,) int64 media of each face; numbers are unique within a template only.
 
     Returns:
-        (T,) the distinct templates, rising, and (T, D) their unit embeddings.
+        (T,) the distinct templates in ascending order, and (T, D) their unit embeddings.
     """
     templates, of_face = torch.unique(template, return_inverse=True)
     distinct, media = torch.unique(media, return_inverse=True)
@@ -76,12 +76,12 @@ def pool_templates(embeddings: Tensor, template: Tensor, media: Tensor) -> tuple
 
 
 def pair_scores(unit: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Cosine of each pair of templates, a few at a time.
+    """Cosine of each pair, in batches that bound the memory.
 
     Args:
         unit: (T, D) unit embeddings.
-        left: (P,) row of each pair's first template.
-        right: (P,) row of its second.
+        left: (P,) row of the first of each pair.
+        right: (P,) row of the second.
 
     Returns:
         (P,) float32 in [-1, 1].

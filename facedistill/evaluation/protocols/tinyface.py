@@ -5,16 +5,15 @@
     tinyface/<faces>/Gallery_Match, Probe, Gallery_Distractor
 
 <faces> holds the 112x112 faces: `aligned_pad_0.1_pad_high` as AdaFace's tool writes it, `aligned`, or
-`Testing_Set` itself where its images have that size; the published ones (about 20x16 pixels) do not, and are not
-silently enlarged.
+`Testing_Set` itself if its images have that size. The published images (about 20x16 pixels) do not, and are not
+enlarged.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import struct
+import zlib
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,53 +24,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.archives import FolderArchive, without_suffix
-from facedistill.evaluation.protocols.base import FolderLayout, ProtocolResult, checked_embeddings
-from facedistill.evaluation.protocols.images import EncodedImages, ImageSet
+from facedistill.evaluation.protocols.archives import FolderArchive, read_bytes, without_suffix
+from facedistill.evaluation.protocols.base import FolderLayout, Protocol, ProtocolResult, checked_embeddings
+from facedistill.evaluation.protocols.images import EncodedImages
 from facedistill.metrics.identification import closed_set_summary, search
 
 RANKS = (1, 5, 10, 20)
 _FACES = ("aligned_pad_0.1_pad_high", "aligned", "Testing_Set")
-_NOBODY = -1
+_NO_IDENTITY = -1
+_HEADER_BYTES = 128
+_COMPRESSED = 15  # type of an element of a MATLAB file
+_MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
-class IdentificationProtocol:
-    """Probes searched in one gallery, everybody enrolled: closed-set identification.
+class IdentificationProtocol(Protocol):
+    """Closed-set identification: probes searched in one gallery that contains all their identities.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         image_set: M faces: the probes, then the gallery.
         probe: (Q,) identity of each probe.
         gallery: (M - Q,) identity of each gallery face, -1 for distractors.
     """
 
-    name: str
-    image_set: ImageSet
     probe: Tensor
     gallery: Tensor
-
-    @property
-    def num_images(self) -> int:
-        """M."""
-        return len(self.image_set)
-
-    @property
-    def flip(self) -> None:
-        """None: the configuration says."""
-        return
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over faces and identities."""
-        digest = hashlib.sha256(self.image_set.fingerprint().encode())
-        for values in (self.probe, self.gallery):
-            digest.update(values.contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-    def images(self, batch_size: int = 64, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
-        """Each face once, in order: uint8 (n, 3, 112, 112) RGB."""
-        return self.image_set.batches(batch_size, indices)
 
     def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Rank-k from (M, D) embeddings; an identity is found by the best of its gallery faces."""
@@ -86,7 +64,7 @@ def open_tinyface(folder: Path, name: str) -> IdentificationProtocol:
     """Reads TinyFace's id files and finds its faces.
 
     Raises:
-        DataError: If a file is missing or is not as described, or named faces are not there; with counts.
+        DataError: If a file is missing or malformed, or faces are missing; with counts.
     """
     lists = folder / "Testing_Set"
     probe_names, probe = _names_and_ids(lists / "probe_img_ID_pairs.mat", "probe")
@@ -98,55 +76,67 @@ def open_tinyface(folder: Path, name: str) -> IdentificationProtocol:
             f"112x112 faces into {folder / 'aligned'}"
         )
     archive = FolderArchive(faces)
-    known = archive.names()
-    distractors = [known_name for known_name in known if known_name.startswith("Gallery_Distractor/")]
+    found = archive.names()
+    distractors = [image for image in found if image.startswith("Gallery_Distractor/")]
     if not distractors:
         raise DataError(
             f"{faces}: Gallery_Distractor holds no image; rank-k without distractors is another benchmark"
         )
     wanted = [f"Probe/{item}" for item in probe_names] + [f"Gallery_Match/{item}" for item in gallery_names]
-    missing = sorted(set(wanted) - set(known))
+    missing = sorted(set(wanted) - set(found))
     if missing:
         raise DataError(
             f"{name}: {len(missing)} of {len(wanted)} images are missing from {faces}, the first is {missing[0]}; "
             "align all of the published images"
         )
-    lonely = ~np.isin(probe, gallery)
-    if lonely.any():
+    unmated = ~np.isin(probe, gallery)
+    if unmated.any():
         raise DataError(
-            f"{lists}: {int(lonely.sum())} of {len(probe)} probes have no mate in the gallery, the first is "
-            f"{probe_names[int(lonely.argmax())]}; take both .mat files from one package"
+            f"{lists}: {int(unmated.sum())} of {len(probe)} probes have no mate in the gallery, the first is "
+            f"{probe_names[int(unmated.argmax())]}; take both .mat files from one package"
         )
     return IdentificationProtocol(
         name=name,
         image_set=EncodedImages(archive, wanted + distractors),
         probe=torch.from_numpy(probe),
-        gallery=torch.cat([torch.from_numpy(gallery), torch.full((len(distractors),), _NOBODY)]),
+        gallery=torch.cat([torch.from_numpy(gallery), torch.full((len(distractors),), _NO_IDENTITY)]),
     )
 
 
 def read_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file up to version 7; nothing in it is executed.
+    """The variables of a MATLAB file up to version 7.
 
     Returns:
         Arrays without their axes of length one; the elements of a cell array of text are `str`.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read, or its variables take more than 256 MiB.
     """
     from scipy.io import loadmat
 
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); put it there") from error
-    try:
+        _check_decompressed_size(data)
         return loadmat(BytesIO(data), squeeze_me=True)
-    except Exception as error:  # scipy raises a class of its own for each kind of damage
+    except Exception as error:  # scipy and zlib raise many classes for damage
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(
             f"{path}: is not a readable MATLAB file ({reason}); save it with version 7 or download it again"
         ) from error
+
+
+def _check_decompressed_size(data: bytes) -> None:
+    """Raises ValueError where the compressed elements hold more than `_MAX_BYTES`; scipy has no limit."""
+    order = "<" if data[126:128] == b"IM" else ">"
+    position, left = _HEADER_BYTES, _MAX_BYTES
+    while position + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, position)
+        if kind == _COMPRESSED:
+            element = data[position + 8 : position + 8 + size]
+            left -= len(zlib.decompressobj().decompress(element, left + 1))
+            if left < 0:
+                raise ValueError(f"more than {_MAX_BYTES / 2**20:g} MiB when decompressed")
+        position += 8 + size
 
 
 def _names_and_ids(path: Path, kind: str) -> tuple[list[str], np.ndarray]:
@@ -166,7 +156,7 @@ def _names_and_ids(path: Path, kind: str) -> tuple[list[str], np.ndarray]:
 
 
 class TinyFaceLayout(FolderLayout):
-    """TinyFace's package with its faces aligned."""
+    """TinyFace's package with aligned faces."""
 
     name = "tinyface"
     contents = "with Testing_Set and the aligned 112x112 faces in aligned"

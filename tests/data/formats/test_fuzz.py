@@ -69,7 +69,7 @@ def test_a_tar_that_breaks_off_is_refused(tmp_path: Path) -> None:
     for data, message in [
         (
             whole[:2048],
-            f"{path}: is cut short: the zeros that end a tar are missing at byte 2048; copy it again",
+            f"{path}: is truncated: the zeros that end a tar are missing at byte 2048; copy it again",
         ),
         (
             whole[:2048] + b"x" * 512 + whole[2560:],

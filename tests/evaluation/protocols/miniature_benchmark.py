@@ -1,4 +1,4 @@
-"""Drawn images in the layouts of real benchmarks: no person is shown."""
+"""Synthetic images, not of people, in the layouts of real benchmarks."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ PER_KIND = 4
 
 
 def draw(identity: int, shot: int, size: int = 112) -> bytes:
-    """A smooth pattern that the identity decides, with a little noise that the shot decides."""
+    """A smooth pattern that depends on the identity, with a little noise that depends on the shot."""
     rows, columns = np.mgrid[0:size, 0:size] / size
     colors = np.random.default_rng(identity).random((3, 3))
     waves = np.stack([np.sin(6 * a * rows + 5 * b * columns + 6 * c) for a, b, c in colors], axis=-1)
@@ -67,7 +67,7 @@ def write_bin(path: Path, images: Sequence[bytes], same: Sequence[bool], protoco
 
 
 class Averages(nn.Module):
-    """A network that one can predict: mean colors of a 4x4 grid, less gray, times a weight."""
+    """A network with predictable output: mean colors of a 4x4 grid times a weight."""
 
     embedding_dim = 48
 

@@ -1,4 +1,4 @@
-"""Drawn faces in the layouts of IJB-C, TinyFace and RFW: no person is shown."""
+"""Synthetic images, not of people, in the layouts of IJB-C, TinyFace and RFW."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ SHIFT_PX = 14  # a loose crop holds the aligned face in its middle
 
 
 def write_ijbc(folder: Path) -> Path:
-    """12 people; two templates each of 2 to 5 faces in 1 to 3 media, drawn in a mixed order; 1:N files."""
+    """12 people; two templates each of 2 to 5 faces in 1 to 3 media, in shuffled order; 1:N files."""
     rng = np.random.default_rng(0)
     root = folder / "IJBC"
     (root / "loose_crop").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Finding a benchmark's files, or saying what to put where."""
+"""Finding the files of a benchmark, or naming what to put where."""
 
 import sys
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_paths_are_opened(tmp_path: Path) -> None:
     )
 
 
-def test_absence_says_what_to_put_where(tmp_path: Path) -> None:
+def test_absent_protocol_names_its_files(tmp_path: Path) -> None:
     assert find_protocol("lfw", [tmp_path], PLACES) == Absent(
         "lfw",
         f"lfw is not here: put lfw112.tar or a folder lfw112 of aligned 112x112 faces with lfw_pairs.txt or "
@@ -94,13 +94,13 @@ def test_absence_says_what_to_put_where(tmp_path: Path) -> None:
     )
 
 
-def test_images_without_their_list_are_absent_not_half_there(tmp_path: Path) -> None:
+def test_images_without_their_list_are_absent(tmp_path: Path) -> None:
     write_lfw(tmp_path)
     (tmp_path / "lfw_pairs.txt").unlink()
     assert isinstance(find_protocol("lfw", [tmp_path], PLACES), Absent)
 
 
-def test_short_list_is_refused(tmp_path: Path) -> None:
+def test_short_list_raises(tmp_path: Path) -> None:
     write_lfw(tmp_path)
     lines = lfw_list().splitlines()
     (tmp_path / "lfw_pairs.txt").write_text("\n".join(["1 4", *lines[1:9]]))
@@ -111,7 +111,7 @@ def test_short_list_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_misspelt_name_is_not_merely_absent(tmp_path: Path) -> None:
+def test_misspelt_name_raises(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_protocol("cfp_pf", [tmp_path], PLACES)
     assert str(caught.value) == (
@@ -139,7 +139,7 @@ def test_shipped_places_are_complete() -> None:
         ),
     ],
 )
-def test_bad_places_are_refused(entry: dict[str, object], message: str) -> None:
+def test_bad_places_raise(entry: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_places({"x": entry})
     assert str(caught.value) == message
@@ -155,7 +155,7 @@ def test_search_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert search_dirs("/mine")[0] == Path("/mine")
 
 
-def test_absent_folders_say_what_to_put_where(tmp_path: Path) -> None:
+def test_absent_folder_layouts_name_their_files(tmp_path: Path) -> None:
     places = default_places()
     reasons = {
         name: find_protocol(name, [tmp_path], places) for name in ("ijbc", "tinyface", "rfw", "lfw_groups")
@@ -175,7 +175,7 @@ def test_absent_folders_say_what_to_put_where(tmp_path: Path) -> None:
     }
 
 
-def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_protocols_of_one_name_raise(tmp_path: Path) -> None:
     write_lfw(tmp_path)
     path = write_bin(tmp_path / "other" / "lfw.bin", [b"a"] * 20, [True] * 10)
     with pytest.raises(ConfigError) as caught:
@@ -194,7 +194,7 @@ def test_two_protocols_of_one_name_are_refused(tmp_path: Path) -> None:
     assert ([p.name for p in found], [a.name for a in absent]) == (["lfw"], ["calfw"])
 
 
-def test_a_list_that_is_no_text_is_named(tmp_path):
+def test_a_list_that_is_not_text_raises(tmp_path):
     images = write_lfw(tmp_path)
     for place, shown in (
         (tmp_path / "lfw_pairs.txt", tmp_path / "lfw_pairs.txt"),
@@ -205,20 +205,18 @@ def test_a_list_that_is_no_text_is_named(tmp_path):
         with pytest.raises(DataError) as caught:
             find_protocol("lfw", [tmp_path])
         assert str(caught.value) == (
-            f"{shown}: is no text at byte 10; give the list of pairs or groups as UTF-8"
+            f"{shown}: is not UTF-8 text at byte 10; save the list of pairs or groups as UTF-8"
         )
 
 
 @pytest.mark.parametrize("name", ["ijbb", "ijbc", "tinyface", "rfw"])
-def test_pairs_in_a_bin_are_not_taken_for_a_benchmark_of_templates_or_groups(tmp_path, name):
+def test_a_bin_does_not_replace_a_benchmark_of_templates_or_groups(tmp_path, name):
     write_bin(tmp_path / f"{name}.bin", [draw(0, shot) for shot in range(20)], [True, False] * 5)
     assert isinstance(find_protocol(name, [tmp_path]), Absent)
     assert isinstance(find_protocol(str(tmp_path / f"{name}.bin"), [tmp_path]), PairsProtocol)
 
 
-def test_a_class_in_the_package_is_all_that_a_new_layout_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_in_the_package_adds_a_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "spaces.py").write_text(
         "from facedistill.evaluation.protocols.pairs import PairsLayout, parse_tsv_pairs\n"
         "class SpacesLayout(PairsLayout):\n"

@@ -1,4 +1,4 @@
-"""A drawn RFW against a loop over groups, and groups for any pairs."""
+"""A synthetic RFW against a loop over groups, and groups for any pairs."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def lfw(tmp_path: Path) -> PairsProtocol:
     return pairs_protocol("lfw", FolderArchive(write_lfw(tmp_path)), parse_lfw_pairs(lfw_list(), ""))
 
 
-def test_each_group_is_measured_as_if_alone(tmp_path: Path) -> None:
+def test_group_figures_equal_those_of_the_group_alone(tmp_path: Path) -> None:
     root = write_rfw(tmp_path)
     protocol = open_rfw(root, "rfw")
     assert protocol.group_names == ("African", "Asian", "Indian")
@@ -92,7 +92,7 @@ def test_any_pairs_with_a_table(lfw: PairsProtocol) -> None:
     assert entry["groups"]["by_group"]["first"]["auc"] == alone["auc"]
 
 
-def test_an_images_own_line_counts_before_its_folders(lfw: PairsProtocol) -> None:
+def test_the_line_of_an_image_overrides_that_of_its_folder(lfw: PairsProtocol) -> None:
     table = "".join(f"Person_{x}\t{'second' if x in 'CDGH' else 'first'}\n" for x in "ABCDEFGH")
     grouped = with_groups(lfw, table + "Person_A/Person_A_0002.png\tsecond\n", "t.tsv")
     assert grouped.group.tolist()[0] == -1
@@ -126,7 +126,7 @@ def test_places_open_both(tmp_path: Path) -> None:
     assert find_protocol("lfw_groups", [tmp_path], places).group_names == ("first", "second")  # type: ignore[union-attr]
 
 
-def test_one_list_is_no_comparison(tmp_path: Path) -> None:
+def test_fewer_than_two_groups_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds 0 lists txts/<Group>/<Group>_pairs.txt; at least two groups"):
         open_rfw(tmp_path, "rfw")
 
@@ -138,5 +138,5 @@ def test_missing_images_are_counted(tmp_path: Path) -> None:
         open_rfw(root, "rfw")
     assert str(caught.value) == (
         f"rfw: 1 of 54 images are missing from {root / 'data'}, the first is Asian/m.01w/m.01w_0001; "
-        "add them, or take the list that belongs to these images"
+        "add them, or use the list that belongs to these images"
     )

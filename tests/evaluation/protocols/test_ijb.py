@@ -1,4 +1,4 @@
-"""A drawn IJB-C through both modes, against loops over templates and media written from the released evaluators."""
+"""A synthetic IJB-C in both modes, against loops over templates and media that follow the released evaluators."""
 
 from pathlib import Path
 
@@ -128,8 +128,8 @@ def check_identification(found: dict, protocol: IjbProtocol, unit: dict[int, np.
     assert found["tpir"] == {"1e-1": "not measurable", "1e-2": "not measurable"}  # six non-mated searches
 
 
-def test_distinct_people_are_found(protocol: IjbProtocol) -> None:
-    """Drawn people differ plainly, whatever the mode."""
+def test_distinct_identities_are_found(protocol: IjbProtocol) -> None:
+    """Synthetic identities differ clearly in every mode."""
     figures = run_protocols(Averages(), [protocol], role="student", resamples=5, quiet=True)
     assert all(entry["identification"]["rank"]["1"]["rate"] > 0.9 for entry in figures.values())
     assert all(entry["auc"] > 0.95 for entry in figures.values())
@@ -143,10 +143,10 @@ def test_score_files_are_written_by_mode(protocol: IjbProtocol, tmp_path: Path) 
     ]
 
 
-def test_the_place_opens_it(root: Path) -> None:
+def test_the_layout_opens_it(root: Path) -> None:
     found = find_protocol("ijbc", [root.parent], {"ijbc": Place(("IJBC",), layout="ijb")})
     assert isinstance(found, IjbProtocol)
-    assert found.fingerprint == open_ijb(root, "ijbc").fingerprint
+    assert torch.equal(found.template, open_ijb(root, "ijbc").template)
 
 
 def changed(tmp_path: Path, file: str, change) -> str:
@@ -172,17 +172,19 @@ def test_pairs_of_unknown_templates_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_line_is_refused(tmp_path: Path) -> None:
+def test_a_malformed_line_raises(tmp_path: Path) -> None:
     message = changed(tmp_path, "ijbc_template_pair_label.txt", lambda t: t + "7 x 1\n")
     assert message.startswith("META/ijbc_template_pair_label.txt: each line must hold int, int, int (")
 
 
-def test_galleries_that_share_people_are_refused(tmp_path: Path) -> None:
+def test_galleries_that_share_identities_raise(tmp_path: Path) -> None:
     message = changed(tmp_path, "ijbc_1N_gallery_G2.csv", lambda t: t + "1000,100,a.jpg,7\n")
-    assert message == "META: 1 people are in both galleries, the first is 100; galleries must not share any"
+    assert message == (
+        "META: 1 identities are in both galleries, the first is 100; take all three files from one package"
+    )
 
 
-def test_a_half_of_the_1n_files_is_refused_and_none_is_not(tmp_path: Path) -> None:
+def test_a_part_of_the_1n_files_raises_and_none_does_not(tmp_path: Path) -> None:
     root = write_ijbc(tmp_path)
     meta = root / "meta"
     (meta / "ijbc_1N_gallery_G1.csv").unlink()
@@ -202,7 +204,7 @@ def test_a_missing_crop_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(open_ijb(root, "ijbc").images())
     assert str(caught.value) == (
-        f"{root / 'loose_crop' / '3.jpg'}: is not there, though the meta files name it; unpack the images again"
+        f"{root / 'loose_crop' / '3.jpg'}: is missing, and the meta files name it; unpack the images again"
     )
 
 
@@ -214,7 +216,7 @@ def test_no_meta_file_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_embeddings_of_a_diverged_network_are_refused(protocol: IjbProtocol) -> None:
+def test_embeddings_of_a_diverged_network_raise(protocol: IjbProtocol) -> None:
     broken: Tensor = torch.full((protocol.num_images, 4), torch.nan)
     with pytest.raises(
         DataError, match=r"^ijbc: \d+ of \d+ embeddings are not finite; the network has diverged"

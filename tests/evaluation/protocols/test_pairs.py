@@ -1,4 +1,4 @@
-"""Miniature benchmarks from folder and tar; every broken one is refused in a sentence."""
+"""Miniature benchmarks in a folder and a tar; each malformed one raises a clear error."""
 
 import io
 import tarfile
@@ -32,7 +32,7 @@ def test_lfw_list_is_read_as_written() -> None:
         ("300\nA 1 2\n", "p: line 1 must hold the numbers of folds and of pairs (10 300), got ['300']"),
         (
             "2 2\nA 1 2\nB 1 2\nA 1 B 1\n",
-            "p: holds 3 pairs where its first line promises 8; download it again",
+            "p: holds 3 pairs, and its first line announces 8; download it again",
         ),
         ("1 1\nA 1 B 2\nA 1 B 2\n", "p: pair 1 must read 'Name i j', got 'A 1 B 2'"),
         ("1 1\nA 1 2\nA 1 2\n", "p: pair 2 must read 'Name i Other j', got 'A 1 2'"),
@@ -85,7 +85,7 @@ def test_tar_equals_folder(tmp_path: Path) -> None:
 
 def test_only_wanted_images_are_read_and_each_once(tmp_path: Path) -> None:
     folder = write_lfw(tmp_path)
-    (folder / "stranger.png").write_bytes(b"not an image")
+    (folder / "other.png").write_bytes(b"not an image")
     text = "a.png\tb.png\t1\t0\nPerson_A/Person_A_0001.png\tPerson_B/Person_B_0001.png\t0\t1\n"
     text = text.replace("a.png\tb.png", "Person_A/Person_A_0001.png\tPerson_A/Person_A_0002.png")
     protocol = pairs_protocol("x", FolderArchive(folder), parse_tsv_pairs(text, "t"))
@@ -105,7 +105,7 @@ def test_missing_image_is_named(tmp_path: Path) -> None:
         pairs_protocol("lfw", FolderArchive(folder), parse_lfw_pairs(lfw_list(), ""))
     assert str(caught.value) == (
         f"lfw: 1 of 16 images are missing from {folder}, the first is Person_C/Person_C_0002; "
-        "add them, or take the list that belongs to these images"
+        "add them, or use the list that belongs to these images"
     )
 
 
@@ -180,7 +180,7 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(draw(0, 0))
     with pytest.raises(DataError) as caught:
         FolderArchive(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: holds two images named a; keep one of them"
+    assert str(caught.value) == f"{tmp_path}: holds two images named a; remove one of them"
 
 
 def test_fingerprint_tells_content_apart(tmp_path: Path) -> None:
