@@ -57,7 +57,7 @@ def run_protocols(
         flip: See `embed`; a protocol that prescribes a flip (IJB) overrides it.
         resamples: Bootstrap samples of the intervals.
         shared: Every process of the group calls this; each embeds its share, rank 0 writes the files.
-        quiet: Draws no progress bar.
+        quiet: Shows no progress.
 
     Returns:
         Figures by protocol, IJB's by protocol and mode; see `verification_summary` and `closed_set_summary`.

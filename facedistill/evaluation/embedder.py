@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from torch import Tensor, nn
 
 from facedistill.distributed.collectives import gather_constant, rank, world_size
 from facedistill.evaluation.protocols.base import Flip, Protocol
 from facedistill.images import to_float
+from facedistill.system.progress import Counting
 
 FLIPS = ("none", "sum", "unit_sum", "both")
 
@@ -47,7 +37,7 @@ def embed(
             `sum` a + b (insightface, TFace); `unit_sum` a / |a| + b / |b|; `both` (M, 2 D), a followed by b.
         shared: Every process of the group calls this, each embeds its share of the faces, and all get all
             embeddings; otherwise the calling process embeds all faces.
-        quiet: Draws no progress bar.
+        quiet: Shows no progress.
 
     Returns:
         (M, D) float32 on the CPU, un-normalized, in the order of `protocol.images`.
@@ -60,12 +50,11 @@ def embed(
     embeddings = []
     try:
         backbone.to(device).eval()
-        with torch.inference_mode(), face_progress(quiet or own > 0) as progress:
-            task = progress.add_task(protocol.name, total=len(share))
+        with torch.inference_mode(), Counting(protocol.name, len(share), quiet=quiet or own > 0) as progress:
             for faces in protocol.images(batch_size, share):
                 images = to_float(faces.to(device))
                 embeddings.append(_embedded(backbone, images, flip).float().cpu())
-                progress.advance(task, len(faces))
+                progress.advance(len(faces))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -102,22 +91,3 @@ def _joined(embeddings: list[Tensor], num_images: int, device: torch.device) -> 
         filled += len(batch)
     parts = gather_constant(padded.to(device)).cpu().view(world_size(), most, -1)
     return torch.cat([part[: len(_share(num_images, r, world_size()))] for r, part in enumerate(parts)])
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} images/s" if speed else "")
-
-
-def face_progress(quiet: bool) -> Progress:
-    """A progress bar on standard error that counts faces and shows their speed."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=quiet,
-    )

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError, UserError
-from facedistill.evaluation.embedder import face_progress
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.images import SIZE_PX, to_float, to_uint8
 from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.latents import draw_latents
 from facedistill.models.weights import read_weights, write_weights
+from facedistill.system.progress import Counting
 from facedistill.types import Generator
 
 Purpose: TypeAlias = Literal["generated", "validation"]
@@ -146,11 +146,11 @@ def make_generated_pairs(
     path = cache / f"{STREAMS[purpose].replace('_', '-')}-{key[:16]}.safetensors"
     if not path.is_file():
         drawn = []
-        with face_progress(quiet) as progress:
-            task = progress.add_task(f"making {purpose} pairs, once", total=settings.identities)
+        title = f"making {purpose} pairs, once"
+        with Counting(title, settings.identities, "identities", quiet=quiet) as progress:
             for indices in torch.arange(settings.identities).split(_BATCH):
                 drawn.append(_draw(generator, teacher, indices, settings, STREAMS[purpose]))
-                progress.advance(task, len(indices))
+                progress.advance(len(indices))
         arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
         write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
     return path
