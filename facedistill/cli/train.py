@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from facedistill.config import compose, validate
 from facedistill.errors import ConfigError
-from facedistill.runs.assembly import open_inputs
+from facedistill.runs.inputs import open_inputs
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.train import train
 from facedistill.sweeps.job import demand_planned, read_job
