@@ -21,6 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import facedistill.runs.assembly
+import facedistill.runs.export
+import facedistill.runs.inputs
 import facedistill.runs.train
 from facedistill.config import compose
 from facedistill.evaluation.protocols.base import PairsProtocol
@@ -111,18 +113,17 @@ def prepare(folder: Path) -> None:
         name="validation", image_set=ArrayImages(faces), left=index.repeat(2), right=torch.cat([index, index.roll(1)]),
         same=torch.arange(40) < 20, fold=(index % 10).repeat(2),
     )  # fmt: skip
-    assembly, train = facedistill.runs.assembly, facedistill.runs.train
+    assembly, export, train = facedistill.runs.assembly, facedistill.runs.export, facedistill.runs.train
     assembly.load_teacher = lambda config: SmallTeacher()  # type: ignore[assignment]
     assembly.load_generator = lambda config: SmallGenerator()  # type: ignore[assignment]
     assembly.validation_pairs = lambda config, generator, teacher: pairs
-    for module in (assembly, train):
-        module.asset_cards = lambda config: []
+    facedistill.runs.inputs.asset_cards = lambda config: []
     train.open_configured_protocols = lambda config: ([], [])
     train.evaluate_run = lambda folder: folder.results.write_text("{}")
     train.write_model_card = train.write_report = lambda path: None
-    train.save_example_faces = lambda *parts: None
+    export.save_example_faces = lambda *parts: None
     train.provenance = lambda command: {"command": command}
-    train.export_student = _export
+    export.export_student = _export
     _write_faces(folder / "faces")
 
 

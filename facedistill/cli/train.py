@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         _run_hydra(arguments)
         return 0
     from facedistill.config import validate
-    from facedistill.runs.assembly import open_inputs
+    from facedistill.runs.inputs import open_inputs
     from facedistill.runs.processes import is_main_process
     from facedistill.runs.train import train
     from facedistill.sweeps.job import demand_planned

@@ -1,11 +1,10 @@
-"""Builds the parts of a run from a validated configuration; the only caller of `instantiate`."""
+"""Builds the parts of a run from a validated configuration."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +12,8 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from facedistill.assets import AssetCard, cache_dir, obtain, read_card
+from facedistill.assets import cache_dir, obtain
 from facedistill.assets.own_file import card_of
-from facedistill.config import make_run_id, result_relevant
-from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError
@@ -30,17 +27,16 @@ from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from facedistill.runs.callbacks.progress import ImagesProgress
 from facedistill.runs.callbacks.timing import TimeShare
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
-from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint, Origin
+from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import Inputs, uses_generated_faces
 from facedistill.runs.processes import process_rank
 from facedistill.runs.sources import (
     build_head,
     build_source,
     instantiate,
     instantiate_with,
-    open_set,
     requirements,
-    source_class,
     teacher_centers,
 )
 from facedistill.runs.strategies import execution, root_device, trainer_arguments
@@ -57,66 +53,8 @@ class Assembly:
     timing: TimeShare
 
 
-GENERATED = "generated"
-"""Name of the protocol on generated pairs."""
-
-
-def asset_cards(config: DictConfig) -> list[AssetCard]:
-    """The weights that the configuration names; their hashes are part of the run id."""
-    backbone = OmegaConf.select(config, "backbone.asset")
-    cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
-    return [*cards, read_card(backbone)] if backbone else cards
-
-
-def learned_from(config: DictConfig) -> list[AssetCard]:
-    """The weights that the student learns from, whose terms it inherits: all but a generator that renders nothing."""
-    cards = asset_cards(config)
-    return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
-
-
-def trains_on_generated_faces(config: DictConfig) -> bool:
-    """Whether the generator makes the training faces; only stored faces that are not `data.synthetic` need none."""
-    return not source_class(config).stores_images or OmegaConf.select(config, "data.synthetic") is not None
-
-
-def uses_generated_faces(config: DictConfig) -> bool:
-    """Whether the run needs the generator: to train, or because `evaluation.protocols` names `generated`."""
-    return trains_on_generated_faces(config) or GENERATED in config.evaluation.protocols
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run starts from.
-
-    Attributes:
-        origin: What the result depends on: configuration, weights and faces.
-        folder: The folder that the run id names.
-        faces: The set at `data.path`; None where the configuration names none.
-    """
-
-    origin: Origin
-    folder: RunFolder
-    faces: FaceSet | None
-
-
-def open_inputs(config: DictConfig) -> Inputs:
-    """Opens the faces of a run, and computes its id from them, the weights and the configuration.
-
-    Raises:
-        UserError: If the faces cannot be used.
-    """
-    hashes = {
-        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
-    }
-    faces = open_set(config)
-    if faces is not None:
-        hashes["data"] = faces.fingerprint
-    origin = Origin(make_run_id(config, hashes), result_relevant(config), hashes)
-    return Inputs(origin, RunFolder(Path(config.runs_dir) / f"{config.name}-{origin.identity}"), faces)
-
-
 def load_teacher(config: DictConfig) -> FrozenTeacher:
-    """Obtains and loads the frozen teacher of `config.teacher`, and holds it to what its card says."""
+    """Obtains and loads the frozen teacher of `config.teacher`, and checks it against its card."""
     node = config.teacher
     card = card_of(node, "teacher")
     teacher = FrozenTeacher(
@@ -136,14 +74,14 @@ def load_generator(config: DictConfig) -> FrozenGenerator:
 
 
 def generated_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
-    """The held-out generated pairs of `config.evaluation`, made once and kept in the cache."""
+    """The held-out generated pairs of `config.evaluation`, made once and cached."""
     return generated_protocol(
         generator, teacher, cache_dir(), GeneratedPairs(**config.evaluation.generated_pairs)
     )
 
 
 def validation_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
-    """The pairs watched during training; they share no face with those that the table reports."""
+    """The pairs that validation during training uses; they share no face with those that tables report."""
     settings = GeneratedPairs(**config.evaluation.validation_pairs, purpose="validation")
     return generated_protocol(generator, teacher, cache_dir(), settings, purpose="validation")
 
@@ -198,7 +136,7 @@ def build_method(
     num_images: int | None = None,
     centers: Callable[[], Tensor] | None = None,
 ) -> DistillationMethod:
-    """The method of `config.method`, given those of the parts that its constructor names.
+    """The method of `config.method`, with the parts that its constructor names.
 
     Args:
         config: Composed training configuration.
@@ -206,7 +144,7 @@ def build_method(
         teacher: Frozen teacher, or None.
         num_identities: K of a labelled source.
         num_images: N of a finite source.
-        centers: Computes the teacher's centers (K, D) when the method wants them.
+        centers: Computes the teacher's centers (K, D) if the method needs them.
     """
     width: int = student.embedding_dim  # type: ignore[assignment]
 
@@ -233,7 +171,7 @@ def build_method(
 
 
 def check_offers(required: Requirements, source: Source) -> None:
-    """Refuses a source whose faces lack what the method requires."""
+    """Refuses a source that lacks what the method requires."""
     for name in required.missing(source.offers):
         raise ConfigError(f"data: the method needs {name}, and these faces have none")
 

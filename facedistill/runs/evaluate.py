@@ -27,14 +27,9 @@ from facedistill.evaluation.protocols.find import (
 from facedistill.export import load_student, read_metadata
 from facedistill.models.cost import count_macs, count_params
 from facedistill.reporting.record import Results
-from facedistill.runs.assembly import (
-    GENERATED,
-    generated_pairs,
-    load_generator,
-    load_teacher,
-    uses_generated_faces,
-)
+from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import GENERATED, uses_generated_faces
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
 from facedistill.system.messages import print_message
 

@@ -1,8 +1,11 @@
-"""What a run leaves behind once its student is trained: the student's files and faces for the report."""
+"""Exports a trained run: the student's files, faces for the report, and the record of the training."""
 
 from __future__ import annotations
 
+import resource
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -16,24 +19,49 @@ from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
+from facedistill.models.weights import load_state
+from facedistill.runs.assembly import Assembly
+from facedistill.runs.checkpointing import read_checkpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.sources import instantiate
+from facedistill.runs.sources import instantiate, requirements
 from facedistill.system.files import write_npz
 
-_NUM_SHOWN = 16
+_NUM_EXAMPLES = 16
+_STUDENT = "student."  # prefix of its weights in a checkpoint
+
+
+def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
+    """Writes the student's files and example faces, records the training, and deletes what only training needs."""
+    method = parts.method.eval()
+    if config.trainer.strategy == "fsdp":  # each process has a part of the weights
+        method.student, _ = student_from_checkpoint(config, folder.checkpoint)
+    parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
+    method.to(parts.trainer.strategy.root_device)
+    save_example_faces(parts.data.source, method, folder.path / "faces.npz")
+    record: dict[str, Any] = {
+        "images_seen": method.images_seen,
+        "peak_memory_mib": _peak_memory_mib(),
+        "export": {"onnx_min_cosine": parity},
+        **parts.timing.summary(),
+    }
+    if requirements(config).class_centers:
+        record["teacher_centers"] = f"{config.data.centers} of the teacher's embeddings per identity"
+    folder.update_record(status="trained", reason=None, unfinished=None, **record)
+    parts.data.source.close()
+    folder.remove_training_state()
 
 
 def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float:
-    """Writes student.safetensors and student.onnx and proves that both embed alike.
+    """Writes student.safetensors and student.onnx and compares their embeddings.
 
     Args:
         config: Configuration of the run, recorded in both files.
-        folder: Where they go.
+        folder: Of the run.
         student: The trained backbone.
-        faces: (N, 3, H, W) uint8 rendered faces to compare on.
+        faces: (N, 3, H, W) uint8 faces to compare on.
 
     Returns:
-        The least cosine of torch and ONNX embeddings over the faces.
+        The lowest cosine of torch and ONNX embeddings over the faces.
 
     Raises:
         UserError: If the two disagree or a file cannot be written.
@@ -52,18 +80,27 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     return check_parity(student, folder.onnx, to_float(faces)).min_cosine
 
 
-def whole_student(config: DictConfig, folder: RunFolder) -> nn.Module:
-    """The trained student from the run's checkpoint, for a strategy that leaves each process a part of its weights."""
-    state = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    student: nn.Module = instantiate(config.backbone)
-    own = {key.removeprefix("student."): value for key, value in state.items() if key.startswith("student.")}
-    student.load_state_dict(own)
-    return student
+def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, int]:
+    """The student that a checkpoint holds, and the images that it has seen.
+
+    Raises:
+        AssetError: If the weights do not fit `config.backbone`.
+    """
+    checkpoint = read_checkpoint(path)
+    student = instantiate(config.backbone)
+    assert isinstance(student, Backbone)
+    state = {
+        name.removeprefix(_STUDENT): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(_STUDENT)
+    }
+    load_state(student, state, str(path))
+    return student, checkpoint["images_seen"]
 
 
 @torch.no_grad()
 def save_example_faces(source: Source, method: DistillationMethod, path: Path) -> None:
-    """Writes held-out faces of the source for the report, compared by the trained student; nothing where it has none.
+    """Writes held-out faces of the source for the report, compared by the trained student; nothing if it has none.
 
     The arrays are those of `RenderedFaces.example_faces`, images as uint8.
     """
@@ -73,11 +110,16 @@ def save_example_faces(source: Source, method: DistillationMethod, path: Path) -
         expected = method.teacher(images)
         return torch.cosine_similarity(method.student(images).float(), expected), expected
 
-    shown = source.example_faces(compare, _NUM_SHOWN)
-    if shown is None:
+    examples = source.example_faces(compare, _NUM_EXAMPLES)
+    if examples is None:
         return
     arrays = {
         name: (to_uint8(values) if values.ndim == 4 else values).cpu().numpy()
-        for name, values in shown.items()
+        for name, values in examples.items()
     }
     write_npz(path, **arrays)
+
+
+def _peak_memory_mib() -> float:
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kib / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

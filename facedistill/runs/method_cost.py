@@ -1,4 +1,4 @@
-"""What one step of a method's loss costs on this CPU, networks left out."""
+"""Measures time and memory of one step of a method's loss on this CPU, without the networks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from facedistill.methods.base import DistillationMethod
 from facedistill.runs.assembly import build_method
 from facedistill.types import FaceBatch, InputSpec
 
-NUM_IMAGES = 100_000  # size of the finite set, for methods that keep something per image
+NUM_IMAGES = 100_000  # size of the training set, for methods with state per image
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Sizes of a measurement.
 
     Attributes:
-        images: N, images per step, four of an identity.
+        images: N, images per step, four of each identity.
         dim: D, width of student and teacher.
         identities: K.
-        steps: Timed steps, after one that is not.
+        steps: Timed steps, after a warm-up step.
     """
 
     images: int = 512
@@ -41,12 +41,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured.
+    """A measurement.
 
     Attributes:
         step_ms: Median milliseconds of loss and backward pass.
-        peak_mib: Most memory that one step holds beyond what lasts (parameters, buffers), gradients of parameters
-            included.
+        peak_mib: Peak memory of one step in MiB, without parameters and buffers, with gradients of parameters.
     """
 
     step_ms: float
@@ -54,9 +53,9 @@ class Cost:
 
 
 class GivenNetwork(nn.Module):
-    """Answers with given embeddings and a given 64 x 7 x 7 feature map, whatever the images show.
+    """Returns fixed embeddings and a fixed 64 x 7 x 7 feature map for any images.
 
-    Stands for student, peer and teacher, so that only the loss remains to be measured.
+    Replaces student, peer and teacher, so that only the loss is measured.
     """
 
     input_spec = InputSpec(size_px=8)
@@ -70,13 +69,13 @@ class GivenNetwork(nn.Module):
         self.last_map = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, D); whoever taps `last_map` reads the map."""
+        """(N, D) embeddings; forward hooks on `last_map` receive the feature map."""
         self.last_map(self.maps[: len(images)])
         return self.embeddings[: len(images)]
 
 
 class GivenTeacher(nn.Module):
-    """A `GivenNetwork` behind what `FrozenTeacher` offers."""
+    """A `GivenNetwork` with the interface of `FrozenTeacher`."""
 
     input_spec = InputSpec(size_px=8)
     precision = "fp32"
@@ -90,25 +89,25 @@ class GivenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(N, D) without gradient."""
+        """(N, D) embeddings without gradient."""
         return self.network(images)
 
 
 def measure(config: DictConfig, sizes: Sizes) -> Cost:
-    """Times one step of `config.method` and finds its peak memory.
+    """Measures time and peak memory of one step of `config.method`.
 
     Args:
         config: Composed training configuration; its backbone is replaced.
         sizes: N, D, K and the number of steps.
     """
-    method, batch = _stage(config, sizes)
+    method, batch = _prepare(config, sizes)
     _step(method, batch)
     times = []
     for _ in range(sizes.steps):
         begin = time.perf_counter()
         _step(method, batch)
         times.append(1000 * (time.perf_counter() - begin))
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler else writes of GPUs that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no message of torch's profiler about missing GPUs
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         _step(method, batch)
     return Cost(step_ms=statistics.median(times), peak_mib=_peak_bytes(record) / 2**20)
@@ -125,8 +124,8 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _stage(config: DictConfig, sizes: Sizes) -> tuple[DistillationMethod, FaceBatch]:
-    """The method and one batch for it: four images of an identity, each once in the finite set."""
+def _prepare(config: DictConfig, sizes: Sizes) -> tuple[DistillationMethod, FaceBatch]:
+    """The method and one batch for it: four images of each identity, all different images of the set."""
     config.backbone = {
         "_target_": f"{__name__}.GivenNetwork",
         "num_images": sizes.images,
@@ -159,7 +158,7 @@ def _step(method: DistillationMethod, batch: FaceBatch) -> None:
 
 
 def _peak_bytes(record: Any) -> int:
-    """Largest running sum of what the step allocated and freed, in order of time."""
+    """Largest running sum of allocations minus frees, in order of time."""
     events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

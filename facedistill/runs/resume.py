@@ -1,12 +1,8 @@
-"""Which checkpoint a run goes on from, and why one is not taken."""
+"""Finds the checkpoint that a run continues from, and checks that it belongs to the same run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig
 
 from facedistill.config import make_run_id, result_relevant
 from facedistill.errors import UserError
@@ -21,71 +17,69 @@ from facedistill.runs.checkpointing import (
 )
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
+from facedistill.system.messages import print_message
 
-Say = Callable[[str], object]
 
+def checkpoint_to_continue(folder: RunFolder, origin: Origin) -> Path | None:
+    """The newest intact checkpoint of a run, made with the same configuration, weights and faces.
 
-def checkpoint_to_continue(folder: RunFolder, origin: Origin, say: Say) -> Path | None:
-    """The newest whole checkpoint of a run, made under the same configuration, weights and faces.
-
-    The first process deletes damaged checkpoints and leftovers of a killed one, and says so.
+    The main process prints which one it is, and deletes damaged checkpoints and unfinished files.
 
     Args:
         folder: Of the run.
-        origin: What the run is made under now.
-        say: Prints a sentence.
+        origin: What the result of the run depends on now.
 
     Returns:
-        Its path; None where there is none yet.
+        Its path; None if there is no checkpoint.
 
     Raises:
-        UserError: If there are only damaged ones, or it was made under something else.
+        UserError: If every checkpoint is damaged, or the newest intact one belongs to another run.
     """
     path, damaged = newest_intact(folder.checkpoint)
     if is_main_process():
         remove_leftovers(folder.path)
     if path is None:
         return None
-    checkpoint = read_checkpoint(path)
-    caution = check_origin(path, checkpoint.get("origin"), origin)
+    warning = check_origin(path, read_checkpoint(path).get("origin"), origin)
     if is_main_process():
         for file in damaged:
-            say(f"{file} is damaged and is deleted; the checkpoint before it is whole")
+            print_message(f"{file} is damaged and is deleted; the checkpoint before it is intact")
             file.unlink(missing_ok=True)
         name = "last checkpoint" if path == folder.checkpoint else "checkpoint before the last"
-        say(f"continuing {folder.path} from its {name}" + (f" ({caution})" if caution else ""))
+        print_message(f"continuing {folder.path} from its {name}" + (f" ({warning})" if warning else ""))
     return path
 
 
 def refuse_edited_config(folder: RunFolder, origin: Origin) -> None:
-    """Refuses a run folder whose config.yaml somebody has changed: the run would not be what it says.
+    """Refuses a run folder whose config.yaml has been edited.
 
     Raises:
         UserError: Naming the keys.
     """
-    kept = folder.config()
-    if kept is None or _identity(kept, origin.files) == origin.identity:
+    saved = folder.config()
+    if saved is None or make_run_id(saved, dict(origin.files)) == origin.run_id:
         return
-    found = different_config(origin.config, result_relevant(kept))
+    changes = different_config(origin.config, result_relevant(saved))
     raise UserError(
-        f"{folder.path / 'config.yaml'} is not the configuration that its run was started with: {'; '.join(found[:5])}; "
-        "change keys on the command line, which makes a run of its own, and delete this file to go on as before"
+        f"{folder.path / 'config.yaml'} is not the configuration that its run was started with: {'; '.join(changes[:5])}; "
+        "change keys on the command line, which makes another run, and delete this file to continue this one"
     )
 
 
-def report_stale_runs(folder: RunFolder, origin: Origin, name: str, say: Say) -> None:
-    """Says which unfinished run of the same configuration is not continued, because its weights or faces changed."""
-    for other in sorted(folder.path.parent.glob(f"{name}-????????")):
-        record = RunFolder(other).record()
-        files = record.files
-        if other == folder.path or not files or record.status in ("trained", "finished"):
+def report_stale_runs(folder: RunFolder, origin: Origin, name: str) -> None:
+    """Prints which unfinished runs of the same configuration cannot be continued: their weights or faces changed."""
+    for path in sorted(folder.path.parent.glob(f"{name}-????????")):
+        other = RunFolder(path)
+        record, config = other.record(), other.config()
+        if (
+            path == folder.path
+            or config is None
+            or not record.files
+            or record.status in ("trained", "finished")
+        ):
             continue
-        kept, changed = RunFolder(other).config(), changed_files(files, origin.files)
-        if kept is not None and changed and not different_config(result_relevant(kept), origin.config):
-            say(
-                f"{other} is unfinished and cannot be continued: {'; '.join(changed)}; starting {folder.path}"
+        changes = changed_files(record.files, origin.files)
+        if changes and not different_config(result_relevant(config), origin.config):
+            print_message(
+                f"{path} is unfinished and cannot be continued: {'; '.join(changes)}; starting {folder.path}"
             )
-
-
-def _identity(config: DictConfig, files: Mapping[str, Any]) -> str:
-    return make_run_id(config, dict(files))

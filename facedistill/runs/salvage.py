@@ -1,17 +1,41 @@
-"""The student of a run that was cut short: what its last checkpoint holds, as a file that people can use."""
+"""Salvages a run that was cut short: records why, and exports the student of its last checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import signal
 
+import wandb
+
+from facedistill.errors import UserError
 from facedistill.export import read_metadata, save_student
-from facedistill.models.backbones import Backbone
-from facedistill.models.weights import load_state
-from facedistill.runs.checkpointing import newest_intact, read_checkpoint
+from facedistill.runs.checkpointing import newest_intact, requeue
+from facedistill.runs.export import student_from_checkpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.sources import instantiate
+from facedistill.runs.processes import is_main_process
+from facedistill.system.messages import print_message
 
-_PREFIX = "student."
+
+def salvage_run(folder: RunFolder, error: BaseException) -> None:
+    """Records why the run was cut short and exports the student of its last checkpoint; SLURM may queue it again.
+
+    Also ends its wandb run; a trained run ends its wandb run after the evaluation.
+    """
+    wandb.finish()
+    if not is_main_process():
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    try:
+        folder.update_record(
+            status="interrupted" if interrupted else "failed",
+            reason=None if interrupted else str(error) or type(error).__name__,
+        )
+        if message := export_last_checkpoint(folder):
+            print_message(message)
+    except UserError as problem:  # such as a full disk; `error` is reported as well
+        print_message(str(problem))
+    if getattr(error, "number", None) == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
+        print_message(requeue())
 
 
 def is_unfinished(folder: RunFolder) -> bool:
@@ -19,40 +43,26 @@ def is_unfinished(folder: RunFolder) -> bool:
     return folder.record().status in ("running", "interrupted", "failed")
 
 
-def _has_final_student(folder: RunFolder) -> bool:
-    """Whether training had exported its student before the run was cut short; no checkpoint replaces that one."""
-    return folder.student.exists() and "unfinished" not in read_metadata(folder.student)["metadata"]
-
-
 def export_last_checkpoint(folder: RunFolder) -> str | None:
-    """Writes student.safetensors from the newest whole checkpoint, and says in run.json how far it got.
+    """Writes student.safetensors from the newest intact checkpoint, and its progress to run.json.
 
     Args:
         folder: Of a run that was interrupted, killed, or stopped by an error.
 
     Returns:
-        A sentence about how far the student got, or None where there is no checkpoint yet.
+        A sentence about the progress; None if there is no checkpoint, or if training had already exported its student.
 
     Raises:
-        UserError: If no checkpoint is whole, or the file cannot be written.
+        UserError: If no checkpoint is intact, or the file cannot be written.
     """
     path, _ = newest_intact(folder.checkpoint)
     config = folder.config()
-    if path is None or config is None or _has_final_student(folder):
+    if path is None or config is None:
         return None
-    checkpoint = read_checkpoint(path)
-    student = instantiate(config.backbone)
-    assert isinstance(student, Backbone)
-    state = {
-        name.removeprefix(_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
-    load_state(student, state, str(path))
-    progress: dict[str, Any] = {"images_seen": checkpoint["images_seen"], "images": config.images}
+    if folder.student.exists() and "unfinished" not in read_metadata(folder.student)["metadata"]:
+        return None
+    student, seen = student_from_checkpoint(config, path)
+    progress = {"images_seen": seen, "images": config.images}
     save_student(student, folder.student, {"run": folder.path.name, "unfinished": progress})
-    folder.update_record(unfinished=progress, images_seen=checkpoint["images_seen"])
-    return (
-        f"{folder.student} is unfinished: {progress['images_seen']:,} of {progress['images']:,} images; the command in "
-        "run.json goes on"
-    )
+    folder.update_record(unfinished=progress, images_seen=seen)
+    return f"{folder.student} is unfinished: {seen:,} of {config.images:,} images; the command in run.json continues it"

@@ -1,4 +1,4 @@
-"""What a run trains on: from the `trainer` settings to Lightning's strategy, and whether this machine can do it."""
+"""Turns the `trainer` settings into arguments of Lightning's Trainer, and checks them against this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from torch.distributed.fsdp import MixedPrecision
 from facedistill.errors import ConfigError
 from facedistill.models.execution import Execution
 
-# What `Execution` and `DistillationMethod` do themselves, and not Lightning's Trainer.
-_OURS = ("compile", "channels_last", "accumulate_grad_batches", "sync_batchnorm")
+# Settings that `Execution` and `DistillationMethod` implement instead of Lightning's Trainer.
+_OWN_SETTINGS = ("compile", "channels_last", "accumulate_grad_batches", "sync_batchnorm")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Processes that a launcher has started already.
+    """Processes that a launcher has started.
 
     Attributes:
         launcher: Its name, for messages.
@@ -36,10 +36,10 @@ class Launch:
 
 
 def launched() -> Launch | None:
-    """Who started this process as one of several; None where the run starts its own.
+    """The launcher that started this process; None if the run starts its own processes.
 
     Raises:
-        ConfigError: If SLURM was asked for tasks in a way that hides how many run on this machine.
+        ConfigError: If SLURM does not say how many of its tasks run on this machine.
     """
     if TorchElasticEnvironment.detect():
         per_node = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -57,7 +57,7 @@ def launched() -> Launch | None:
 
 
 def execution(settings: Mapping[str, Any]) -> Execution:
-    """How `trainer` wants the student to be run."""
+    """How the student runs under the `trainer` settings."""
     return Execution(
         channels_last=settings.get("channels_last", True),
         parts=settings.get("accumulate_grad_batches", 1),
@@ -68,23 +68,23 @@ def execution(settings: Mapping[str, Any]) -> Execution:
 
 
 def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer for the settings of `trainer`, on this machine and under its launcher.
+    """Arguments of Lightning's Trainer for the `trainer` settings, on this machine and under its launcher.
 
     Raises:
         ConfigError: As `check_machine`.
     """
-    arguments = {key: value for key, value in settings.items() if key not in _OURS}
+    arguments = {key: value for key, value in settings.items() if key not in _OWN_SETTINGS}
     devices, nodes = _devices_and_nodes(settings)
     launch = launched()
     if launch is not None and launch.launcher == "SLURM":
-        # The run's own checkpoint is newer than the one that Lightning would requeue with.
+        # `runs.checkpointing` queues the job again, from a newer checkpoint than Lightning's.
         arguments["plugins"] = [SLURMEnvironment(auto_requeue=False)]
     return {
         **arguments,
         "devices": devices,
         "num_nodes": nodes,
         "strategy": _strategy(settings["strategy"]),
-        # The student's weights are halved by `Execution`; Lightning would halve heads, statistics and latents too.
+        # `Execution` converts the student to bfloat16; Lightning would also convert heads, statistics and latents.
         "precision": "32-true" if settings["precision"] == "bf16-true" else settings["precision"],
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -93,20 +93,20 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def root_device(settings: Mapping[str, Any]) -> torch.device:
-    """The device that the settings train on; in a process group, this process's own."""
+    """The device of this process under the settings."""
     trainer = Trainer(**trainer_arguments(settings), logger=False, enable_checkpointing=False)
     return trainer.strategy.root_device
 
 
 def check_machine(settings: Mapping[str, Any], batch_size: int) -> None:
-    """Refuses settings that this machine, or the launcher of this process, cannot serve.
+    """Refuses settings that do not fit this machine or the launcher of this process.
 
     Args:
         settings: The `trainer` node.
         batch_size: Global batch size.
 
     Raises:
-        ConfigError: With the key, the value and the mend.
+        ConfigError: With the key, the value and the fix.
     """
     gpus, precision = num_gpus(), settings["precision"]
     wants_gpu = settings["accelerator"] in ("gpu", "cuda", "mps")
@@ -148,12 +148,12 @@ def check_machine(settings: Mapping[str, Any], batch_size: int) -> None:
 
 
 def num_gpus() -> int:
-    """GPUs that this process sees."""
+    """Number of GPUs visible to this process."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
 
 
 def _devices_and_nodes(settings: Mapping[str, Any]) -> tuple[int, int]:
-    """Processes on this machine and machines; what the settings leave open is the launcher's."""
+    """Processes on this machine, and machines; the launcher decides what the settings leave open."""
     devices, nodes, launch = settings.get("devices", 1), settings.get("num_nodes"), launched()
     is_open = devices in ("auto", -1, "-1")
     gpus = num_gpus() if settings["accelerator"] != "cpu" else 0
@@ -177,13 +177,13 @@ def _devices_and_nodes(settings: Mapping[str, Any]) -> tuple[int, int]:
 
 def _strategy(name: str) -> str | Strategy:
     if name == "ddp":
-        # Buffers are equal everywhere already; CRD's banks alone can be gigabytes.
+        # Buffers are equal in all processes already, and CRD's memory banks can be gigabytes.
         return DDPStrategy(broadcast_buffers=False)
     if name == "fsdp":
-        # Buffers are thresholds, centers and banks: half precision would stop them. Autocast halves the rest. One unit,
-        # because methods use a head's weight outside the head's own forward.
-        whole = MixedPrecision(
+        # Buffers (thresholds, centers, memory banks) need float32; autocast takes care of the rest. All modules form one
+        # unit, because methods use a head's weight outside the head's forward.
+        float32 = MixedPrecision(
             param_dtype=torch.float32, reduce_dtype=torch.float32, buffer_dtype=torch.float32
         )
-        return FSDPStrategy(sharding_strategy="SHARD_GRAD_OP", mixed_precision=whole)
+        return FSDPStrategy(sharding_strategy="SHARD_GRAD_OP", mixed_precision=float32)
     return name

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.config import compose, validate
 from facedistill.config.class_names import with_current_paths
 from facedistill.errors import ConfigError
-from facedistill.runs.assembly import open_inputs
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import open_inputs
 from facedistill.system.files import write_atomically
 
 _PLANNED = "planned"

@@ -5,10 +5,10 @@ from facedistill.runs.assembly import instantiate
 
 
 def refuse(asset: str) -> None:
-    raise AssetError(f"asset {asset}: cannot be had")
+    raise AssetError(f"asset {asset}: is not available")
 
 
-def test_a_users_mistake_inside_a_constructor_stays_one_sentence():
+def test_user_error_inside_a_constructor_is_not_wrapped():
     with pytest.raises(AssetError) as caught:
         instantiate({"_target_": f"{__name__}.refuse", "asset": "weights"})
-    assert str(caught.value) == "asset weights: cannot be had"
+    assert str(caught.value) == "asset weights: is not available"

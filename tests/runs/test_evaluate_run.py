@@ -17,10 +17,11 @@ from facedistill.data.formats.recordio.writer import write_recordio
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, save_student
 from facedistill.runs import evaluate
-from facedistill.runs.assembly import assemble, learned_from, open_inputs, uses_generated_faces
+from facedistill.runs.assembly import assemble
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.evaluate import changed_evaluation, evaluate_run
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import learned_from, open_inputs, uses_generated_faces
 from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import instantiate
 from tests.evaluation.protocols.miniature_benchmark import draw

@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError
-from facedistill.runs.assembly import open_inputs
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import open_inputs
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 
 NOW = Origin("aaaaaaaa", {"seed": 1}, {}, {})
@@ -25,31 +25,30 @@ def _save(path, origin=NOW):
     torch.save({"state_dict": {}, "origin": origin.as_dict()}, path)
 
 
-def test_a_torn_checkpoint_is_told_deleted_and_the_one_before_continued(folder):
+def test_damaged_checkpoint_is_deleted_and_the_previous_one_continued(folder, capsys):
     for path in (folder.checkpoint, folder.previous_checkpoint):
         _save(path)
     os.truncate(folder.checkpoint, 100)
     (folder.path / ".last.ckpt.writing").touch()
-    said = []
-    assert checkpoint_to_continue(folder, NOW, said.append) == folder.previous_checkpoint
-    assert said == [
-        f"{folder.checkpoint} is damaged and is deleted; the checkpoint before it is whole",
+    assert checkpoint_to_continue(folder, NOW) == folder.previous_checkpoint
+    assert capsys.readouterr().err.splitlines() == [
+        f"{folder.checkpoint} is damaged and is deleted; the checkpoint before it is intact",
         f"continuing {folder.path} from its checkpoint before the last",
     ]
     assert [file.name for file in folder.path.iterdir()] == ["previous.ckpt"]
 
 
-def test_a_renamed_folder_is_refused_and_loses_nothing(folder):
+def test_renamed_folder_is_refused_and_unchanged(folder, capsys):
     _save(folder.checkpoint, Origin("bbbbbbbb", {"seed": 2}, {}, {}))
-    said = []
-    with pytest.raises(UserError, match="made under something else: seed was 2 and is 1"):
-        checkpoint_to_continue(folder, NOW, said.append)
-    assert said == []
+    with pytest.raises(UserError, match="belongs to another run: seed was 2 and is 1"):
+        checkpoint_to_continue(folder, NOW)
+    assert capsys.readouterr().err == ""
     assert folder.checkpoint.exists()
 
 
-def test_there_may_be_nothing_to_continue(folder):
-    assert checkpoint_to_continue(folder, NOW, pytest.fail) is None
+def test_nothing_to_continue(folder, capsys):
+    assert checkpoint_to_continue(folder, NOW) is None
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture
@@ -57,18 +56,18 @@ def composed():
     return compose("train", ["debug=smoke"])
 
 
-def _keep(folder, config):
+def _save_config(folder, config):
     (folder.path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
 
 
-def test_an_edited_config_is_refused_by_its_keys(folder, composed):
+def test_edited_config_is_refused_and_its_keys_named(folder, composed):
     origin = open_inputs(composed).origin
     refuse_edited_config(folder, origin)  # there is none yet
-    _keep(folder, composed)
+    _save_config(folder, composed)
     refuse_edited_config(folder, origin)
     composed.optimizer.lr = 0.5
     composed.callbacks.log_every_steps = 7  # has no effect on the student
-    _keep(folder, composed)
+    _save_config(folder, composed)
     with pytest.raises(UserError) as caught:
         refuse_edited_config(folder, origin)
     assert (
@@ -77,9 +76,9 @@ def test_an_edited_config_is_refused_by_its_keys(folder, composed):
     )
 
 
-def test_a_run_whose_teacher_or_faces_changed_is_named_when_another_begins(tmp_path, composed):
+def test_unfinished_run_with_changed_faces_is_reported(tmp_path, composed, capsys):
     origin = open_inputs(composed).origin
-    now = RunFolder(tmp_path / f"smoke-{origin.identity}")
+    now = RunFolder(tmp_path / f"smoke-{origin.run_id}")
     for name, status, files, seed in (
         ("smoke-00000001", "interrupted", {**origin.files, "data": "c" * 64}, composed.seed),
         ("smoke-00000002", "finished", {**origin.files, "data": "c" * 64}, composed.seed),
@@ -88,10 +87,9 @@ def test_a_run_whose_teacher_or_faces_changed_is_named_when_another_begins(tmp_p
         other = RunFolder(tmp_path / name)
         other.create()
         other.update_record(status=status, files=dict(files))
-        _keep(other, OmegaConf.merge(composed, {"seed": seed}))
-    said = []
-    report_stale_runs(now, origin, "smoke", said.append)
-    assert said == [
+        _save_config(other, OmegaConf.merge(composed, {"seed": seed}))
+    report_stale_runs(now, origin, "smoke")
+    assert capsys.readouterr().err.splitlines() == [
         f"{tmp_path / 'smoke-00000001'} is unfinished and cannot be continued: data was cccccccccccc and is absent; "
         f"starting {now.path}"
     ]

@@ -13,7 +13,7 @@ from facedistill.runs.sources import instantiate
 
 
 @pytest.fixture
-def cut_short(tmp_path):
+def interrupted(tmp_path):
     """A run that was killed after 48 of 128 images, and its student."""
     folder = RunFolder(tmp_path / "smoke-0a0a0a0a")
     folder.create()
@@ -27,11 +27,11 @@ def cut_short(tmp_path):
     return folder, student
 
 
-def test_the_student_of_the_last_checkpoint_can_be_used_and_says_that_it_is_unfinished(cut_short):
-    folder, student = cut_short
+def test_student_of_the_last_checkpoint_is_exported_as_unfinished(interrupted):
+    folder, student = interrupted
     assert is_unfinished(folder)
     assert export_last_checkpoint(folder) == (
-        f"{folder.student} is unfinished: 48 of 128 images; the command in run.json goes on"
+        f"{folder.student} is unfinished: 48 of 128 images; the command in run.json continues it"
     )
     loaded = load_student(folder.student)
     assert isinstance(loaded, TinyFaR)
@@ -40,8 +40,8 @@ def test_the_student_of_the_last_checkpoint_can_be_used_and_says_that_it_is_unfi
     assert folder.record().unfinished == {"images_seen": 48, "images": 128}
 
 
-def test_without_a_checkpoint_there_is_nothing_to_export(cut_short):
-    folder, _ = cut_short
+def test_no_checkpoint_no_student(interrupted):
+    folder, _ = interrupted
     folder.checkpoint.unlink()
     assert export_last_checkpoint(folder) is None
     with pytest.raises(UserError, match=r"has no student.safetensors yet"):
@@ -49,14 +49,14 @@ def test_without_a_checkpoint_there_is_nothing_to_export(cut_short):
 
 
 @pytest.mark.parametrize("status", ["trained", "finished"])
-def test_a_trained_run_is_not_unfinished(cut_short, status):
-    folder, _ = cut_short
+def test_trained_run_is_not_unfinished(interrupted, status):
+    folder, _ = interrupted
     folder.update_record(status=status)
     assert not is_unfinished(folder)
 
 
-def test_evaluate_says_it_and_the_results_say_it(cut_short, monkeypatch, capsys):
-    folder, _ = cut_short
+def test_evaluation_and_results_say_that_the_student_is_unfinished(interrupted, monkeypatch, capsys):
+    folder, _ = interrupted
     monkeypatch.setattr("facedistill.runs.evaluate.load_teacher", lambda *parts: torch.nn.Identity())
     monkeypatch.setattr("facedistill.runs.evaluate.uses_generated_faces", lambda config: False)
     monkeypatch.setattr("facedistill.runs.evaluate.count_macs", lambda network: 0)

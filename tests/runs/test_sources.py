@@ -15,7 +15,7 @@ from facedistill.config import compose
 from facedistill.data.formats.open import open_faces
 from facedistill.data.sources.stored import StoredFaces
 from facedistill.errors import ConfigError, DataError
-from facedistill.runs.assembly import open_inputs
+from facedistill.runs.inputs import open_inputs
 from facedistill.runs.sources import open_set, source_class, teacher_centers
 from facedistill.runs.train import train
 from tests.data.formats.drawn_set import DrawnSet
@@ -89,7 +89,7 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
     for name, part in {"load_teacher": SmallTeacher(), "load_generator": SmallGenerator()}.items():
         monkeypatch.setattr(f"facedistill.runs.assembly.{name}", lambda config, part=part: part)
     monkeypatch.setattr("facedistill.runs.train.open_configured_protocols", lambda config: ([], []))
-    monkeypatch.setattr("facedistill.runs.train.export_student", lambda *parts: 1.0)
+    monkeypatch.setattr("facedistill.runs.export.export_student", lambda *parts: 1.0)
     monkeypatch.setattr("facedistill.runs.train.evaluate_run", lambda folder: None)
     monkeypatch.setattr("facedistill.runs.train._publish", lambda *parts: None)
     overrides = [

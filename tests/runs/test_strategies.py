@@ -1,4 +1,4 @@
-"""What a machine and a launcher allow, in one sentence each, before anything is loaded."""
+"""Settings that do not fit the machine or the launcher are refused before anything is loaded."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ def _refused(*overrides):
 
 @pytest.mark.parametrize("strategy", ["auto", "cpu", "ddp_cpu"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
-def test_a_cpu_can(strategy, precision):
+def test_cpu_runs_every_precision(strategy, precision):
     check_machine(*_settings(f"strategy={strategy}", f"trainer.precision={precision}"))
 
 
 @pytest.mark.parametrize("strategy", ["gpu", "ddp", "fsdp"])
-def test_without_a_gpu_gpu_strategies_are_refused(strategy):
+def test_gpu_strategies_need_a_gpu(strategy):
     assert _refused(f"strategy={strategy}") == (
         "trainer.accelerator=gpu: this machine has no GPU; choose strategy=cpu, or strategy=ddp_cpu for several processes"
     )
 
 
 @pytest.mark.parametrize("strategy", ["auto", "cpu"])
-def test_float16_on_a_cpu_is_refused_where_lightning_would_take_bfloat16(strategy):
+def test_float16_needs_a_gpu(strategy):
     assert _refused(f"strategy={strategy}", "trainer.precision=16-mixed") == (
         "trainer.precision=16-mixed: float16 trains on a GPU only; choose bf16-mixed or 32-true"
     )
 
 
-def test_more_gpus_than_there_are(monkeypatch):
+def test_more_devices_than_gpus(monkeypatch):
     _gpus(monkeypatch, 2)
     assert _refused("strategy=ddp", "trainer.devices=4") == (
         "trainer.devices=4: this machine has 2 GPU(s); set trainer.devices=2"
@@ -83,11 +83,11 @@ def test_more_gpus_than_there_are(monkeypatch):
      "data.batch_size=12: must be a multiple of 2 process(es) x trainer.accumulate_grad_batches=4, so that all parts are "
      "equal"),
 ])  # fmt: skip
-def test_batches_that_cannot_be_dealt_out(overrides, sentence):
+def test_batches_that_cannot_be_divided(overrides, sentence):
     assert _refused("strategy=ddp_cpu", *overrides) == sentence
 
 
-def test_torchrun_with_another_number(monkeypatch):
+def test_torchrun_with_another_number_of_processes(monkeypatch):
     _torchrun(monkeypatch, 2)
     check_machine(*_settings("strategy=ddp_cpu"))
     assert _refused("strategy=ddp_cpu", "trainer.devices=4") == (
@@ -97,7 +97,7 @@ def test_torchrun_with_another_number(monkeypatch):
     assert _refused("strategy=cpu").startswith("trainer.devices=1: torchrun started 2 process(es)")
 
 
-def test_open_devices_and_machines_are_the_launchers(monkeypatch):
+def test_launcher_decides_unset_devices_and_nodes(monkeypatch):
     _torchrun(monkeypatch, 3, nodes=2)
     settings, _ = _settings("strategy=ddp_cpu", "trainer.devices=auto")
     arguments = trainer_arguments(settings)
@@ -120,7 +120,7 @@ def test_slurm(monkeypatch):
     )
 
 
-def test_slurm_tasks_that_may_lie_anywhere(monkeypatch):
+def test_slurm_tasks_without_a_number_per_node(monkeypatch):
     _slurm(monkeypatch, 2)
     assert _refused("strategy=ddp_cpu") == (
         "SLURM started 2 tasks without saying how many on each machine; ask for them with --ntasks-per-node instead of "
@@ -128,7 +128,7 @@ def test_slurm_tasks_that_may_lie_anywhere(monkeypatch):
     )
 
 
-def test_fsdp_keeps_buffers_whole(monkeypatch):
+def test_fsdp_keeps_buffers_in_float32(monkeypatch):
     _gpus(monkeypatch, 2)
     arguments = trainer_arguments(_settings("strategy=fsdp")[0])
     assert isinstance(arguments["strategy"], FSDPStrategy)
@@ -136,7 +136,7 @@ def test_fsdp_keeps_buffers_whole(monkeypatch):
     assert arguments["devices"] == 2
 
 
-def test_half_weights_are_the_students_only():
+def test_bf16_true_converts_the_student_only():
     settings, _ = _settings("trainer.precision=bf16-true")
     assert trainer_arguments(settings)["precision"] == "32-true"
     assert execution(settings).half

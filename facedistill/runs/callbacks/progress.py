@@ -1,4 +1,4 @@
-"""How a training run goes, as it goes: a live display in a terminal, plain lines in a log."""
+"""Progress of a training run: a live display in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ _FILE_S = 2.0
 class ImagesProgress(Callback):
     """Shows images seen, images/s, loss terms, teacher–student cosine and time left.
 
-    In a terminal this is one live display; elsewhere (a pipe, a log, a continuous-integration job) a plain
-    line every `line_every_s` seconds, without escape codes. Lightning's own bar has to be off. Only the first
-    process shows anything.
+    In a terminal this is one live display; elsewhere (a pipe, a log file) a plain line every `line_every_s` seconds,
+    without escape codes. Turn Lightning's own progress bar off. Only rank 0 shows anything.
 
-    The rate is that of the last minute, validation included, so that the time left is what a clock will say.
+    The rate covers the last minute, validation included, so that the time left is realistic.
 
     Args:
-        total_images: Image budget of the run; None: `trainer.max_steps` times the size of the first batch.
+        total_images: Image budget of the run.
         line_every_s: Seconds between plain lines.
         console: Where to write; standard error when None.
-        clock: Seconds that only rise.
-        path: File that says the same to whoever watches from outside; None: none.
+        clock: Monotonic time in seconds.
+        path: JSON file that receives the progress every two seconds, for other processes; None: none.
     """
 
     def __init__(
         self,
-        total_images: int | None = None,
+        total_images: int,
         *,
         line_every_s: float = 10.0,
         console: Console | None = None,
@@ -66,7 +65,7 @@ class ImagesProgress(Callback):
 
     @property
     def images_per_s(self) -> float | None:
-        """Rate over the last minute, or over the last step if that took longer; None before a step."""
+        """Rate over the last minute, or over the last step if it took longer; None before the first step."""
         if len(self._samples) < 2:
             return None
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
@@ -74,13 +73,13 @@ class ImagesProgress(Callback):
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end of the budget at the present rate; None where either is unknown."""
-        if not self.images_per_s or self.total_images is None:
+        """Time to the end of the budget at the present rate; None if the rate is unknown."""
+        if not self.images_per_s:
             return None
         return max(self.total_images - self.images_seen, 0) / self.images_per_s
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the display; a resumed run starts where it stopped."""
+        """Opens the display; a resumed run counts from where it stopped."""
         self._shows = trainer.is_global_zero
         self._sample(pl_module)
         self._shown_at = self.clock()
@@ -91,13 +90,8 @@ class ImagesProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the batch; reads the logged terms only to show them, because reading waits for a GPU."""
-        before = self.images_seen
+        """Counts the batch; reads the logged terms only to show them, because that waits for a GPU."""
         self._sample(pl_module)
-        if self.total_images is None and trainer.max_steps > 0:
-            self.total_images = before + (self.images_seen - before) * (
-                trainer.max_steps - trainer.global_step + 1
-            )
         if not self._shows:
             return
         if self.clock() - self._written_at >= _FILE_S:
@@ -107,11 +101,11 @@ class ImagesProgress(Callback):
             self._show(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says why images/s falls for a moment."""
+        """Shows that validation is running, which lowers images/s."""
         self._is_validating = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training goes on."""
+        """Shows images/s again."""
         self._is_validating = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -122,11 +116,11 @@ class ImagesProgress(Callback):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the terminal back."""
+        """Restores the terminal."""
         self._close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Gives the terminal back."""
+        """Restores the terminal."""
         self._close()
 
     def line(self) -> str:
@@ -152,11 +146,11 @@ class ImagesProgress(Callback):
     def _write(self) -> None:
         self._written_at = self.clock()
         if self.path is not None:
-            said = {
+            state = {
                 "images_seen": self.images_seen, "total_images": self.total_images,
                 "images_per_s": self.images_per_s, "seconds_left": self.seconds_left,
             }  # fmt: skip
-            write_atomically(self.path, json.dumps(said) + "\n")
+            write_atomically(self.path, json.dumps(state) + "\n")
 
     def _close(self) -> None:
         if self._live is not None:
@@ -167,9 +161,8 @@ class ImagesProgress(Callback):
         bar = Table.grid(padding=(0, 2), expand=True)
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
-        total = self.total_images or max(self.images_seen, 1)
         bar.add_row(
-            ProgressBar(total=total, completed=min(self.images_seen, total)),
+            ProgressBar(total=self.total_images, completed=min(self.images_seen, self.total_images)),
             Text(self._time_left(), style="bold"),
         )
         rate = "validating" if self._is_validating else self._rate()
@@ -177,10 +170,8 @@ class ImagesProgress(Callback):
         return Group(bar, figures, Text("   ".join(self._term_texts()), style="dim"))
 
     def _count(self) -> str:
-        if self.total_images is None:
-            return f"{self.images_seen:,} images"
-        share = 100 * self.images_seen / max(self.total_images, 1)
-        return f"{self.images_seen:,} / {self.total_images:,} images ({share:.1f} %)"
+        percent = 100 * self.images_seen / max(self.total_images, 1)
+        return f"{self.images_seen:,} / {self.total_images:,} images ({percent:.1f} %)"
 
     def _rate(self) -> str:
         rate = self.images_per_s
@@ -195,7 +186,7 @@ class ImagesProgress(Callback):
 
 
 def _in_order(names: Mapping[str, float]) -> list[str]:
-    """Training terms, the loss first and the cosine last, then validation; nothing else."""
-    place = {"train/loss": 0, "train/cosine": 2, "val/cosine": 3}
+    """Training terms, the loss first and the cosine last, then validation terms; nothing else."""
+    order = {"train/loss": 0, "train/cosine": 2, "val/cosine": 3}
     shown = [name for name in names if name.startswith(("train/", "val/"))]
-    return sorted(shown, key=lambda name: (place.get(name, 1 if name.startswith("train/") else 4), name))
+    return sorted(shown, key=lambda name: (order.get(name, 1 if name.startswith("train/") else 4), name))

@@ -1,4 +1,4 @@
-"""Where the time of a training loop goes: generator, teacher, student."""
+"""Measures how the time of training divides among generator, teacher and student."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class TimeShare(Callback):
-    """Measures the loop's rate and the shares of generator and teacher; the rest is the student's.
+    """Measures images per second and the fractions of time of generator and teacher; the rest is the student's.
 
-    On a GPU every measured call waits for the device, so only one step in `every` is measured there.
+    On a GPU every measured call waits for the device, so only one step in `every` is measured.
 
     Args:
         generator: Object whose `render` is measured, or None for photographs.
@@ -30,7 +30,7 @@ class TimeShare(Callback):
         self._began = self._step_began = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wraps the two frozen networks' calls."""
+        """Wraps the calls of the two frozen networks."""
         if self.generator is not None:
             self.generator.render = self._timed(self.generator.render, "generator")
         if pl_module.teacher is not None:
@@ -41,14 +41,14 @@ class TimeShare(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Closes a measured step and opens the next."""
+        """Ends the measurement of this step and may start the next."""
         if self._measuring:
             self._wait()
             self.seconds["step"] += time.perf_counter() - self._step_began
         self._start_step(batch_idx + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation is not the training loop."""
+        """Cancels the measurement of a step that validation interrupts."""
         self._measuring = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,15 +63,15 @@ class TimeShare(Callback):
     def summary(self) -> dict[str, Any]:
         """`wall_s`, `images_per_s` and `time_share` (fractions that add to 1) for the run record."""
         step = max(self.seconds["step"], 1e-9)
-        share = {name: self.seconds[name] / step for name in ("generator", "teacher")}
+        fractions = {name: self.seconds[name] / step for name in ("generator", "teacher")}
         return {
             "wall_s": round(self._wall_s(), 2),
             "images_per_s": round(self.images / max(self._wall_s(), 1e-9), 2),
-            "time_share": {**share, "student": 1 - sum(share.values())},
+            "time_share": {**fractions, "student": 1 - sum(fractions.values())},
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Time spent so far, so that a resumed run is charged for what was done before."""
+        """Time spent so far; a resumed run adds to it."""
         return {"wall_s": self._wall_s(), "seconds": dict(self.seconds)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Verification during training, on the validation pairs alone: nothing that a table reports may steer a run."""
+"""Verification during training, on validation pairs that share no face with the pairs that tables report."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class GeneratedPairsCheck(Callback):
 
     def __init__(self, protocol: PairsProtocol, *, batch_size: int = 64) -> None:
         if protocol.name != "validation":
-            raise ValueError(f"only the validation pairs may be watched during training, got {protocol.name}")
+            raise ValueError(f"training may only use the validation pairs, got {protocol.name}")
         self.protocol = protocol
         self.batch_size = batch_size
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Embeds the pairs' faces, each process its share, and scores them; all log the same figures."""
+        """Embeds the faces, divided among the processes, and scores the pairs; all processes log the same figures."""
         embeddings = embed(
             pl_module.student,  # type: ignore[arg-type]
             self.protocol,

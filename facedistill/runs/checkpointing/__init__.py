@@ -1,4 +1,4 @@
-"""Stops, saves and goes on: checkpoints, what they were made under, interruptions, losses that are not finite."""
+"""Checkpoints of a run: how they are written, checked, and written early when a signal arrives."""
 
 from facedistill.runs.checkpointing.callback import LastCheckpoint
 from facedistill.runs.checkpointing.files import newest_intact, previous_of, read_checkpoint, remove_leftovers

@@ -1,4 +1,4 @@
-"""The callback that saves: always a whole file, always between two steps."""
+"""The callback that saves checkpoints, always between two steps."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from facedistill.system.messages import print_message
 
 
 class LastCheckpoint(Callback):
-    """Writes `last.ckpt` every so many images, when the fit ends and when it is interrupted.
+    """Writes `last.ckpt` every `every_images` images, when the fit ends and when it is interrupted.
 
-    The new file is written beside the old one, flushed to the disk, and then takes its name; the old one becomes
-    `previous.ckpt`. A kill, a full disk or a torn write leaves one that is whole. The first Ctrl-C, SIGTERM or
-    SIGUSR1 lets the step finish, saves, and stops the fit as KeyboardInterrupt does; a second one stops at once.
+    The new file is written under another name, flushed to the disk and renamed; the old one becomes `previous.ckpt`.
+    After a kill, a full disk or a torn write one of them is intact. The first Ctrl-C, SIGTERM or SIGUSR1 lets the step
+    finish, saves, and stops the fit as KeyboardInterrupt does; a second one stops at once.
 
-    Beside what Lightning saves, a checkpoint holds what it was made under and the random states of all processes.
+    In addition to what Lightning saves, a checkpoint holds its `Origin` and the random states of all processes.
 
     Args:
-        path: Where the checkpoint lies.
+        path: Of the checkpoint.
         every_images: Images between two checkpoints.
-        origin: What the run is made under.
-        own_state: The setting that makes each process keep a state of its own ("data.source.replay"), where one does:
-            such a run goes on with as many processes as before, or not.
+        origin: What the result of the run depends on.
+        own_state: The setting that gives each process a state of its own ("data.source.replay"), if any. Such a run
+            can only be continued by as many processes as before.
 
     Attributes:
-        interruption: Tells which signal stopped the fit.
+        interruption: The signal that stopped the fit, if any.
     """
 
     def __init__(
@@ -57,35 +57,35 @@ class LastCheckpoint(Callback):
         self._random: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts from where the fit starts, which after a resume is not zero, and listens for interruptions."""
+        """Counts images from the start of this fit, which is not zero after a resume, and handles signals."""
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]
         self._stop = False
         for logger in trainer.loggers:
             if hasattr(logger, "continue_from"):
                 logger.continue_from(trainer.global_step)
-        self.interruption.listen()
+        self.interruption.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when enough images have gone by, or when somebody wants any process of the run to stop."""
+        """Saves if a checkpoint is due or any process was asked to stop."""
         self._stop = self._asked_to_stop(trainer)
         if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
-            # Lightning logs the step after this hook; a kill in between would leave a hole in the curve.
+            # Lightning logs the step after this hook; a kill in between would leave a gap in the curve.
             trainer._logger_connector.update_train_step_metrics()
-            _flush(trainer)
+            _flush_loggers(trainer)
             self._save(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Between two steps: stops an interrupted run, whose last step is saved and logged by now.
+        """Stops an interrupted run, whose last step is saved and logged by now.
 
-        The random states are restored here, because whatever starts before the first step may draw.
+        The random states are restored here, because anything that starts before the first step may draw numbers.
         """
-        if self._validated:  # a resumed run does not validate again where the checkpoint was due too
+        if self._validated:  # a resumed run does not repeat a validation that was due at its checkpoint
             self._validated = False
-            _flush(trainer)
+            _flush_loggers(trainer)
         if self._stop:
             raise Interrupted(self.interruption.number or 0)
         if self._random is not None:
@@ -93,22 +93,22 @@ class LastCheckpoint(Callback):
             self._random = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers that there is a row to write; it is logged after this hook."""
+        """Marks the loggers for a flush: Lightning logs the validation after this hook."""
         self._validated = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the finished state."""
         self._save(trainer, pl_module)
-        self.interruption.listen_no_more()
+        self.interruption.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves nothing: whatever went wrong in the middle of a step, the last good checkpoint stays."""
-        self.interruption.listen_no_more()
+        """Saves nothing: the error may have happened in the middle of a step."""
+        self.interruption.stop()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds what the checkpoint is made under; every process takes part."""
+        """Adds random states and origin; every process takes part."""
         checkpoint["random_states"] = random_states()
         if self.origin is not None:
             checkpoint["origin"] = self.origin.as_dict()
@@ -116,30 +116,27 @@ class LastCheckpoint(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes this process's random state, where there are as many processes as there were.
+        """Keeps this process's random state for the first step, if the number of processes is the same.
 
         Raises:
-            UserError: If there are more or fewer, and the run keeps state that is a process's own.
+            UserError: If it is not, and each process has a state of its own.
         """
         states, processes = checkpoint.get("random_states", []), trainer.world_size
         if len(states) == processes:
             self._random = states[trainer.global_rank]
             return
-        told = f"{self.path} was made by {len(states)} process(es) and this run has {processes}"
+        change = f"{self.path} was made by {len(states)} process(es) and this run has {processes}"
         if self.own_state:
             raise UserError(
-                f"{told}: with {self.own_state} each keeps its own state; continue with {len(states)}"
+                f"{change}: with {self.own_state} each keeps its own state; continue with {len(states)}"
             )
         if trainer.is_global_zero:
-            said = (
-                f"{told}: the same faces and losses up to rounding, but for dropout, whose draws start anew"
-            )
-            print_message(said)
+            print_message(f"{change}: faces and losses are the same up to rounding, except for dropout")
 
     def _asked_to_stop(self, trainer: Trainer) -> bool:
-        """All processes stop after the same step, whoever received the signal.
+        """Whether any process has received a signal; all processes stop after the same step.
 
-        Asking makes a GPU wait, so there it is done every `log_every_n_steps` only.
+        The exchange makes a GPU wait, so there it happens every `log_every_n_steps` only.
         """
         interruption = self.interruption
         device = trainer.strategy.root_device
@@ -147,10 +144,10 @@ class LastCheckpoint(Callback):
             return interruption.number is not None
         if device.type != "cpu" and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
-        heard = int(gather_constant(torch.tensor([interruption.number or 0], device=device)).max())
-        if heard:
-            interruption.number = heard
-        return bool(heard)
+        number = int(gather_constant(torch.tensor([interruption.number or 0], device=device)).max())
+        if number:
+            interruption.number = number
+        return bool(number)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         unfinished = self.path.with_name(f".{self.path.name}{UNFINISHED}")
@@ -159,7 +156,7 @@ class LastCheckpoint(Callback):
             if trainer.is_global_zero:
                 replace_checkpoint(unfinished, self.path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            # torch also raises the death of a data worker wherever this process happens to be.
+            # torch also raises the death of a data worker here, if that is where this process happens to be.
             if not trainer.is_global_zero or lost_a_process(error) or "DataLoader worker" in str(error):
                 raise
             unfinished.unlink(missing_ok=True)
@@ -171,8 +168,8 @@ class LastCheckpoint(Callback):
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]
 
 
-def _flush(trainer: Trainer) -> None:
-    """Puts the rows logged so far on the disk, so that a kill leaves no hole in the curve."""
+def _flush_loggers(trainer: Trainer) -> None:
+    """Writes the rows logged so far to the disk."""
     for logger in trainer.loggers:
         if hasattr(logger, "flush"):
             logger.flush()

@@ -1,4 +1,4 @@
-"""The checkpoint files of a run: `last.ckpt` and the one before it, each whole or not used."""
+"""The checkpoint files of a run: `last.ckpt` and the one before it, `previous.ckpt`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from facedistill.system.files import UNFINISHED, flush
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before `path` lies."""
+    """Path of the checkpoint before `path`."""
     return path.with_name("previous.ckpt")
 
 
 def replace_checkpoint(unfinished: Path, path: Path) -> None:
-    """Makes `unfinished` the newest checkpoint, and the newest the one before.
+    """Renames `path` to `previous.ckpt` and `unfinished` to `path`.
 
-    The bytes are on the disk before the names change, so that after a power cut too at least one of `path` and
-    `previous_of(path)` is whole. A kill between the two renames leaves no `path`; `newest_intact` finds the other.
+    The bytes are on the disk before the names change, so that one of the two checkpoints is intact even after a power
+    cut. A kill between the two renames leaves no `path`; `newest_intact` then finds the previous one.
     """
     flush(unfinished)
     with suppress(FileNotFoundError):
@@ -34,25 +34,25 @@ def replace_checkpoint(unfinished: Path, path: Path) -> None:
 
 
 def newest_intact(path: Path) -> tuple[Path | None, list[Path]]:
-    """The newest checkpoint that can be continued, and the damaged ones that were passed over.
+    """Finds the newest checkpoint that can be continued.
 
     Args:
-        path: Where the newest should lie.
+        path: Of the newest checkpoint.
 
     Returns:
-        `path`, or the one before it, or None where there is no checkpoint at all; and what is damaged.
+        `path`, the previous checkpoint, or None if there is no checkpoint; and the damaged ones that were skipped.
 
     Raises:
-        UserError: If all that there are are damaged, or one cannot be read.
+        UserError: If every checkpoint is damaged, or one cannot be read.
     """
-    there = [place for place in (path, previous_of(path)) if place.exists()]
+    existing = [file for file in (path, previous_of(path)) if file.exists()]
     damaged: list[Path] = []
-    for place in there:
-        if _is_whole(place):
-            return place, damaged
-        damaged.append(place)
+    for file in existing:
+        if _is_intact(file):
+            return file, damaged
+        damaged.append(file)
     if damaged:
-        names = " and ".join(str(place) for place in damaged)
+        names = " and ".join(map(str, damaged))
         raise UserError(
             f"{names} {'are' if damaged[1:] else 'is'} damaged and cannot be continued; force=true starts the run over"
         )
@@ -60,34 +60,32 @@ def newest_intact(path: Path) -> tuple[Path | None, list[Path]]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU; tensors stay in the file until they are looked at."""
+    """The contents of a checkpoint on the CPU; tensors are read from the file when they are used."""
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Deletes the unfinished files that a killed process left in a run folder."""
-    older = [*folder.glob("*.part"), *folder.glob(".*.partial")]  # written by versions before 0.2
+    older = [*folder.glob("*.part"), *folder.glob(".*.partial")]  # of older versions
     for file in [*folder.rglob(f".*{UNFINISHED}"), *older]:
         file.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether every byte is as it was written: the archive's directory, its checksums, and what it holds."""
+def _is_intact(path: Path) -> bool:
+    """Whether the zip directory and all checksums are right and the contents can be loaded."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None and "state_dict" in read_checkpoint(path)
-    except FileNotFoundError:
+    except (
+        FileNotFoundError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ):
         return False
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror or error}); make it readable, or force=true starts the run over"
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ):
-        return False

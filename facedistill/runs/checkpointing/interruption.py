@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and SLURM's way to start it again."""
+"""Signals that ask a run to stop, and SLURM's command to start it again."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any
 
 from facedistill.errors import Interrupted
 
-# Ctrl-C; the end of an allocation or a preemption; what `sbatch --signal=USR1@90` sends before the end.
+# Ctrl-C; the end of an allocation or a preemption; the early warning of `sbatch --signal=USR1@90`.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interruption:
-    """Remembers the first signal, so that the step can finish; the second one stops at once.
+    """Records the first signal, so that the step can finish; a second one raises Interrupted.
 
     Attributes:
-        number: The signal that came, or None.
+        number: The recorded signal, or None.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._handlers: dict[int, Any] = {}
 
-    def listen(self) -> None:
-        """From now on signals are remembered instead of obeyed."""
+    def start(self) -> None:
+        """Replaces the handlers of `SIGNALS`."""
         self.number = None
         for number in SIGNALS:
             self._handlers[number] = signal.signal(number, self._receive)
 
-    def listen_no_more(self) -> None:
-        """Gives the signals back to whoever had them."""
+    def stop(self) -> None:
+        """Restores the handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -47,8 +47,12 @@ class Interruption:
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Makes SIGTERM and SIGUSR1 what Ctrl-C is, for the time in which there is no step to finish."""
-    before = {number: signal.signal(number, _stop_at_once) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    """Makes SIGTERM and SIGUSR1 raise Interrupted, for the time in which there is no training step to finish."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
     finally:
@@ -56,23 +60,20 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_at_once(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
 def requeue() -> str:
-    """Asks SLURM to queue this job again; the run goes on from its checkpoint when the job starts.
+    """Asks SLURM to queue this job again; the run then continues from its checkpoint.
 
     Returns:
-        A sentence that says whether it was queued.
+        A sentence that says whether the job was queued.
     """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"SLURM job {job} could not be queued again ({error}); submit it again to continue"
-    if done.returncode:
-        reason = (done.stderr or done.stdout).strip().splitlines()
-        return f"SLURM job {job} could not be queued again ({reason[0] if reason else done.returncode}); submit it again to continue"
-    return f"SLURM job {job} is queued again and continues from this checkpoint"
+        reason = str(error)
+    else:
+        if not done.returncode:
+            return f"SLURM job {job} is queued again and continues from this checkpoint"
+        reason = next(iter((done.stderr or done.stdout).strip().splitlines()), str(done.returncode))
+    return f"SLURM job {job} could not be queued again ({reason}); submit it again to continue"

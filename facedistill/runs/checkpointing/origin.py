@@ -1,4 +1,4 @@
-"""What a checkpoint was made under, and whether it still is so."""
+"""The configuration, weights and faces that a checkpoint was made with, and whether they have changed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from facedistill.errors import UserError
 
 _VERSIONS = ("facedistill", "torch")
-_MOST = 5  # keys named in one sentence
+_MAX_CHANGES = 5  # named in one message
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What decides the result of a run.
+    """What the result of a run depends on.
 
     Attributes:
-        identity: The run's eight digits.
+        run_id: Eight hexadecimal digits; called `identity` in the checkpoints of older versions.
         config: The part of the configuration that can change the student.
-        files: sha256 of the weights, and the fingerprint of the faces, by name.
+        files: sha256 of the weights and fingerprint of the faces, by name.
         versions: Of the packages that compute.
     """
 
-    identity: str
+    run_id: str
     config: Mapping[str, Any]
     files: Mapping[str, str]
     versions: Mapping[str, str] = field(
@@ -32,52 +32,49 @@ class Origin:
     )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain containers, for a checkpoint or a JSON file."""
+        """Plain containers, for a checkpoint."""
         return asdict(self)
 
 
 def check_origin(path: object, saved: Mapping[str, Any] | None, now: Origin) -> str | None:
-    """Refuses to continue a checkpoint under another configuration, other weights or other faces.
+    """Refuses to continue a checkpoint with another configuration, other weights or other faces.
 
     Args:
         path: The checkpoint, for the message.
-        saved: `Origin.as_dict()` as it lies in the checkpoint; None of a checkpoint that has none.
-        now: Of the run that would go on.
+        saved: `Origin.as_dict()` from the checkpoint; None if it has none.
+        now: Of the run that would continue.
 
     Returns:
-        A sentence where only the version of a package has changed, else None.
+        A warning if only the version of a package has changed, else None.
 
     Raises:
         UserError: Naming what differs.
     """
     if saved is None:
         raise UserError(
-            f"{path} does not say what it was made under (an older version wrote it) and cannot be continued exactly; "
+            f"{path} does not record its configuration (an older version wrote it) and cannot be continued exactly; "
             "force=true starts the run over"
         )
-    found = different_config(saved["config"], now.config) + changed_files(saved["files"], now.files)
-    if saved["identity"] != now.identity:
-        found = found or [f"the identity was {saved['identity']} and is {now.identity}"]
-        more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    saved_id = saved.get("run_id", saved.get("identity"))
+    if saved_id != now.run_id:
+        changes = different_config(saved["config"], now.config) + changed_files(saved["files"], now.files)
+        changes = changes or [f"the run id was {saved_id} and is {now.run_id}"]
+        more = f" and {len(changes) - _MAX_CHANGES} more" if len(changes) > _MAX_CHANGES else ""
         raise UserError(
-            f"{path} was made under something else: {'; '.join(found[:_MOST])}{more}; restore what it was made under, "
-            "or force=true starts the run over"
+            f"{path} belongs to another run: {'; '.join(changes[:_MAX_CHANGES])}{more}; restore these, or force=true "
+            "starts the run over"
         )
-    versions = changed_files(saved["versions"], now.versions)
-    return (
-        f"made with another version, the end may differ in rounding: {'; '.join(versions)}"
-        if versions
-        else None
-    )
+    versions = "; ".join(changed_files(saved["versions"], now.versions))
+    return f"made with another version, results may differ by rounding: {versions}" if versions else None
 
 
 def different_config(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, as "optimizer.lr was 0.1 and is 0.01"."""
-    before, after = _flat(saved), _flat(now)
+    before, after = _flatten(saved), _flatten(now)
     return [
-        f"{key} was {_shown(before, key)} and is {_shown(after, key)}"
+        f"{key} was {before.get(key, 'absent')} and is {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, _ABSENT) != after.get(key, _ABSENT)
+        if before.get(key) != after.get(key)
     ]
 
 
@@ -90,18 +87,12 @@ def changed_files(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]
     ]
 
 
-_ABSENT = object()
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The leaves of nested mappings as text, by dotted key."""
+    leaves: dict[str, str] = {}
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
-            found.update(_flat(value, f"{prefix}{key}."))
+            leaves |= _flatten(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else "absent"
+            leaves[f"{prefix}{key}"] = repr(value)
+    return leaves

@@ -1,4 +1,4 @@
-"""The global random generators of every process, as plain containers that a checkpoint may hold."""
+"""The states of the global random generators of all processes, as plain containers for a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from facedistill.distributed.collectives import world_size
 
 def random_states() -> list[dict[str, Any]]:
     """The states of all processes in the order of ranks; every process must call it."""
-    mine = _state()
-    everyone: list[Any] = [mine]
+    states: list[Any] = [_state()]
     if world_size() > 1:
-        everyone = [None] * world_size()
-        dist.all_gather_object(everyone, mine)
-    return everyone
+        own, states = states[0], [None] * world_size()
+        dist.all_gather_object(states, own)
+    return states
 
 
 def restore(state: Mapping[str, Any]) -> None:
-    """Puts this process's generators where `random_states` found them."""
+    """Sets this process's generators to a state from `random_states`."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
-from facedistill.runs.assembly import uses_generated_faces
 from facedistill.runs.evaluate import open_configured_protocols
+from facedistill.runs.inputs import uses_generated_faces
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
 

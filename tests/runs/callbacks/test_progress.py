@@ -1,4 +1,4 @@
-"""The progress display: right figures by a fake clock, plain lines without a terminal, a live one with it."""
+"""The progress display, with a fake clock: plain lines without a terminal, a live display with one."""
 
 import io
 import re
@@ -23,7 +23,7 @@ METRICS = {
 
 
 class Run:
-    """A trainer, a method and a clock that do as they are told."""
+    """A fake trainer, method and clock."""
 
     def __init__(self, *, terminal: bool = False, rank_zero: bool = True, **arguments: Any) -> None:
         self.now = 1000.0
@@ -65,7 +65,7 @@ def test_plain_line_every_ten_seconds_with_rate_and_time_left() -> None:
     assert "\x1b" not in run.written.getvalue()
 
 
-def test_the_last_line_is_the_end_of_the_budget() -> None:
+def test_last_line_shows_the_end_of_the_budget() -> None:
     run = Run(total_images=256)
     run.start()
     run.step(seconds=1)
@@ -74,7 +74,7 @@ def test_the_last_line_is_the_end_of_the_budget() -> None:
     assert run.lines[-1].startswith("256 / 256 images (100.0 %) | 128.0 images/s | 0 s left | ")
 
 
-def test_a_long_line_is_not_broken() -> None:
+def test_long_line_is_not_wrapped() -> None:
     run = Run(total_images=10**12)
     run.trainer.callback_metrics = {f"train/term_{k}": torch.tensor(0.5) for k in range(30)}
     run.start()
@@ -82,7 +82,7 @@ def test_a_long_line_is_not_broken() -> None:
     assert len(run.lines) == 1
 
 
-def test_the_rate_is_that_of_the_last_minute() -> None:
+def test_rate_covers_the_last_minute() -> None:
     run = Run(total_images=10**6)
     run.start()
     for _ in range(100):
@@ -92,7 +92,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     assert run.progress.images_per_s == pytest.approx(50)
 
 
-def test_steps_longer_than_the_window_still_give_a_rate() -> None:
+def test_rate_of_steps_longer_than_a_minute() -> None:
     run = Run(total_images=10_000)
     run.start()
     for _ in range(3):
@@ -101,27 +101,11 @@ def test_steps_longer_than_the_window_still_give_a_rate() -> None:
     assert run.progress.seconds_left == pytest.approx(9_700 / 0.5)
 
 
-def test_a_resumed_run_counts_from_where_it_stopped_but_not_in_its_rate() -> None:
+def test_resumed_run_counts_earlier_images_but_not_in_its_rate() -> None:
     run = Run(total_images=10_000)
     run.start(images_seen=5_000)
     run.step(seconds=10, images=100)
     assert run.lines[0].startswith("5,100 / 10,000 images (51.0 %) | 10.0 images/s | 8 min 10 s left | ")
-
-
-def test_without_a_budget_it_comes_from_the_steps() -> None:
-    run = Run()
-    run.start()
-    run.step(images=64)
-    run.step(images=64)
-    assert run.progress.total_images == 6_400
-
-
-def test_without_any_budget_the_time_left_is_unknown() -> None:
-    run = Run()
-    run.trainer.max_steps = -1
-    run.start()
-    run.step(seconds=10, images=50)
-    assert run.lines[0].startswith("50 images | 5.0 images/s | time left unknown | ")
 
 
 def test_only_the_first_process_writes() -> None:
@@ -149,7 +133,7 @@ def test_metrics_are_read_only_when_shown() -> None:
     assert len(reads) == 1
 
 
-def test_the_live_display_shows_everything_and_gives_the_terminal_back() -> None:
+def test_live_display_shows_everything_and_restores_the_terminal() -> None:
     run = Run(total_images=12_800, terminal=True)
     run.start()
     run.step()
@@ -187,7 +171,7 @@ class Tiny(LightningModule):
 
 def test_in_a_real_trainer() -> None:
     written = io.StringIO()
-    progress = ImagesProgress(console=Console(file=written))
+    progress = ImagesProgress(40, console=Console(file=written))
     trainer = Trainer(
         max_steps=5, callbacks=[progress], accelerator="cpu", logger=False, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False,

@@ -13,7 +13,7 @@ class Pixels(torch.nn.Module):
 
 
 class Method:
-    """What the callback asks of a LightningModule."""
+    """A LightningModule as far as the callback needs one."""
 
     device = torch.device("cpu")
 
@@ -25,7 +25,7 @@ class Method:
         self.logged.update(figures)
 
 
-def test_pairs_that_can_be_told_apart_are_and_the_student_stays_awake():
+def test_separable_pairs_score_one_and_the_student_stays_in_training_mode():
     faces = (
         torch.randint(0, 256, (20, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
         .repeat_interleave(56, 2)

@@ -34,7 +34,7 @@ def _number(path):
     return torch.load(path, weights_only=True)["state_dict"]["weight"][0].item()
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint_and_one_sentence(tmp_path):
+def test_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"good")
     with pytest.raises(UserError) as caught:
@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_one_sentence(tmp_path):
     assert path.read_bytes() == b"good"
 
 
-def test_a_data_worker_that_dies_while_a_checkpoint_is_written_is_no_full_disk(tmp_path):
+def test_death_of_a_data_worker_is_not_reported_as_a_full_disk(tmp_path):
     class WorkerDies(FullDisk):
         def save_checkpoint(self, path):
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
@@ -56,7 +56,7 @@ def test_a_data_worker_that_dies_while_a_checkpoint_is_written_is_no_full_disk(t
         LastCheckpoint(tmp_path / "last.ckpt", every_images=1)._save(WorkerDies(), None)
 
 
-def test_the_newest_and_the_one_before_it_are_kept(tmp_path):
+def test_newest_and_previous_checkpoint_exist(tmp_path):
     path = _two(tmp_path)
     assert (_number(path), _number(previous_of(path))) == (2, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
@@ -64,7 +64,7 @@ def test_the_newest_and_the_one_before_it_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("names", [["previous.ckpt"], ["previous.ckpt", ".last.ckpt.writing"]])
-def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path, names):
+def test_kill_between_the_renames_leaves_the_previous_checkpoint(tmp_path, names):
     path = _two(tmp_path)
     os.replace(path, tmp_path / ".last.ckpt.writing")
     for file in tmp_path.iterdir():
@@ -73,15 +73,15 @@ def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path, names):
     assert newest_intact(path) == (previous_of(path), [])
 
 
-def test_cut_at_any_byte_the_one_before_is_taken(tmp_path):
+def test_truncated_at_any_byte_the_previous_checkpoint_is_used(tmp_path):
     path = _two(tmp_path)
-    whole = path.read_bytes()
-    for length in [*range(0, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+    intact = path.read_bytes()
+    for length in [*range(0, len(intact), 97), len(intact) - 1]:
+        path.write_bytes(intact[:length])
         assert newest_intact(path) == (previous_of(path), [path]), length
 
 
-def test_a_changed_byte_of_a_weight_is_noticed(tmp_path):
+def test_changed_byte_of_a_weight_is_detected(tmp_path):
     path = _two(tmp_path)
     content = bytearray(path.read_bytes())
     place = content.index(torch.full((100,), 2.0).numpy().tobytes()) + 40
@@ -90,7 +90,7 @@ def test_a_changed_byte_of_a_weight_is_noticed(tmp_path):
     assert newest_intact(path) == (previous_of(path), [path])
 
 
-def test_where_all_are_damaged_both_are_named(tmp_path):
+def test_message_names_both_damaged_checkpoints(tmp_path):
     path = _two(tmp_path)
     path.write_bytes(b"")
     previous_of(path).write_bytes(b"PK")
@@ -101,11 +101,11 @@ def test_where_all_are_damaged_both_are_named(tmp_path):
     )
 
 
-def test_there_may_be_none(tmp_path):
+def test_no_checkpoint(tmp_path):
     assert newest_intact(tmp_path / "last.ckpt") == (None, [])
 
 
-def test_leftovers_of_a_killed_process_go(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     for name in (
         ".last.ckpt.writing",
         "run.json.part",

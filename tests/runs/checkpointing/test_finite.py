@@ -11,7 +11,7 @@ NAN = float("nan")
 
 
 class Method(nn.Linear):
-    """What the callback asks of a LightningModule."""
+    """A LightningModule as far as the callback needs one."""
 
     def __init__(self):
         super().__init__(2, 2)
@@ -31,7 +31,7 @@ def _step(callback, step, loss, precision="32-true", **terms):
 
 
 @pytest.mark.parametrize("bad", [NAN, float("inf")])
-def test_a_loss_that_is_no_number_stops_the_run_and_names_step_method_and_term(bad):
+def test_message_names_step_method_and_term(bad):
     callback = FiniteOnly()
     _step(callback, 1, 0.5)
     terms = {"train/loss": bad, "train/mse": bad, "train/cosine": 0.5, "val/cosine": NAN}
@@ -43,7 +43,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_method_and_term(b
     )
 
 
-def test_half_precision_may_overflow_now_and_then():
+def test_half_precision_may_overflow_occasionally():
     callback = FiniteOnly()
     for step in range(1, 20):
         _step(callback, step, NAN, "16-mixed")
@@ -54,7 +54,7 @@ def test_half_precision_may_overflow_now_and_then():
         _step(callback, 40, NAN, "16-mixed")
 
 
-def test_weights_that_are_no_numbers_never_reach_a_checkpoint():
+def test_infinite_weights_are_not_saved():
     callback, method = FiniteOnly(), Method()
     callback.on_save_checkpoint(_trainer(7), method, {})
     method.bias.data[1] = NAN
@@ -63,7 +63,7 @@ def test_weights_that_are_no_numbers_never_reach_a_checkpoint():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_is_asked_where_terms_are_logged_and_told_the_first_bad_step():
+def test_gpu_losses_are_checked_when_terms_are_logged():
     callback = FiniteOnly()
     for step in range(1, 10):
         callback.on_train_batch_end(

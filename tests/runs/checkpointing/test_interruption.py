@@ -15,7 +15,7 @@ echo "$@" >> {calls}
 
 @pytest.fixture(autouse=True)
 def _ctrl_c():
-    """A shell starts what runs in its background with Ctrl-C ignored."""
+    """Restores the handler of Ctrl-C, which shells ignore in background processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -23,7 +23,7 @@ def _ctrl_c():
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch):
-    """A fake `scontrol` on the PATH that notes how it was called."""
+    """A fake `scontrol` on the PATH that records its arguments."""
 
     def make(then="exit 0"):
         program = tmp_path / "scontrol"
@@ -36,10 +36,10 @@ def scontrol(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_the_first_signal_is_remembered_and_the_second_obeyed(number):
+def test_first_signal_is_recorded_and_second_interrupts(number):
     before = signal.getsignal(number)
     interruption = Interruption()
-    interruption.listen()
+    interruption.start()
     try:
         os.kill(os.getpid(), number)
         assert interruption.number == number
@@ -47,14 +47,14 @@ def test_the_first_signal_is_remembered_and_the_second_obeyed(number):
             os.kill(os.getpid(), signal.SIGTERM)
         assert caught.value.number == signal.SIGTERM
     finally:
-        interruption.listen_no_more()
+        interruption.stop()
     assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
 )
-def test_the_exit_code_tells_the_signal(number, code, monkeypatch, capsys):
+def test_exit_code_names_the_signal(number, code, monkeypatch, capsys):
     @interrupt_on_signals()
     def command(arguments):
         os.kill(os.getpid(), number)
@@ -64,7 +64,7 @@ def test_the_exit_code_tells_the_signal(number, code, monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "interrupted; the same command continues"
 
 
-def test_slurm_is_asked_to_queue_the_job_again(scontrol, monkeypatch):
+def test_requeue_calls_scontrol(scontrol, monkeypatch):
     calls = scontrol()
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     assert requeue() == "SLURM job 77 is queued again and continues from this checkpoint"
@@ -74,7 +74,7 @@ def test_slurm_is_asked_to_queue_the_job_again(scontrol, monkeypatch):
     assert calls.read_text().splitlines() == ["requeue 77", "requeue 70_3"]
 
 
-def test_where_slurm_refuses_the_user_is_told_what_to_do(scontrol, monkeypatch, tmp_path):
+def test_requeue_reports_a_refusal(scontrol, monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     scontrol("echo 'Job is not requeueable' >&2; exit 1")
     assert (

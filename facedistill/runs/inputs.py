@@ -1,0 +1,73 @@
+"""What a run starts from: weights, faces, and the run id that follows from them and the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from facedistill.assets import AssetCard, read_card
+from facedistill.assets.own_file import card_of
+from facedistill.config import make_run_id, result_relevant
+from facedistill.data.formats.face_set import FaceSet
+from facedistill.runs.checkpointing import Origin
+from facedistill.runs.folder import RunFolder
+from facedistill.runs.sources import open_set, source_class
+
+GENERATED = "generated"
+"""Name of the protocol on generated pairs."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from.
+
+    Attributes:
+        origin: What the result depends on: configuration, weights and faces.
+        folder: The folder that the run id names.
+        faces: The set at `data.path`; None if the configuration names none.
+    """
+
+    origin: Origin
+    folder: RunFolder
+    faces: FaceSet | None
+
+
+def open_inputs(config: DictConfig) -> Inputs:
+    """Opens the faces of a run, and computes its id from them, the weights and the configuration.
+
+    Raises:
+        UserError: If the faces cannot be used.
+    """
+    hashes = {
+        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
+    }
+    faces = open_set(config)
+    if faces is not None:
+        hashes["data"] = faces.fingerprint
+    origin = Origin(make_run_id(config, hashes), result_relevant(config), hashes)
+    return Inputs(origin, RunFolder(Path(config.runs_dir) / f"{config.name}-{origin.run_id}"), faces)
+
+
+def asset_cards(config: DictConfig) -> list[AssetCard]:
+    """The weights that the configuration names; their hashes are part of the run id."""
+    backbone = OmegaConf.select(config, "backbone.asset")
+    cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
+    return [*cards, read_card(backbone)] if backbone else cards
+
+
+def learned_from(config: DictConfig) -> list[AssetCard]:
+    """The weights whose licences the student inherits; without the generator if it renders no training faces."""
+    cards = asset_cards(config)
+    return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+
+
+def trains_on_generated_faces(config: DictConfig) -> bool:
+    """Whether the generator makes the training faces; only stored faces other than `data.synthetic` need none."""
+    return not source_class(config).stores_images or OmegaConf.select(config, "data.synthetic") is not None
+
+
+def uses_generated_faces(config: DictConfig) -> bool:
+    """Whether the run needs the generator, for training or for the `generated` protocol."""
+    return trains_on_generated_faces(config) or GENERATED in config.evaluation.protocols
