@@ -60,7 +60,7 @@ class AdaDistill(DistillationMethod):
         self.register_buffer("centers", init_std * torch.randn(num_identities, embedding_dim))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the terms are "identity" and the mean α, "retention"."""
+        """Computes the objective; the terms are "identity" and the mean α, "retention"."""
         assert batch.labels is not None
         student, teacher = at_least_float32(self.student(batch.images)), at_least_float32(self.teach(batch))
         with torch.autocast(student.device.type, enabled=False):

@@ -59,7 +59,7 @@ class CoupleFace(IdentityMethod):
         self.register_buffer("centers", F.normalize(centers.detach().float().clone()))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "feature" and "relation"."""
+        """Computes the objective; terms are "feature" and "relation"."""
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)

@@ -79,7 +79,7 @@ class CRD(IdentityMethod):
         self.register_buffer("log_z", torch.full((2,), torch.nan))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "student_nce" and "teacher_nce"."""
+        """Computes the objective; terms are "student_nce" and "teacher_nce"."""
         assert batch.indices is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)

@@ -92,7 +92,7 @@ class EKD(IdentityMethod):
         self._fewest_genuine: Tensor | None = None
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are `identity`, `genuine` and `impostor`, unweighted."""
+        """Computes the objective; terms are `identity`, `genuine` and `impostor`, unweighted."""
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)

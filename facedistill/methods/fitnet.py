@@ -59,7 +59,7 @@ class FeatureMapMethod(IdentityMethod):
         raise NotImplementedError
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the term is "feature_map"."""
+        """Computes the objective; the term is "feature_map"."""
         assert self.teacher is not None
         student, student_map = self.student_tap.read(lambda: self.student(batch.images))
         teacher, teacher_map = read_teacher(self.teacher, self.teacher_tap, batch.images)  # type: ignore[arg-type]

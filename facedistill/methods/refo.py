@@ -75,7 +75,7 @@ class ReFO(DistillationMethod):
         return 1 + (self.progress >= self.meet_at) + (self.progress >= self.return_at)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "mse" in phases 1 and 3, "reverse" and "stay" in phase 2."""
+        """Computes the objective; terms are "mse" in phases 1 and 3, "reverse" and "stay" in phase 2."""
         teacher, phase = self.teach(batch).float(), self.phase
         if self.training:
             self.student.train(phase != 2)

@@ -26,7 +26,7 @@ class Supervised(IdentityMethod):
         require_identity_weight(self)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the only term is "identity"."""
+        """Computes the objective; the only term is "identity"."""
         terms = self.identity_loss(self.student(batch.images), batch)
         return StepOutput(loss=self.total(terms), terms=terms)
 

@@ -37,7 +37,7 @@ class SynthDistill(DistillationMethod):
         self.objective = {"mse": squared_errors, "cosine": cosine_distances}[objective]
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are the squared error and the mean cosine, whichever is minimised."""
+        """Computes the objective; terms are the squared error and the mean cosine, whichever is minimised."""
         teacher = self.teach(batch)
         student = self.student(batch.images)
         loss = global_mean(self.objective(student, teacher))
