@@ -129,7 +129,7 @@ class EKD(IdentityMethod):
         if not int(fewest):
             self._say(
                 "genuine",
-                "EKD met a batch without a genuine pair, whose genuine term is absent; draw several images per"
+                "EKD got a batch without a genuine pair; its genuine term is left out; draw several images per"
                 " identity, or set method.genuine_weight=0.",
             )
         if (self._steps - 1) * num_images >= self.thresholds.queue_size:  # a queue is full

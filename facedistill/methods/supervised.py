@@ -10,7 +10,7 @@ from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class Supervised(IdentityMethod):
-    """L = margin softmax of the student through a learned head; the loss never asks the teacher.
+    """L = margin softmax of the student through a learned head; the loss does not use the teacher.
 
     Which margin is the head's business (`head=arcface|cosface|...`). Validation may still compare with a teacher.
 
