@@ -1,4 +1,4 @@
-"""The command `facedistill methods`: what there is, what each needs, what its loss costs."""
+"""The command `facedistill methods`: the methods, their requirements, and the cost of their losses."""
 
 from __future__ import annotations
 

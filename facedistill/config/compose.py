@@ -45,7 +45,10 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
 
 def _did_you_mean(key: str, root: str, overrides: Sequence[str]) -> str:
     config = compose_files(root, [text for text in overrides if _is_group_choice(text)])
-    near = difflib.get_close_matches(key, _keys(config), n=1, cutoff=0.6)
+    keys = _keys(config)
+    if key in keys:  # the key exists, and the value adds keys below it
+        return f": it adds keys to {key}; write ++{key}=… to add them"
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else "; see `facedistill train --help` for the keys"
 
 

@@ -1,9 +1,8 @@
 """Composes yaml files as Hydra does, but reads each file once and leaves Hydra's own configuration out.
 
-Hydra composes anew each time: it reads every file, its own dozen included, and merges node by node, 0.2 s for one
-configuration. A sweep, a table or a test composes many. Here Hydra decides *which* files make the configuration
-and applies the overrides; they are merged as plain containers in between. `tests/config/test_compose.py` holds
-the outcome to Hydra's own.
+Hydra reads every file again at each composition, its own dozen included, and merges node by node: 0.2 s for one
+configuration. A sweep, a table or a test composes many. Here Hydra chooses the files and applies the overrides; in
+between, the files are merged as plain containers. `tests/config/test_compose.py` compares the result with Hydra's.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
 
 
 class _Repository:
-    """The files of one root, each read once; choices that were composed once are kept."""
+    """The files of one root, each read once; compositions are cached."""
 
     def __init__(self, root: str, search: Sequence[str]) -> None:
         GlobalHydra.instance().clear()
@@ -135,12 +134,12 @@ def _merged(defaults: Sequence[ResultDefault], repository: CachingConfigReposito
 
 
 def _merge(into: dict[Any, Any], content: dict[Any, Any], path: str) -> None:
-    """OmegaConf's merge of untyped nodes: `???` keeps what is there, lists are replaced."""
+    """OmegaConf's merge of untyped nodes: `???` keeps the earlier value, lists are replaced."""
     for key, value in content.items():
         there = into.get(key)
         if isinstance(value, dict) and isinstance(there, dict):
             _merge(there, value, path)
         elif isinstance(value, dict) and isinstance(there, str) and there.startswith("${"):
-            raise ConfigError(f"{Path(path)}.yaml: {key} changes parts of {there}; write the whole of it")
+            raise ConfigError(f"{Path(path)}.yaml: {key} changes parts of {there}; write all of it")
         elif key not in into or value != "???":
             into[key] = value

@@ -1,4 +1,4 @@
-"""A run's identity: a short hash of whatever can change its result."""
+"""The run id: a short hash of everything that can change a run's result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facedistill.config import signature
 from facedistill.config import trainer_settings as trainer
 from facedistill.config.class_names import with_published_names
 
-# What a run is called, where it is written and how it is watched does not change what it learns.
+# A run's name, its folder and its loggers do not change what it learns.
 _WITHOUT_EFFECT = (
     "name",
     "runs_dir",
@@ -25,7 +25,7 @@ _WITHOUT_EFFECT = (
     "sweep",
     "evaluation",
 )
-# The faces are known by their fingerprint, wherever they lie.
+# A face set is identified by its fingerprint, not by its path.
 _WITHOUT_EFFECT_IN_DATA = ("path", "num_workers")
 _WITHOUT_EFFECT_IN_WEIGHTS = ("file", "sha256", "card")  # a card checks a teacher and does not change it
 
@@ -37,7 +37,7 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
     resolved = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
     if "head" in resolved and not _uses_head(resolved["method"]["_target_"]):
         del resolved["head"]
-    for group in ("teacher", "generator"):  # known by the file's hash, wherever it lies
+    for group in ("teacher", "generator"):  # identified by the file's hash, not by its path
         if isinstance(resolved.get(group), dict):
             resolved[group] = {
                 k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS

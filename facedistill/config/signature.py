@@ -48,7 +48,7 @@ def problems(key: str, node: Mapping[str, Any]) -> list[str]:
     path = node["_target_"]
     try:
         target = get_object(path)
-    except Exception:  # whatever an import may raise, for the user it is a wrong path
+    except Exception:  # an import may raise anything; for the user it is a wrong path
         return [f"{key}._target_: {path} cannot be imported"]
     known, open_ended = _parameters(target)
     own, found = provided(key) & set(known), []

@@ -41,7 +41,7 @@ def problems(settings: Mapping[str, Any], split: bool, reads_maps: str | None = 
 def _unknown(key: str) -> str:
     near = difflib.get_close_matches(key, _KNOWN, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}"
-    return f"trainer.{key}: there is no such setting; {hint}"
+    return f"trainer.{key}: no such setting; {hint}"
 
 
 def _choices(settings: Mapping[str, Any]) -> list[str]:
@@ -53,10 +53,10 @@ def _choices(settings: Mapping[str, Any]) -> list[str]:
     ):
         value = settings.get(key, choices[0])
         if value not in choices or type(value) not in {type(choice) for choice in choices}:
-            told = " | ".join(
+            allowed = " | ".join(
                 str(choice).lower() if isinstance(choice, bool) else choice for choice in choices
             )
-            found.append(f"trainer.{key}: expected {told}, got {value!r}")
+            found.append(f"trainer.{key}: expected {allowed}, got {value!r}")
     for key in ("channels_last", "sync_batchnorm"):
         if not isinstance(settings.get(key, True), bool):
             found.append(f"trainer.{key}: expected true or false, got {settings[key]!r}")

@@ -54,7 +54,7 @@ def validate(config: DictConfig) -> None:
 
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """The configuration as plain containers, or what keeps it from being one."""
+    """The configuration as plain containers, or the problems that prevent it."""
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -64,7 +64,7 @@ def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
 
 
 def _wanting(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each key without a value; a file of the user's own is named by what it should be."""
+    """A sentence for each key without a value; a file that the user has to provide is described."""
     found = []
     for key in _missing(config):
         group, _, last = key.rpartition(".")

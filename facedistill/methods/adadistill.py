@@ -25,7 +25,7 @@ class AdaDistill(DistillationMethod):
     (released code). Centers start at N(0, init_std²) and are never normalized themselves.
 
     An identity with several images in the global batch takes the mean of the centers that each image alone would have
-    made of the old one, whatever the order of images or the number of processes. (Released code: one image wins, which is
+    made of the old one, independent of the order of images and of the number of processes. (Released code: one image wins, which is
     undefined, and each process has its own centers.) Centers move in training mode only and are in the checkpoint. Images
     of a balanced part count like all others.
 
@@ -33,7 +33,7 @@ class AdaDistill(DistillationMethod):
         num_identities: K.
         embedding_dim: D of the student, which must be the teacher's.
         version: Which α.
-        margin_kind: "arcface" adds the margin to the angle, in radians; "cosface" takes it from the cosine.
+        margin_kind: "arcface" adds the margin to the angle, in radians; "cosface" subtracts it from the cosine.
         margin: 0.45 for arcface, 0.35 for cosface in the paper.
         scale: s.
         init_std: Standard deviation of the initial centers.
@@ -60,7 +60,7 @@ class AdaDistill(DistillationMethod):
         self.register_buffer("centers", init_std * torch.randn(num_identities, embedding_dim))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the terms are "identity" and the mean α, "retention"."""
+        """Computes the objective; the terms are "identity" and the mean α, "retention"."""
         assert batch.labels is not None
         student, teacher = at_least_float32(self.student(batch.images)), at_least_float32(self.teach(batch))
         with torch.autocast(student.device.type, enabled=False):

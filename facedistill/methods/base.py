@@ -59,7 +59,7 @@ class DistillationMethod(LightningModule):
         return min(1.0, self.images_seen / (data.num_steps * data.batch_size)) if data else 0.0
 
     def teach(self, batch: FaceBatch) -> Tensor:
-        """The teacher's embeddings (N, D), asked for or kept; never with a gradient."""
+        """The teacher's embeddings (N, D), computed now or cached; never with a gradient."""
         if batch.teacher_embeddings is not None:
             return batch.teacher_embeddings
         assert self.teacher is not None
@@ -108,7 +108,7 @@ class DistillationMethod(LightningModule):
             self.log("images_seen", float(self.images_seen))
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over whatever learns, its rate a function of the images seen."""
+        """One optimizer over all trainable parameters; the learning rate is a function of the images seen."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         data = self.trainer.datamodule  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""CoupleFace (Liu et al., ECCV 2022): embeddings, and how they stand to other identities."""
+"""CoupleFace (Liu et al., ECCV 2022): embeddings, and their relations to other identities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class CoupleFace(IdentityMethod):
     image. A center starts as the teacher's mean of its identity and is overwritten, after each step, by the
     teacher's embedding of the image just seen.
 
-    The paper's text was not at hand: formula, num_relations and tolerance follow third-party code, both weights
-    are ours. Neighbors are found anew for every image by its teacher embedding; where a global batch holds an
-    identity several times, its center becomes the mean of them, whatever their order or process.
+    The paper was not available here: formula, num_relations and tolerance follow third-party code, both weights
+    are ours. Neighbors are searched for every image by its teacher embedding; where a global batch has an
+    identity several times, its center becomes their mean, which does not depend on their order or process.
 
     Args:
         centers: (K, D) unit centers of the teacher.
@@ -59,7 +59,7 @@ class CoupleFace(IdentityMethod):
         self.register_buffer("centers", F.normalize(centers.detach().float().clone()))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "feature" and "relation"."""
+        """Computes the objective; terms are "feature" and "relation"."""
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)

@@ -18,16 +18,16 @@ from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class CRD(IdentityMethod):
-    """The student's view of an image is told apart from the teacher's view of other images, and vice versa.
+    """Contrasts the student's embedding of an image with the teacher's embeddings of other images, and vice versa.
 
     L = identity_weight · margin softmax + weight · (NCE(student; bank of the teacher) + NCE(teacher; bank of the
     student)), see `facedistill.losses.contrastive`. Both networks' embeddings pass a learned linear projection
     to unit vectors of width `dim`; either bank follows its projection with momentum. Z of either side is set from
-    the first batch and then kept.
+    the first batch and fixed from then on.
 
-    Differences from the released code: negatives are drawn uniformly from the whole set, by a counter, so
+    Differences from the released code: negatives are drawn uniformly from the full set, by a counter, so
     that resuming is exact (its loader for CIFAR leaves out images of the same label; among faces they are rare);
-    with `negatives: shared` one draw serves the whole batch, which needs N·M scores and no N·M·dim vectors; an
+    with `negatives: shared` one draw serves the full batch, which needs N·M scores and no N·M·dim vectors; an
     image that comes twice in a batch moves the bank by its mean; equal on any number of processes (with `per_image`,
     where they get every W-th image of the global batch, as all sources here deal them).
 
@@ -65,7 +65,7 @@ class CRD(IdentityMethod):
     ) -> None:
         super().__init__(**kwargs)
         if num_images is None:
-            raise ConfigError("method: crd keeps a vector per image and needs a finite set; use data=faces")
+            raise ConfigError("method: crd stores a vector per image and needs a finite set; use data=faces")
         self.num_images = num_images
         self.weight = weight
         self.num_negatives = min(num_negatives, num_images)
@@ -79,7 +79,7 @@ class CRD(IdentityMethod):
         self.register_buffer("log_z", torch.full((2,), torch.nan))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "student_nce" and "teacher_nce"."""
+        """Computes the objective; terms are "student_nce" and "teacher_nce"."""
         assert batch.indices is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
@@ -115,9 +115,9 @@ class CRD(IdentityMethod):
         return drawn if self.negatives == "per_image" else drawn[0]
 
     def _normalizers(self, scores: list[Tensor]) -> Tensor:
-        """(2,) log Z of student and teacher, from the first batch of all processes and then kept.
+        """(2,) log Z of student and teacher, from the first batch of all processes, fixed from then on.
 
-        The first batch is told without asking the device: log Z is NaN until then.
+        The first batch is recognized without a device synchronization: log Z is NaN until then.
         """
         each = torch.stack([log_normalizer(side, self.temperature, self.num_images) for side in scores])
         parts = gather_constant(each[None])

@@ -92,7 +92,7 @@ class EKD(IdentityMethod):
         self._fewest_genuine: Tensor | None = None
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are `identity`, `genuine` and `impostor`, unweighted."""
+        """Computes the objective; terms are `identity`, `genuine` and `impostor`, unweighted."""
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
@@ -129,7 +129,7 @@ class EKD(IdentityMethod):
         if not int(fewest):
             self._say(
                 "genuine",
-                "EKD met a batch without a genuine pair, whose genuine term is absent; draw several images per"
+                "EKD got a batch without a genuine pair; its genuine term is left out; draw several images per"
                 " identity, or set method.genuine_weight=0.",
             )
         if (self._steps - 1) * num_images >= self.thresholds.queue_size:  # a queue is full

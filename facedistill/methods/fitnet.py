@@ -18,7 +18,7 @@ from facedistill.types import FaceBatch, Requirements, StepOutput
 class FeatureMapMethod(IdentityMethod):
     """What methods on feature maps share: a tap in either network.
 
-    The teacher always sees the images: embeddings that were computed once and kept hold no feature map.
+    The teacher always sees the images: cached embeddings have no feature map.
 
     Args:
         weight: Weight of the term on the maps, >= 0.
@@ -59,7 +59,7 @@ class FeatureMapMethod(IdentityMethod):
         raise NotImplementedError
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the term is "feature_map"."""
+        """Computes the objective; the term is "feature_map"."""
         assert self.teacher is not None
         student, student_map = self.student_tap.read(lambda: self.student(batch.images))
         teacher, teacher_map = read_teacher(self.teacher, self.teacher_tap, batch.images)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ class FitNet(FeatureMapMethod):
     """L = identity_weight · margin softmax + weight · mean (r(h_S) - h_T)², r a learned 1x1 convolution.
 
     h are the maps of one layer each; where their sizes differ, the larger is average-pooled. FitNets first train
-    up to the hint and then the whole; like RepDistiller, this trains both terms at once. RepDistiller's regressor
+    up to the hint and then the full student; like RepDistiller, this trains both terms at once. RepDistiller's regressor
     ends with batch norm and ReLU, which fits a teacher's map after a ReLU; teachers of faces end in PReLU or a
     sum, so here it is the convolution alone. (TFace's "FitNet" is a squared error of embeddings: `embedding_mse`.)
 

@@ -16,7 +16,7 @@ from facedistill.types import FaceBatch, Requirements
 
 
 class IdentityMethod(DistillationMethod):
-    """A method whose objective is identity_weight · (margin softmax) + something of its own.
+    """A method whose objective is identity_weight · (margin softmax) + a loss of its own.
 
     With `identity_weight: 0` the head is not built, no label is needed, and a label-free method remains.
 

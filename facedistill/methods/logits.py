@@ -102,7 +102,7 @@ class LogitMethod(IdentityMethod):
         """Named divergences per image, (N,) each, of (N, K) logits, with the weights they have in the sum."""
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "identity" and the divergences, all without their weights."""
+        """Computes the objective; terms are "identity" and the divergences, all without their weights."""
         assert batch.labels is not None
         head, partition = self._logit_head, self._logit_head.partition
         student, teacher = self.student(batch.images), self.teach(batch)

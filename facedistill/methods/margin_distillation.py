@@ -52,7 +52,7 @@ class MarginDistillation(DistillationMethod):
         self.register_buffer("centers", F.normalize(centers.detach().float()), persistent=False)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the terms are "identity" and the mean margin, "margin_rad"."""
+        """Computes the objective; the terms are "identity" and the mean margin, "margin_rad"."""
         assert batch.labels is not None
         student, teacher = at_least_float32(self.student(batch.images)), at_least_float32(self.teach(batch))
         require_equal_widths(student.shape[1], self.centers.shape[1])

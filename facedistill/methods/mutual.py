@@ -60,7 +60,7 @@ class Mutual(IdentityMethod):
         nn.init.normal_(centers, std=float(centers.detach().std()))
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "identity", "peer_identity", "divergence" and "peer_divergence"."""
+        """Computes the objective; terms are "identity", "peer_identity", "divergence" and "peer_divergence"."""
         assert self.head is not None
         student, peer = self.student(batch.images), self.peer(batch.images)
         terms = self.identity_loss(student, batch)

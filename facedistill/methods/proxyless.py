@@ -39,6 +39,6 @@ class Proxyless(IdentityMethod):
         head.freeze(centers)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the only term is "identity"."""
+        """Computes the objective; the only term is "identity"."""
         terms = self.identity_loss(self.student(batch.images), batch)
         return StepOutput(loss=self.total(terms), terms=terms)

@@ -20,24 +20,24 @@ class ReFO(DistillationMethod):
     """Label-free, in three phases by the share of the image budget that is used:
 
     1. up to `meet_at`: the student S learns from the teacher T: L = mse(S(x), T(x));
-    2. up to `return_at`: S rests, an adapter A, linear and first the identity, is drawn towards it:
+    2. up to `return_at`: S is frozen, and a linear adapter A, initially the identity map, learns from it:
        L = reverse_weight · mse(A(T(x)), S(x)) + mse(A(T(x)), T(x));
-    3. to the end: S learns from the adapted teacher, A rests: L = mse(S(x), A(T(x))).
+    3. to the end: S learns from the adapted teacher, A is frozen: L = mse(S(x), A(T(x))).
 
-    mse is the mean over images and dimensions of raw embeddings. Whatever rests receives no gradient at all, not
-    even weight decay; a resting student is in eval mode.
+    mse is the mean over images and dimensions of raw embeddings. A frozen part gets no gradient and no weight decay;
+    a frozen student is in eval mode.
 
     This is an approximation of ReFO, not ReFO: there the teacher itself is trained again from scratch with its
     identity loss plus ‖f_T - f_S0‖, the initial student f_S0 having been trained before, and the final student
-    starts anew. Here the teacher's network stays frozen, as in every method of this package, and only a linear
-    map after it gives way; its second term stands in for the identity loss, which keeps the teacher a teacher; all
-    happens in one run, and the student of phase 3 goes on from phase 1. ReFO+'s half-depth student proxy is absent.
+    starts from scratch. Here the teacher's network stays frozen, as in every method of this package, and only a linear
+    map after it changes. The second term replaces the identity loss and keeps the adapted teacher accurate. All phases
+    are in one run, and phase 3 continues with the student of phase 1. ReFO+'s half-depth student proxy is absent.
     Weights and times are ours.
 
     Args:
         meet_at: Share of the budget where phase 1 ends, in (0, 1).
         return_at: Share of the budget where phase 2 ends, in (meet_at, 1).
-        reverse_weight: Weight of the pull towards the student in phase 2, >= 0.
+        reverse_weight: Weight of the distance to the student in phase 2, >= 0.
         **kwargs: Those of `DistillationMethod`.
 
     Raises:
@@ -75,7 +75,7 @@ class ReFO(DistillationMethod):
         return 1 + (self.progress >= self.meet_at) + (self.progress >= self.return_at)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are "mse" in phases 1 and 3, "reverse" and "stay" in phase 2."""
+        """Computes the objective; terms are "mse" in phases 1 and 3, "reverse" and "stay" in phase 2."""
         teacher, phase = self.teach(batch).float(), self.phase
         if self.training:
             self.student.train(phase != 2)
@@ -91,17 +91,17 @@ class ReFO(DistillationMethod):
         else:
             terms = {"mse": global_mean(squared_errors(student, teacher if phase == 1 else adapted))}
             loss = terms["mse"]
-        loss = loss + 0.0 * (student.sum() + adapted.sum())  # every parameter takes part, as DDP wants
+        loss = loss + 0.0 * (student.sum() + adapted.sum())  # every parameter takes part, which DDP requires
         return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Takes the gradient from what rests, so that no momentum or weight decay moves it."""
-        resting: nn.Module = self.student if self.phase_of_step == 2 else self.adapter
-        for parameter in resting.parameters():
+        """Removes the gradient of the frozen part, so that neither momentum nor weight decay changes it."""
+        frozen: nn.Module = self.student if self.phase_of_step == 2 else self.adapter
+        for parameter in frozen.parameters():
             parameter.grad = None
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        """As in the base, which moves the progress on within the step."""
+        """Remembers the phase, because the base class advances the progress within the step."""
         self.phase_of_step = self.phase
         return super().training_step(batch, batch_idx)
 

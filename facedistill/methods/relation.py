@@ -35,7 +35,7 @@ class RelationMethod(IdentityMethod):
         """Factor and term (), by name, of gathered embeddings (N, D) and (N, D')."""
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are `identity` and the subclass's, unweighted."""
+        """Computes the objective; terms are `identity` and the subclass's, unweighted."""
         student, teacher = self.student(batch.images), self.teach(batch)
         relations = self.relations(gather(student), gather_constant(teacher))
         terms = self.identity_loss(student, batch) | {name: term for name, (_, term) in relations.items()}

@@ -10,7 +10,7 @@ from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
 class Supervised(IdentityMethod):
-    """L = margin softmax of the student through a learned head; the loss never asks the teacher.
+    """L = margin softmax of the student through a learned head; the loss does not use the teacher.
 
     Which margin is the head's business (`head=arcface|cosface|...`). Validation may still compare with a teacher.
 
@@ -26,7 +26,7 @@ class Supervised(IdentityMethod):
         require_identity_weight(self)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the only term is "identity"."""
+        """Computes the objective; the only term is "identity"."""
         terms = self.identity_loss(self.student(batch.images), batch)
         return StepOutput(loss=self.total(terms), terms=terms)
 

@@ -16,9 +16,9 @@ class SynthDistill(DistillationMethod):
     """Raw embeddings of the student follow those of the teacher on rendered faces.
 
     L = MSE(F_S(x), F_T(x)) over batch and dimensions, on a fresh batch and then on the batch resampled around
-    it: two optimizer steps per drawn batch. Which faces come next is the source's business
-    (`facedistill.data.sources.rendered.RenderedFaces`); this class reports, per image, the cosine that decides it,
-    measured before the update.
+    it: two optimizer steps per drawn batch. The source decides which faces come next
+    (`facedistill.data.sources.rendered.RenderedFaces`); this class reports the cosine that it needs, per image, measured
+    before the update.
 
     As in the released code, the student's batch normalisation is in train mode on both halves, nothing is
     normalised, and no classification term is added.
@@ -37,7 +37,7 @@ class SynthDistill(DistillationMethod):
         self.objective = {"mse": squared_errors, "cosine": cosine_distances}[objective]
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; terms are the squared error and the mean cosine, whichever is minimised."""
+        """Computes the objective; terms are the squared error and the mean cosine, whichever is minimised."""
         teacher = self.teach(batch)
         student = self.student(batch.images)
         loss = global_mean(self.objective(student, teacher))

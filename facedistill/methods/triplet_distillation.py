@@ -51,7 +51,7 @@ class TripletDistillation(IdentityMethod):
         }
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; the term is "triplet", absent where the batch has none."""
+        """Computes the objective; the term is "triplet", absent where the batch has none."""
         assert batch.labels is not None
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)

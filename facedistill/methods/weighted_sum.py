@@ -56,7 +56,7 @@ class WeightedSum(IdentityMethod):
         )
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """See the class; one term per loss, by its name."""
+        """Computes the objective; one term per loss, by its name."""
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
         all_students, all_teachers = (

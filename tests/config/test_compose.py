@@ -78,7 +78,7 @@ def test_parts_of_an_interpolated_node_cannot_be_changed_by_a_file(tmp_path, mon
     monkeypatch.setattr(files, "config_dir", lambda: tmp_path)
     with pytest.raises(ConfigError) as error:
         files.compose_files("train", [])
-    assert str(error.value) == "two.yaml: b changes parts of ${a}; write the whole of it"
+    assert str(error.value) == "two.yaml: b changes parts of ${a}; write all of it"
 
 
 @pytest.mark.parametrize(("override", "sentence"), [
@@ -111,3 +111,12 @@ def test_hydra_goes_on_to_print_configurations(capsys, monkeypatch, tmp_path):
     assert main(["train", "--cfg", "job", "seed=3"]) == 0
     assert "seed: 3" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_added_below_a_key_are_named():
+    with pytest.raises(ConfigError) as refused:
+        compose("train", ["experiment=demo", "data.source.augment={hue: 0.5}"])
+    assert str(refused.value) == (
+        "unknown override 'data.source.augment': it adds keys to data.source.augment; write ++data.source.augment=… to "
+        "add them"
+    )

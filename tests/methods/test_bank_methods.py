@@ -83,7 +83,7 @@ def test_crd_resumes_exactly_and_learns():
 def test_crd_asks_for_a_finite_set():
     with pytest.raises(ConfigError) as error:
         small(CRD, **{**CRD_SMALL, "num_images": None})
-    assert str(error.value) == "method: crd keeps a vector per image and needs a finite set; use data=faces"
+    assert str(error.value) == "method: crd stores a vector per image and needs a finite set; use data=faces"
     assert CRD.requirements_with({"identity_weight": 0}).indices
     assert not CRD.requirements_with({"identity_weight": 0}).labels
 

@@ -94,7 +94,7 @@ def test_a_queue_is_judged_when_it_is_full():
 def test_no_genuine_pair_is_said_once_and_is_no_nan():
     method = _method(fars=[0.1])
     sentence = (
-        "EKD met a batch without a genuine pair, whose genuine term is absent; draw several images per identity, or"
+        "EKD got a batch without a genuine pair; its genuine term is left out; draw several images per identity, or"
         " set method.genuine_weight=0."
     )
     assert _said(method, random_batch()) == []
