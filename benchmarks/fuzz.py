@@ -82,7 +82,8 @@ def check_rec(folder: Path, data: bytes, idx: bytes | None, truncated: str) -> N
     _demand(whole or "leaving out" in messages.getvalue(), "dropped the end without a message")
     keys = fuzz_oracles.keys_of(idx, records, end, len(data))
     _demand(
-        keys is not None or not whole or "train.idx" in messages.getvalue(), "replaced the .idx without a message"
+        keys is not None or not whole or "train.idx" in messages.getvalue(),
+        "replaced the .idx without a message",
     )
     expected = fuzz_oracles.labelled_images(records, keys)
     _demand(expected is not None, "accepted what is no set")

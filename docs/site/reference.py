@@ -140,7 +140,9 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
         prefix = f"{where}." if where else ""
         taken = arguments(target, f"{package}.{where}".strip("."))
         owned |= {
-            f"{prefix}{name}": sentence for name, sentence in described.items() if path.startswith("facedistill.")
+            f"{prefix}{name}": sentence
+            for name, sentence in described.items()
+            if path.startswith("facedistill.")
         }
         types |= {f"{prefix}{name}": argument.type for name, argument in taken.items()}
         written = {key.path for key in choice.keys}
@@ -151,7 +153,9 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
             and not any(k == prefix + name or k.startswith(f"{prefix}{name}.") for k in written)
         }
         if more and not parents:
-            others = ", ".join(f"`{name}` ({_default_of(argument.default)})" for name, argument in more.items())
+            others = ", ".join(
+                f"`{name}` ({_default_of(argument.default)})" for name, argument in more.items()
+            )
             yield from (f"Other arguments: {others}.", "")
     yield from _table(list(choice.keys), package, owned, types)
     yield ""
