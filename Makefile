@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup demo reproduce-table test test-all check format docs bench lock clean
 
-help: ## show the verbs
+help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make the virtual environment (.venv) from requirements.lock
+setup: $(READY) ## create the virtual environment (.venv) from requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,13 +25,13 @@ demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, e
 	@$(BIN)/facedistill train experiment=demo
 
 TABLE ?= pocket
-reproduce-table: $(READY) ## run what a table lacks and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n] [ROWS=a,b]
+reproduce-table: $(READY) ## run the missing rows of a table and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n] [ROWS=a,b]
 	@$(BIN)/facedistill reproduce $(TABLE) $(if $(BUDGET),--images $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SLOTS),--slots $(SLOTS)) $(if $(ROWS),--rows $(ROWS))
 
 test: $(READY) ## the fast test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY) ## every test, the slow ones too
+test-all: $(READY) ## all tests, including slow ones
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## format, lint, types, import contracts
@@ -40,23 +40,23 @@ check: $(READY) ## format, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY) ## rewrite the code in the house format
+format: $(READY) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(READY) ## build the documentation as a site, build/site/docs/index.html
+docs: $(READY) ## build the documentation site, build/site/docs/index.html
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r docs/site/requirements.lock
 	@$(BIN)/python docs/site/build.py
 
-bench: $(READY) ## what the performance claims rest on, written to benchmarks/results
+bench: $(READY) ## run the benchmarks and write benchmarks/results
 	@for name in generator_exit data evaluation inference ekd_loss gkd_loss fuzz faults; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@$(BIN)/facedistill methods --measure --json | $(BIN)/python benchmarks/method_cost.py
 
-lock: $(READY) ## pin the newest versions again, with hashes and without addresses
+lock: $(READY) ## update the pinned versions, with hashes and without index addresses
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
 		--python-version 3.11 --extra sweep --group dev pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal \
 		--python-version 3.11 --constraint requirements.lock --group docs -o docs/site/requirements.lock
 
-clean: ## delete the virtual environment and caches; runs and the weights stay
+clean: ## delete the virtual environment and caches; runs and weights are kept
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

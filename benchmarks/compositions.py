@@ -2,8 +2,8 @@
 
     python benchmarks/compositions.py
 
-Each choice is composed once; it changes a few nodes of the configuration, which are then put together as composing
-all four choices would do. `tests/contracts/test_compositions.py` holds that to Hydra and the refusals to its rules.
+Each choice is composed once. The nodes that it changes are merged, with the same result as composing all four choices;
+`tests/contracts/test_compositions.py` compares this with Hydra and the refusals with its rules.
 Writes `results/compositions.md`.
 """
 
@@ -32,7 +32,7 @@ GIVEN = {
     "backbone=timm": ["backbone.name=test_efficientnet"],
     **{f"data={name}": ["data.path=/faces"] for name in ("faces", "folder", "parquet", "recordio", "webdataset")},
 }  # fmt: skip
-# The reasons that a combination may be refused for, each by the sentence that says it.
+# The allowed reasons for a refusal, each with the pattern of its message.
 REASONS = {
     "labels needed": r"^data: \w+ needs labels, and \w+ offers none; use data=",
     "finite set needed": r"^data: \w+ needs indices, and \w+ offers none; use data=",
@@ -69,7 +69,7 @@ class Product:
         }
 
     def _changed(self, choice: str) -> dict[str, Any]:
-        """The nodes that are another's with this choice."""
+        """The nodes that this choice changes."""
         plain = _plain(compose("train", [choice, *GIVEN.get(choice, [])]))
         assert plain.keys() == self.base.keys()
         return {key: node for key, node in plain.items() if node != self.base[key]}
@@ -82,7 +82,7 @@ class Product:
         return merged
 
     def reasons(self) -> Iterator[tuple[Combination, frozenset[str]]]:
-        """Every combination with the reasons that it is refused for."""
+        """Every combination with the reasons why it is refused."""
         for method, data in itertools.product(choices("method"), choices("data")):
             config, before = None, None
             for backbone, strategy in itertools.product(choices("backbone"), choices("strategy")):
@@ -98,10 +98,10 @@ class Product:
 
 
 def refusals(config: DictConfig) -> frozenset[str]:
-    """The reasons that a configuration is refused for; none where it is valid.
+    """The reasons why a configuration is refused; none if it is valid.
 
     Raises:
-        ConfigError: If it is refused for another reason than those of `REASONS`.
+        ConfigError: If it is refused for a reason that is not in `REASONS`.
     """
     try:
         validate(config)
@@ -134,7 +134,7 @@ def main() -> None:
         [
             "# Every combination of four choices", "",
             f"`python benchmarks/compositions.py`; {sizes} = {total} combinations in {seconds:.0f} s of processor time, "
-            f"{1000 * seconds / total:.1f} ms each. Every refusal is one of the four sentences below; any other would stop "
+            f"{1000 * seconds / total:.1f} ms each. Every refusal is one of the four reasons below; any other would stop "
             "the script.", "", "| refused for | combinations |", "|---|--:|", *rows, "",
         ]
     )  # fmt: skip

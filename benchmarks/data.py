@@ -1,9 +1,9 @@
-"""How fast stored faces are read: every format's records/s, and with decoding against the raw decoder alone.
+"""Speed of reading stored faces: records/s of every format, and decoding compared with the raw decoder.
 
     python benchmarks/data.py --images 4000
 
-One core, files in the page cache. Raw decoder and readers take turns over the same bytes, so that whatever else
-the machine does meets all of them; a ratio is the median over the turns. Writes `results/data.md`.
+One core, files in the page cache. Raw decoder and readers alternate over the same bytes, so that other load on
+the machine affects all of them; a ratio is the median over the turns. Writes `results/data.md`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from facedistill.images import decode_face
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = 0.85
-BLOCK = 100  # images a turn: short, so that what else the machine does meets all alike
+BLOCK = 100  # images per turn: short, so that other load affects all alike
 
 
 def draw_faces(count: int) -> list[bytes]:

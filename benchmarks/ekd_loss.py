@@ -1,8 +1,8 @@
-"""What EKD's loss costs beside a straightforward writing of the released formulas: ms and peak memory.
+"""Time and peak memory of EKD's loss compared with a straightforward implementation of the released formulas.
 
     python benchmarks/ekd_loss.py
 
-One step of the loss, thresholds moved, forward and backward, one thread, both in one run by turns. Writes
+One step of the loss with threshold update, forward and backward, one thread, both alternating in one run. Writes
 `results/ekd_loss.md`. The other side is our own plain reading of methods' section 2.2, not the authors' code.
 """
 
@@ -29,7 +29,7 @@ WEIGHTS = (0.02, 0.01)
 
 
 class Plain:
-    """The formulas as they stand: all N x N cosines, boolean masks, full sorts, a loop over thresholds."""
+    """The formulas as published: all N x N cosines, boolean masks, full sorts, a loop over thresholds."""
 
     def __init__(self) -> None:
         self.student, self.teacher = torch.zeros(len(FARS)), torch.zeros(len(FARS))
@@ -146,12 +146,12 @@ def main() -> None:
         )
     median = {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
     text = (
-        "# What EKD's loss costs\n\n"
+        "# Cost of EKD's loss\n\n"
         f"`python benchmarks/ekd_loss.py`; N = {args.images} gathered faces, D = {args.dim},"
         f" {args.images * (args.images - 1) // 2} pairs, {len(FARS)} thresholds, {NUM_IMPOSTORS} hardest impostors;"
-        " one step with its backward pass, thresholds moved; CPU time of one thread,"
+        " one step with its backward pass, thresholds updated; CPU time of one thread,"
         f" torch {torch.__version__.split('+')[0]}, {platform.machine()} with"
-        f" {torch.backends.cpu.get_cpu_capability()}. Plain is our own straightforward writing of the released"
+        f" {torch.backends.cpu.get_cpu_capability()}. Plain is our straightforward implementation of the released"
         " formulas (all cosines in the graph, boolean masks over N x N, two full sorts).\n\n"
         + "\n".join(lines)
         + f"\n\nOurs is {median['plain'] / median['ours']:.1f} times as fast. Over 34 of 300 batches in a row, float32:"

@@ -1,9 +1,9 @@
-"""What evaluating costs, side by side with how the field's scripts do it.
+"""Cost of evaluation compared with commonly used scripts.
 
     python benchmarks/evaluation.py
 
-Writes `results/evaluation.md`. Faces are noise, embeddings and scores are drawn; no person is involved. The other
-sides are loops written here from what the released evaluators do. One thread; each time is the best of `--repeats`
+Writes `results/evaluation.md`. Faces are noise, embeddings and scores are random; no real person. The references
+are loops that reimplement the released evaluators. One thread; each time is the best of `--repeats`
 runs, scikit-learn's curve and the loop over thresholds are run once.
 """
 
@@ -83,7 +83,7 @@ def evaluate_sets(folder: str) -> None:
 
 
 def hold_floats(pairs: int) -> None:
-    """The field's loader: every image of one set and its mirror image as float32."""
+    """A common loader: every image of one set and its mirror image as float32."""
     both = [torch.empty(2 * pairs, 3, 112, 112).fill_(1) for _ in range(2)]
     assert both[0].dtype == torch.float32
 
@@ -104,7 +104,7 @@ def memory() -> list[str]:
         "|---|--:|",
         f"| Python with everything imported | {empty:,.0f} |",
         f"| ours, five sets opened, embedded, scored (`.bin` files of {size:,.0f} MiB in all; {seconds:.0f} s) | **{ours:,.0f}** |",
-        f"| float32 faces and mirror images of one set of 6,000 pairs, as the field's loaders hold them | {one:,.0f} |",
+        f"| float32 faces and mirror images of one set of 6,000 pairs, as common loaders hold them | {one:,.0f} |",
         f"| the same for all five, by arithmetic | {five:,.0f} |",
     ]
 
@@ -169,7 +169,7 @@ def rates(repeats: int) -> list[str]:
         f"| scikit-learn `roc_curve`, every point kept | {slow:.2f} |",
         f"| ours, one sort | {fast:.3f} (**{slow / fast:.0f}x**) |",
         "",
-        f"TAR in percent, `leq`: {shown}. Greatest difference of any TAR, both conventions: {apart:.1e}.",
+        f"TAR in percent, `leq`: {shown}. Largest difference of any TAR, both conventions: {apart:.1e}.",
     ]
 
 
@@ -201,7 +201,7 @@ def pooling(repeats: int, sample: int) -> list[str]:
         f"| loop over templates with `np.where` ({sample} of them, extrapolated) | {slow:.1f} |",
         f"| ours | {fast:.2f} (**{slow / fast:.0f}x**) |",
         "",
-        f"Greatest difference of any value: {np.abs(unit[:sample].numpy() - wanted).max():.1e}.",
+        f"Largest difference of any value: {np.abs(unit[:sample].numpy() - wanted).max():.1e}.",
     ]
 
 
@@ -216,9 +216,9 @@ def main() -> None:
     torch.set_num_threads(1)
     versions = f"torch {torch.__version__.split('+')[0]}, numpy {np.__version__}, {platform.machine()}"
     lines = [
-        "# What evaluating costs",
+        "# Cost of evaluation",
         "",
-        f"`python benchmarks/evaluation.py --repeats {options.repeats} --sample {options.sample}`; both sides in one "
+        f"`python benchmarks/evaluation.py --repeats {options.repeats} --sample {options.sample}`; both implementations in one "
         f"run, one thread, {versions}.",
     ]
     for part in (

@@ -1,11 +1,11 @@
-"""Kills, tears, fills and spoils small training runs, and holds each to the run that nobody disturbed.
+"""Interrupts and damages small training runs, and compares each with an undisturbed run.
 
     python benchmarks/faults.py --kills 200 --minutes 25
 
 Each run is started again with the same configuration until it ends; then its weights, optimizer, schedule,
-counters, position and random states must be those of its undisturbed twin, bit for bit, and so must its curve.
-A run that cannot go on is lost, one that ends otherwise has diverged, a process that is still there a minute
-after it should have ended hangs. Any of these is a finding: exit code 1. Writes `results/faults.md`.
+counters, position, random states and curve must equal those of an undisturbed run bit for bit.
+A run that cannot continue is lost, one that ends differently has diverged, a process that is still running a
+minute after it should have ended hangs. Any of these is a finding: exit code 1. Writes `results/faults.md`.
 
 Processes are forks of this one, which has imported everything; see `faults_trainer.py` for what is small.
 """
@@ -64,13 +64,13 @@ class Campaign:
             codes = self._wait(twin, twin.start())
             if any(codes):
                 raise SystemExit(
-                    f"the undisturbed run of {recipe} ended with {codes}:\n{twin.said()[-2000:]}"
+                    f"the undisturbed run of {recipe} ended with {codes}:\n{twin.output()[-2000:]}"
                 )
             self._twins[recipe, processes] = twin.run, time.monotonic() - began
         return Case(recipe, processes, self._folder("run"), self.faces, workers)
 
     def cut(self, case: Case) -> None:
-        """Starts, waits a random time, sends a signal; tears the newest checkpoint now and then."""
+        """Starts, waits a random time, sends a signal; sometimes truncates the newest checkpoint."""
         self.tally.resumes += case.folder.joinpath("log.txt").exists()
         number = self.draw.choice(_KILLS)
         one = case.processes > 1 and self.draw.random() < 0.5
@@ -88,13 +88,13 @@ class Campaign:
         died = number == signal.SIGKILL and one
         allowed = {-9, 1, 2, 0} if died else _AFTER[number]
         if one and number != signal.SIGKILL:
-            allowed = allowed | {1, 2}  # too early for the other to have been told
-        # The first one may end the second, which may find its parent gone.
+            allowed = allowed | {1, 2}  # too early for the other to know
+        # The first may stop the second, which may find that its parent has ended.
         if codes[0] not in allowed or not set(codes[1:]) <= allowed | {-9, 1}:
             self.tally.finding("unexpected end", case, f"{number.name} gave {codes}; {last_line(case)}")
-        if "Traceback" in case.said():
+        if "Traceback" in case.output():
             self.tally.finding("traceback", case, last_line(case))
-            print(case.said()[-6000:], flush=True)
+            print(case.output()[-6000:], flush=True)
             case.log.rename(case.log.with_name("traceback.txt"))
             case.log.touch()
         if self.draw.random() < 0.2:
@@ -124,8 +124,8 @@ class Campaign:
             shutil.rmtree(case.folder)
 
     def full_disk(self, case: Case, small: Path) -> None:
-        """Trains on a file system of 2 MiB that fills up at a random moment, makes room, and goes on."""
-        case.logs, case.folder = case.folder, small / case.folder.name  # what is said needs room too
+        """Trains on a file system of 2 MiB that fills up at a random moment, frees space, and resumes."""
+        case.logs, case.folder = case.folder, small / case.folder.name  # the log needs space too
         case.folder.mkdir()
         processes = case.start()
         time.sleep(self.draw.uniform(0.1, 0.6) * self._twins[case.recipe, case.processes][1])
@@ -152,7 +152,7 @@ class Campaign:
         self._expect(case, processes, "worker death", "a worker that reads faces died", bool(workers))
 
     def not_a_number(self, case: Case) -> None:
-        """Spoils the loss of one step."""
+        """Makes the loss of one step NaN."""
         step = self.draw.randrange(1, faults_trainer.STEPS - 1)
         self._expect(
             case, case.start(nan_at=step), "NaN loss", f"the loss is not finite at step {step + 1}", True
@@ -161,12 +161,12 @@ class Campaign:
     def _expect(self, case: Case, processes: list[int], name: str, sentence: str, met: bool) -> None:
         codes = self._wait(case, processes)
         self.tally.done[name if met and any(codes) else f"{name}, not met"] += 1
-        if any(codes) and (codes[0] != 2 or sentence not in case.said() or "Traceback" in case.said()):
+        if any(codes) and (codes[0] != 2 or sentence not in case.output() or "Traceback" in case.output()):
             self.tally.finding("unexpected end", case, f"{name} gave {codes}; {last_line(case)}")
         self.finish(case)
 
     def _tear(self, case: Case) -> None:
-        """Cuts the newest checkpoint at a random byte, where there is one before it."""
+        """Truncates the newest checkpoint at a random byte, if there is a previous one."""
         for run in case.folder.glob("smoke-*"):
             newest = run / "last.ckpt"
             if RunRecord.load(run / "run.json").status in ("trained", "finished"):
@@ -176,7 +176,7 @@ class Campaign:
                 self.tally.done["torn checkpoint"] += 1
 
     def _wait(self, case: Case, processes: list[int]) -> list[int]:
-        """Exit codes; a process that is still there a minute after the first has ended hangs."""
+        """Exit codes; a process still running a minute after the first has ended hangs."""
         codes: dict[int, int] = {}
         began = first = time.monotonic()
         hung = 0

@@ -12,7 +12,7 @@ from facedistill.reporting.record import RunRecord
 
 @dataclass
 class Case:
-    """One run of the campaign: which small run, where, and how its undisturbed twin ended."""
+    """One run of the campaign: recipe, number of processes and folders."""
 
     recipe: str
     processes: int
@@ -26,7 +26,7 @@ class Case:
 
     @property
     def log(self) -> Path:
-        """What the processes print."""
+        """The output of the processes."""
         return (self.logs or self.folder) / "log.txt"
 
     @property
@@ -40,8 +40,8 @@ class Case:
         config = configuration(self.recipe, self.processes, self.faces, self.folder, self.workers)
         return start(config, self.log, self.processes, nan_at)
 
-    def said(self) -> str:
-        """All that was printed so far."""
+    def output(self) -> str:
+        """The output so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
@@ -50,5 +50,5 @@ def has_ended(case: Case) -> bool:
 
 
 def last_line(case: Case) -> str:
-    lines = [line for line in case.said().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no word"
+    lines = [line for line in case.output().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"

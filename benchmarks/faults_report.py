@@ -1,4 +1,4 @@
-"""What the campaign counts, how it compares two runs, and the page it writes."""
+"""Counts the results of the campaign, compares two runs, and writes the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 60.0  # between the ends of two processes of one run
 
 
 def final_state(run: Path) -> dict[str, object]:
-    """All of a finished run's checkpoint that must be the same however often the run was cut."""
+    """All of a finished run's checkpoint that must not depend on interruptions."""
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
     kept: Sequence[str] = (
         "state_dict", "optimizer_states", "lr_schedulers", "images_seen", "global_step", "FaceDataModule", "random_states",
@@ -55,7 +55,7 @@ def differences(one: object, other: object, place: str = "") -> list[str]:
 def missing_rows(whole: Path, cut: Path) -> int | None:
     """How many validation rows a cut run's curve lacks; None where the curves differ in anything else.
 
-    A kill that falls into a validation costs its row: the checkpoint of that step is there already.
+    A kill during a validation loses its row, because the checkpoint of that step exists already.
     """
     expected, found = ([*csv.DictReader(StringIO(path.read_text()))] for path in (whole, cut))
     missing = [row for row in expected if row not in found]
@@ -65,7 +65,7 @@ def missing_rows(whole: Path, cut: Path) -> int | None:
 
 @dataclass
 class Tally:
-    """What was done and what came of it."""
+    """Faults and outcomes."""
 
     done: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Tally:
     compared: int = 0
 
     def add(self, other: Tally) -> None:
-        """Takes in what another job counted."""
+        """Adds the counts of another job."""
         self.done.update(other.done)
         self.findings += other.findings
         self.longest_end_s = max(self.longest_end_s, other.longest_end_s)
@@ -82,7 +82,7 @@ class Tally:
         self.compared += other.compared
 
     def finding(self, kind: str, case: object, what: str) -> None:
-        """Notes a finding and shows it."""
+        """Records and prints a finding."""
         text = f"{kind}: {case}: {what}"
         self.findings.append(text)
         print(text, flush=True)
@@ -99,21 +99,21 @@ def report(tally: Tally, seed: int, minutes: float) -> str:
             f"`python benchmarks/faults.py --seed {seed}`; {minutes:.0f} minutes on {os.cpu_count()} cores of {platform.machine()}, "
             f"torch {torch.__version__}.",
             f"Recipes: {'; '.join(RECIPES)}; each in one process and in two (DDP over gloo), {STEPS} steps "
-            "of 8 images, a checkpoint every 3 steps. Networks are tiny and processes are forks of a warm one; trainer, callbacks,",
+            "of 8 images, a checkpoint every 3 steps. Networks are tiny and processes are forks of a warmed-up process; trainer, callbacks,",
             "sources, checkpoints and exports are the real ones (`benchmarks/faults_trainer.py`).",
             "",
-            "| what was done | times |",
+            "| fault | times |",
             "|---|---|",
             *(f"| {name} | {count} |" for name, count in rows),
             f"| **kills** (signals to runs under way) | **{kills(tally)}** |",
-            f"| starts of a run that had been cut | {tally.resumes} |",
+            f"| starts of an interrupted run | {tally.resumes} |",
             "",
-            "| what came of it | times |",
+            "| outcome | times |",
             "|---|---|",
-            f"| runs that ended and were compared with their twin, bit for bit | {tally.compared} |",
+            f"| runs that ended and were compared bit for bit with an undisturbed run | {tally.compared} |",
             f"| lost runs | {kinds['lost']} |",
             f"| diverged runs | {kinds['diverged']} |",
-            f"| of the others, curves that lack the row of a validation that was killed | {kinds['curve']} |",
+            f"| of the others, curves without the row of a killed validation | {kinds['curve']} |",
             f"| hangs (a process more than {PATIENCE_S:.0f} s behind the other) | {kinds['hang']} |",
             f"| tracebacks, unexpected exit codes, files left behind | {kinds['traceback'] + kinds['unexpected end'] + kinds['left behind']} |",
             f"| longest time from the end of one process to that of the other | {tally.longest_end_s:.1f} s |",

@@ -101,7 +101,7 @@ class SmallGenerator(nn.Module):
 
 
 def prepare(folder: Path) -> None:
-    """Puts the small parts where the large ones are made, and writes the faces; once, in the process that forks."""
+    """Replaces the large parts by small ones and writes the faces; once, in the process that forks."""
     os.environ.update(WANDB_MODE="disabled", FACEDISTILL_CACHE=str(folder / "cache"))
     torch.set_num_threads(1)
     tinyfar.SmallStudent = SmallStudent  # a student's file may name it now

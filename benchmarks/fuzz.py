@@ -1,10 +1,10 @@
-"""Spoils `.rec`, `.idx`, `.bin`, `.tar`, JPEG and PNG files, and holds every reader to its word.
+"""Damages `.rec`, `.idx`, `.bin`, `.tar`, JPEG and PNG files, and checks every reader.
 
     python benchmarks/fuzz.py --count 20000
 
-Each input must give the right data, by the account of a second reader (`fuzz_oracles.py`), or a `UserError`;
-any other exception, five seconds without an answer, a called function, or a record that is left out without
-a word is a finding. Writes `results/fuzz.md`; exit code 1 with findings.
+Each input must give the right data, according to a second reader (`fuzz_oracles.py`), or a `UserError`;
+any other exception, five seconds without an answer, a called function, or a record that is dropped without
+a message is a finding. Writes `results/fuzz.md`; exit code 1 with findings.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class WrongError(Exception):
 
 @dataclass
 class Tally:
-    """What became of one kind of input."""
+    """Results of one kind of input."""
 
     inputs: int = 0
     right: int = 0
@@ -73,16 +73,17 @@ def check_rec(folder: Path, data: bytes, idx: bytes | None, truncated: str) -> N
     (folder / "train.idx").unlink(missing_ok=True)
     if idx is not None:
         (folder / "train.idx").write_bytes(idx)
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    messages = io.StringIO()
+    with contextlib.redirect_stderr(messages):
         faces = RecordIOFaces(folder, truncated=truncated)  # type: ignore[arg-type]
     records, end = fuzz_oracles.records_of(data)
     whole = end == len(data)
-    _demand(whole or truncated == "drop", "accepted a file that is not whole")
-    _demand(whole or "leaving out" in said.getvalue(), "left out the end without a word")
+    _demand(whole or truncated == "drop", "accepted an incomplete file")
+    _demand(whole or "leaving out" in messages.getvalue(), "dropped the end without a message")
     keys = fuzz_oracles.keys_of(idx, records, end, len(data))
     _demand(
-        keys is not None or not whole or "train.idx" in said.getvalue(), "replaced the .idx without a word"
+        keys is not None or not whole or "train.idx" in messages.getvalue(),
+        "replaced the .idx without a message",
     )
     expected = fuzz_oracles.labelled_images(records, keys)
     _demand(expected is not None, "accepted what is no set")
@@ -164,7 +165,7 @@ def _has_long_names(data: bytes) -> bool:
 def inputs(
     draw: np.random.Generator, folder: Path, canary: str
 ) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """Kind, way of spoiling, and check of one input after the other, without end."""
+    """Kind, kind of damage, and check of one input after the other, endlessly."""
     faces = fuzz_inputs.images(16)
     recs = fuzz_inputs.rec_files(faces)
     bins, tars = fuzz_inputs.bin_files(faces), fuzz_inputs.tar_files(faces)
@@ -176,7 +177,7 @@ def inputs(
     def one_of(seeds: list[Any]) -> Any:
         return seeds[int(draw.integers(len(seeds)))]
 
-    def spoil(seeds: list[bytes], inserts: list[bytes]) -> tuple[str, bytes]:
+    def damage(seeds: list[bytes], inserts: list[bytes]) -> tuple[str, bytes]:
         return fuzz_inputs.mutate(one_of(seeds), one_of(seeds), draw, inserts)
 
     while True:
@@ -185,17 +186,17 @@ def inputs(
         keep = idx if draw.random() < 0.5 else None
         mode = "drop" if draw.random() < 0.4 else "refuse"
         yield ".rec", way, lambda data=data, keep=keep, mode=mode: check_rec(folder, data, keep, mode)  # type: ignore[misc]
-        way, spoiled = fuzz_inputs.mutate(idx, one_of(recs)[1], draw, lengths)
-        yield ".idx", way, lambda rec=rec, spoiled=spoiled: check_rec(folder, rec, spoiled, "refuse")  # type: ignore[misc]
-        way, data = spoil(bins, hostile)
+        way, damaged = fuzz_inputs.mutate(idx, one_of(recs)[1], draw, lengths)
+        yield ".idx", way, lambda rec=rec, damaged=damaged: check_rec(folder, rec, damaged, "refuse")  # type: ignore[misc]
+        way, data = damage(bins, hostile)
         yield ".bin", way, lambda data=data: check_bin(folder, data)  # type: ignore[misc]
-        way, data = spoil(tars, lengths)
+        way, data = damage(tars, lengths)
         yield ".tar (benchmark)", way, lambda data=data: check_tar(folder, data)  # type: ignore[misc]
-        way, data = spoil(tars, lengths)
+        way, data = damage(tars, lengths)
         yield ".tar (shard)", way, lambda data=data: check_shards(folder, data)  # type: ignore[misc]
-        way, data = spoil(jpegs, lengths)
+        way, data = damage(jpegs, lengths)
         yield "JPEG", way, lambda data=data: check_image(data)  # type: ignore[misc]
-        way, data = spoil(pngs, lengths)
+        way, data = damage(pngs, lengths)
         yield "PNG", way, lambda data=data: check_image(data)  # type: ignore[misc]
 
 
@@ -281,11 +282,11 @@ def main() -> int:
     findings = [finding for tally in tallies.values() for finding in tally.findings]
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     text = (
-        "# Spoiled files against the readers\n\n"
+        "# Damaged files and the readers\n\n"
         f"`python benchmarks/fuzz.py --count {args.count} --seed {args.seed}`, Python {platform.python_version()}: "
         f"{time.monotonic() - start:.0f} s, peak memory {peak_mib:.0f} MiB. Right data is what a second, slower reader "
         "finds in the same bytes; one sentence is a `DataError`. A finding is anything else: another exception, no "
-        f"answer within {LIMIT_S:g} s, executed code, records left out without a word.\n\n{table(tallies)}\n"
+        f"answer within {LIMIT_S:g} s, executed code, records dropped without a message.\n\n{table(tallies)}\n"
     )
     if findings:
         text += "\n" + "\n".join(f"- {finding}" for finding in findings[:50]) + "\n"

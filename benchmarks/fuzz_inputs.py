@@ -1,4 +1,4 @@
-"""Valid files that are drawn here, and ways to spoil them."""
+"""Generated valid files, and ways to damage them."""
 
 from __future__ import annotations
 

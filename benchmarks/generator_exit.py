@@ -1,8 +1,8 @@
-"""What each exit of the generator saves and costs: core-seconds per face, fidelity, agreement of the teacher.
+"""Savings and costs of each generator exit: core-seconds per face, fidelity, agreement of the teacher.
 
     python benchmarks/generator_exit.py --faces 24
 
-Writes `results/generator_exit.md` and a contact sheet of rendered faces (no real person) beside it.
+Writes `results/generator_exit.md` and a contact sheet of rendered faces (no real person) next to it.
 Core-seconds are CPU seconds of one thread on a warm process, the best of several repetitions.
 """
 
@@ -54,7 +54,7 @@ def measure(
 ) -> Outcome:
     """Renders the common latents and times one micro batch."""
     exit, precision, compile = variant
-    torch.compiler.reset()  # so that no variant meets another's recompilation limit
+    torch.compiler.reset()  # so that variants do not share a recompilation limit
     generator = FaceGenerator(
         weights,
         exit=exit,  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def main() -> None:
         outcomes.append(measure(variant, args, weights, teacher))
         print(f"{outcomes[-1].name}: {outcomes[-1].core_s:.4f} core-seconds per face", flush=True)
     text = (
-        "# What each exit of the generator saves and costs\n\n"
+        "# Savings and costs of each generator exit\n\n"
         f"`python benchmarks/generator_exit.py --faces {args.faces} --crop {args.crop} "
         f"--micro-batch {args.micro_batch}`; {args.faces} unseen faces, one thread, "
         f"torch {torch.__version__.split('+')[0]}, {platform.machine()} with "

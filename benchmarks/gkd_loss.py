@@ -1,10 +1,10 @@
-"""Time and memory of GKD's loss and gradient, ours beside a straightforward writing of the released formulas.
+"""Time and memory of GKD's loss and gradient compared with a straightforward implementation of the released formulas.
 
     python benchmarks/gkd_loss.py
 
 Each implementation runs in a process of its own on the same logits (seeded; simulated student and teacher with
 CosFace margins, methods.md section 3.3), one thread, forward and backward, the fastest of the repetitions.
-Memory is the peak of the process's resident set above what it was with the logits in place, the gradient
+Memory is the peak of the process's resident set above its size with the logits in memory, gradient
 included. Writes `results/gkd_loss.md`.
 """
 

@@ -1,9 +1,9 @@
-"""What layout and freed memory cost a student's forward pass on a CPU, side by side.
+"""Effect of memory layout and freed memory on a student's forward pass on a CPU.
 
     python benchmarks/inference.py
 
-Writes `results/inference.md`. Each cell is a process of its own with one thread, 8 batches of 64 faces of noise after 2
-to warm up; processor time of user and system together.
+Writes `results/inference.md`. Each cell is a separate process with one thread, 8 batches of 64 noise faces after 2
+warm-up batches; processor time of user and system together.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def main() -> None:
         cells = []
         for last, kept in WAYS.values():
             command = [sys.executable, __file__, name, str(int(last)), str(int(kept))]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-            cells.append((float(said[-2]), float(said[-1])))
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            cells.append((float(output[-2]), float(output[-1])))
         first = cells[0][0]
         shown = [f"{rate:.0f} ({rate / first:.1f} x; {share:.0%})" for rate, share in cells]
         lines.append(f"| {name} | {' | '.join(shown)} |")
@@ -68,8 +68,8 @@ def main() -> None:
     head = [
         "# Faces embedded per second of processor time",
         "",
-        f"`python benchmarks/inference.py`, one thread, batches of {BATCH}, {platform.machine()}. In brackets beside the",
-        "network as built, and the share that the operating system took, which hands out freed memory page by page.",
+        f"`python benchmarks/inference.py`, one thread, batches of {BATCH}, {platform.machine()}. In brackets: the speed",
+        "relative to the network as built, and the time share of the operating system, which hands out freed memory page by page.",
         "",
         f"| backbone | {' | '.join(WAYS)} |",
         f"|---|{'--:|' * len(WAYS)}",

@@ -1,9 +1,9 @@
-"""How far one process and two are apart, for every method, on the same global batch.
+"""Differences between one process and two, for every method, on the same global batch.
 
     python -m benchmarks.invariance
 
-Two steps of every method of conf/method on 32 faces, those of the contract tests: the second step sees the state that the
-first moved. Once with a student without batch norm, once with one whose batch norm is synchronized. Writes
+Two steps of every method of conf/method on 32 faces, those of the contract tests: the second step uses the state that the
+first updated. Once with a student without batch norm, once with synchronized batch norm. Writes
 `results/invariance.md`; takes about a minute.
 """
 
@@ -112,11 +112,11 @@ def main() -> None:
         "# One process and two\n\n"
         "`python -m benchmarks.invariance`: the same global batch of 32 faces in one process and in two (gloo), float32,"
         f" torch {torch.__version__.split('+')[0]}. Largest relative difference over two steps and both processes, of the"
-        " loss, of the averaged gradient (relative to its largest entry), and of the buffers (state moved by hand; relative"
+        " loss, of the averaged gradient (relative to its largest entry), and of the buffers (state updated by hand; relative"
         " to the largest entry of each; - where a method has none). First a student without batch norm, then one whose"
         " batch norm is synchronized, with its running statistics among the buffers. float32 resolves 1.2e-07.\n\n"
         + "\n".join(lines)
-        + f"\n\nThe largest of all: {worst:.1e}. Latents and images of a fresh and of a resampled step of SynthDistill's"
+        + f"\n\nLargest difference: {worst:.1e}. Latents and images of a fresh and of a resampled step of SynthDistill's"
         f" stream: {faces:.1e}. Figures of a verification protocol that both processes embed together: {figure:.1e}.\n"
     )
     RESULTS.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
     python -m benchmarks.scaling [--images 1920] [--batch 64]
 
 Real runs of `facedistill train` on rendered faces, each pinned to its cores with one thread per process. The rate is the run
-record's: loop and one validation, without start, evaluation and export. Writes `results/scaling.md`. Needs a quiet machine
+record's: loop and one validation, without start, evaluation and export. Writes `results/scaling.md`. Needs an idle machine
 and a few minutes.
 """
 

@@ -1,9 +1,9 @@
-"""A sweep in trouble: jobs that fail, and the sweep killed with SIGKILL at a random moment, then given again.
+"""A sweep with failures: jobs that fail, and the sweep killed with SIGKILL at a random moment, then restarted.
 
     python benchmarks/sweep.py [--seed 0] [--out FOLDER]
 
-Twelve tiny runs over `strategy=ddp_cpu` (two processes each); the two with an odd batch fail on purpose. What must hold
-afterwards is checked, and written with what was seen to benchmarks/results/sweep.md.
+Twelve tiny runs over `strategy=ddp_cpu` (two processes each); the two with an odd batch fail on purpose. The requirements
+are checked afterwards, and written with the outcome to benchmarks/results/sweep.md.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Outcome:
         killed_after_s: When that was.
         orphans_gone_s: How long the last process of the killed sweep lived on.
         finished: Runs finished in the end.
-        failed: Sentences of the failed ones, as the second sweep told them.
-        repeated: Finished runs that the second sweep touched.
+        failed: Sentences of the failed ones, as printed by the second sweep.
+        repeated: Finished runs that the second sweep changed.
         left: Processes left at the end.
         wandb_runs: Distinct wandb runs, by id.
         wandb_groups: Distinct wandb groups.
@@ -60,7 +60,7 @@ class Outcome:
     exit_code: int
 
     def problems(self, num_failing: int) -> list[str]:
-        """What should not be, a sentence each; empty when all is well."""
+        """Failed checks, one sentence each; empty if all passed."""
         checks = {
             f"{self.finished} of {self.jobs - num_failing} finished": self.finished
             == self.jobs - num_failing,
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def trouble(folder: Path, batch_sizes: list[int], seeds: int, rng: random.Random) -> Outcome:
-    """Runs the sweep in `folder`, kills it at a moment drawn from `rng`, runs it again, and looks."""
+    """Runs the sweep in `folder`, kills it at a moment drawn from `rng`, runs it again, and checks."""
     runs = folder / "runs"
     swept = (
         f"data.batch_size={','.join(map(str, batch_sizes))}",
@@ -97,7 +97,7 @@ def trouble(folder: Path, batch_sizes: list[int], seeds: int, rng: random.Random
     orphans_gone = time.monotonic() - killed
     second = _start(command, folder / "second.txt")
     code = second.wait(LIMIT_S)
-    said = (folder / "second.txt").read_text()
+    output = (folder / "second.txt").read_text()
     after = _finished(runs)
     ids, groups = _wandb(runs)
     return Outcome(
@@ -106,7 +106,7 @@ def trouble(folder: Path, batch_sizes: list[int], seeds: int, rng: random.Random
         killed_after_s=killed_after,
         orphans_gone_s=orphans_gone,
         finished=len(after),
-        failed=sorted({line[8:] for line in said.splitlines() if line.startswith("failed  ")}),
+        failed=sorted({line[8:] for line in output.splitlines() if line.startswith("failed  ")}),
         repeated=[name for name, stamp in before.items() if after.get(name) != stamp],
         left=_processes(runs),
         wandb_runs=len(ids),
@@ -194,22 +194,22 @@ def _report(seen: Outcome, problems: list[str], seed: int, seconds: float, folde
     rows = {
         "jobs": seen.jobs,
         "sweep killed (SIGKILL) after": f"{seen.killed_after_s:.0f} s",
-        "finished by then": seen.finished_before,
-        "its last process gone after": f"{seen.orphans_gone_s:.1f} s",
+        "finished by that time": seen.finished_before,
+        "last process ended after": f"{seen.orphans_gone_s:.1f} s",
         "finished in the end": seen.finished,
-        "failed and named": len(seen.failed),
-        "finished runs touched again": len(seen.repeated),
+        "failed and listed": len(seen.failed),
+        "finished runs changed": len(seen.repeated),
         "processes left": len(seen.left),
         "wandb runs (offline), in groups": f"{seen.wandb_runs} in {seen.wandb_groups}",
-        "whole time": f"{seconds / 60:.0f} min",
+        "total time": f"{seconds / 60:.0f} min",
     }
     return "\n".join([
-        "# A sweep in trouble", "",
+        "# A sweep with failures", "",
         f"`python benchmarks/sweep.py --seed {seed}`: twelve runs of 16 images over `strategy=ddp_cpu`, two of which fail on",
-        "purpose (an odd batch for two processes). The sweep is killed at a random moment and given again.", "",
+        "purpose (an odd batch for two processes). The sweep is killed at a random moment and restarted.", "",
         "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), "",
-        "The failed ones:", "", *(f"- {line.split(' (all of it')[0].replace(folder, '…')}" for line in seen.failed), "",
-        f"**{'All as it should be.' if not problems else 'Not as it should be: ' + '; '.join(problems)}**", "",
+        "Failed jobs:", "", *(f"- {line.split(' (all of it')[0].replace(folder, '…')}" for line in seen.failed), "",
+        f"**{'All checks passed.' if not problems else 'Failed checks: ' + '; '.join(problems)}**", "",
     ])  # fmt: skip
 
 

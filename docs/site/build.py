@@ -1,6 +1,6 @@
-"""Builds the site: `make docs`, which is `python docs/site/build.py [TARGET]`; build/site without a target.
+"""Builds the site: `python docs/site/build.py [TARGET]`, by default build/site. `make docs` runs it.
 
-Pages are staged in the layout of the repository, so that every relative link between them holds as it is written.
+Pages are copied in the layout of the repository, so relative links between them stay valid.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(target: Path) -> int:
 
 
 def contents(staged: Path) -> str:
-    """The side bar: the links of index.md under its headings, then every page that it does not name."""
+    """The side bar: the links of index.md under its headings, then all other pages."""
     index = (staged / "docs" / "index.md").read_text(encoding="utf-8")
     captions: dict[str, list[str]] = {}
     caption = ""

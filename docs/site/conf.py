@@ -1,4 +1,4 @@
-"""Sphinx's settings; build.py says which pages there are."""
+"""Sphinx settings; build.py selects the pages."""
 
 from facedistill import __version__
 
@@ -7,7 +7,7 @@ copyright = "the authors of facedistill"
 version = release = __version__
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-myst_heading_anchors = 4  # the anchors that a code forge gives headings, so that links hold in both
+myst_heading_anchors = 4  # the same heading anchors as on GitHub, so links work in both
 highlight_language = "text"
 suppress_warnings = ["myst.header"]  # rendered tables begin with a heading of the second level
 html_theme = "furo"

@@ -1,4 +1,4 @@
-"""What a `_target_` says of itself: its arguments with types and defaults, and its docstring in parts."""
+"""Reads the arguments of a `_target_` with types and defaults, and the parts of its docstring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields|Example|Examples
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument: its type in words, its default as code has it ("" where it needs a value)."""
+    """One argument: its type in words, its default as in code ("" if it is required)."""
 
     type: str
     default: str
@@ -46,7 +46,7 @@ def arguments(target: Callable[..., Any], key: str) -> dict[str, Argument]:
 
 
 def documented(target: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """The docstring up to its first section, and what it says of each argument, base classes included."""
+    """The docstring up to its first section, and the text of each argument, base classes included."""
     texts = [inspect.getdoc(target) or ""]
     if inspect.isclass(target):
         texts = [
@@ -54,12 +54,12 @@ def documented(target: Callable[..., Any]) -> tuple[str, dict[str, str]]:
             for kind in target.__mro__
             if kind.__module__.startswith("facedistill")
         ]
-    said: dict[str, str] = {}
+    described: dict[str, str] = {}
     for text in texts:
         for name, sentence in _sections(text).get("Args", {}).items():
-            said.setdefault(name, sentence)
+            described.setdefault(name, sentence)
     head = re.split(r"\n(?:Args|Returns|Raises|Attributes|Yields|Examples?):\n", texts[0] if texts else "")[0]
-    return head.strip(), said
+    return head.strip(), described
 
 
 def _functions(target: Callable[..., Any]) -> list[Callable[..., Any]]:
@@ -87,7 +87,7 @@ def _sections(text: str) -> dict[str, dict[str, str]]:
 
 
 def _type(hint: Any) -> str:
-    """An annotation in a reader's words: "float or null", "`exact` or `released`"."""
+    """An annotation in words: "float or null", "`exact` or `released`"."""
     if hint is None or hint is Any:
         return ""
     if typing.get_origin(hint) is typing.Literal:

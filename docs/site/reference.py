@@ -1,4 +1,4 @@
-"""Writes the reference of the configuration from conf/*.yaml and the signatures of what they name."""
+"""Writes the configuration reference from conf/*.yaml and the signatures of their targets."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from facedistill.system.paths import config_dir
 
 ROOTS = ("train", "generate")
 _MARKUP = re.compile(r"([\\*\[\]|<#$~]|(?<!\w)_|_(?!\w))")
-# What a group is for, in the order of a run; the test refuses a group without a line here.
+# The purpose of each group, in the order of a run; a test requires a line for every group.
 GROUPS = {
     "method": "The way of distilling: one class of `facedistill.methods`. [Where each number comes from](../methods.md).",
     "backbone": "The student network, from face to embedding.",
-    "head": "The margin softmax over identities, used in training by methods that want labels, and then dropped.",
-    "teacher": "The frozen network that is imitated: its network, its weights, and how it is fed.",
+    "head": "The margin softmax over identities; used only in training, by methods with labels.",
+    "teacher": "The frozen network that is imitated: network, weights and input format.",
     "generator": "The frozen generator that renders faces.",
-    "data": "Where the faces of training come from. [More on data](../data.md).",
-    "optimizer": "The optimizer over whatever learns.",
+    "data": "Where training faces come from. [More on data](../data.md).",
+    "optimizer": "The optimizer of all trained parameters.",
     "scheduler": "The factor on the learning rate by progress in images.",
-    "strategy": "Devices, processes and precision: arguments of Lightning's trainer, packaged into `trainer`.",
-    "evaluation": "Which benchmarks are run, and where their files lie. [More on evaluation](../evaluation.md).",
+    "strategy": "Devices, processes and precision: arguments of Lightning's trainer, under `trainer`.",
+    "evaluation": "Which benchmarks run, and where their files are. [More on evaluation](../evaluation.md).",
     "callbacks": "How often a run validates, saves and logs.",
-    "logger": "Where curves go.",
+    "logger": "Where curves are logged.",
     "launcher": "Where and how many at a time the jobs of a sweep (`-m`) run.",
     "sweep": "How the jobs of a sweep (`-m`) are chosen. [More on sweeps](../runs.md#sweeps).",
     "experiment": "Named recipes: overrides over everything else, chosen with `experiment=`.",
-    "debug": "Short runs that show whether something works at all, chosen with `debug=`.",
-    "asset": "Cards of weights: where a file comes from, what it must hash to, its licence. [The cards' keys](../assets.md#a-card).",
+    "debug": "Short runs for testing, chosen with `debug=`.",
+    "asset": "Cards of weights: origin, hash and licence of a file. [The cards' keys](../assets.md#a-card).",
 }  # fmt: skip
 
 
@@ -63,15 +63,15 @@ def _index_page(groups: list[str]) -> str:
     return "\n".join([
         "# Configuration",
         "",
-        "Made from `conf/*.yaml`, their comments, and the signatures and docstrings of the classes that they name.",
-        "A value is set on the command line, `facedistill train method=ekd method.temperature=0.02`; a key that no",
-        "yaml writes down and its class takes is added with a plus, `+method.weight=2`. What a composed run comes to:",
+        "Generated from `conf/*.yaml`, their comments, and the signatures and docstrings of their classes.",
+        "A value is set on the command line, `facedistill train method=ekd method.temperature=0.02`; an argument",
+        "of a class that is not in its yaml is added with a plus, `+method.weight=2`. To print a composed configuration:",
         "",
         "```",
         "facedistill train experiment=demo --cfg job",
         "```",
         "",
-        "[Keys of a training run that belong to no group](train.md). [The configuration of `facedistill generate`](generate.md).",
+        "[Keys of a training run outside of groups](train.md). [The configuration of `facedistill generate`](generate.md).",
         "[All commands](commands.md).",
         "",
         "| group | | choices |",
@@ -86,8 +86,8 @@ def _root_page(name: str) -> str:
     keys = [key for key in choice.keys if not key.path.startswith("hydra")]
     defaults = [_code(entry) for entry in choice.defaults if not entry.startswith("override hydra")]
     return "\n".join([
-        f"# `{name}`: keys of no group", "", _prose(choice.about), "",
-        f"Chosen where the command line does not say: {', '.join(defaults)}.", "",
+        f"# `{name}`: keys outside of groups", "", _prose(choice.about), "",
+        f"Defaults: {', '.join(defaults)}.", "",
         *_table(keys, "", {}, {}), "",
     ])  # fmt: skip
 
@@ -105,7 +105,7 @@ def _group_page(group: str) -> str:
 
 
 def _about(choice: Choice) -> str:
-    """What the yaml says of itself, or else its class: the paper it is from, or its first sentence."""
+    """The comment of the yaml, else the paper or the first sentence of its class."""
     if choice.about or "" not in choice.targets:
         return choice.about
     target = get_object(choice.targets[""])
@@ -132,7 +132,7 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
     types: dict[str, str] = {}
     for where, path in choice.targets.items():
         target = get_object(path)
-        head, said = documented(target)
+        head, described = documented(target)
         if path.startswith("facedistill."):
             yield from (f"`{path}`{f' (in `{where}`)' if where else ''}", "", *_docstring(head), "")
         else:
@@ -140,7 +140,9 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
         prefix = f"{where}." if where else ""
         taken = arguments(target, f"{package}.{where}".strip("."))
         owned |= {
-            f"{prefix}{name}": sentence for name, sentence in said.items() if path.startswith("facedistill.")
+            f"{prefix}{name}": sentence
+            for name, sentence in described.items()
+            if path.startswith("facedistill.")
         }
         types |= {f"{prefix}{name}": argument.type for name, argument in taken.items()}
         written = {key.path for key in choice.keys}
@@ -151,8 +153,10 @@ def _choice_section(group: str, choice: Choice) -> Iterator[str]:
             and not any(k == prefix + name or k.startswith(f"{prefix}{name}.") for k in written)
         }
         if more and not parents:
-            told = ", ".join(f"`{name}` ({_default_of(argument.default)})" for name, argument in more.items())
-            yield from (f"Also takes, though the yaml leaves them alone: {told}.", "")
+            others = ", ".join(
+                f"`{name}` ({_default_of(argument.default)})" for name, argument in more.items()
+            )
+            yield from (f"Other arguments: {others}.", "")
     yield from _table(list(choice.keys), package, owned, types)
     yield ""
 
@@ -198,7 +202,7 @@ def _docstring(head: str) -> Iterator[str]:
 def _commands_page() -> str:
     lines = ["# Commands", "", "```text", cli.usage(), "```", ""]
     for name, (module, _) in COMMANDS.items():
-        if name == "train":  # Hydra's own help; the reference of the configuration says more
+        if name == "train":  # Hydra's own help; the configuration reference replaces it
             continue
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
@@ -217,7 +221,7 @@ def _code(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Plain text of a comment or docstring: what is between backticks stays code, the rest is no markup."""
+    """Plain text of a comment or docstring; text between backticks stays code, other markup is escaped."""
     text = re.sub(r"(facedistill train [^`]+)$", r"`\1`", " ".join(text.split()))
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(

@@ -1,4 +1,4 @@
-"""Reads a yaml of conf/ with what its author wrote beside each key, which yaml parsers drop."""
+"""Reads a yaml of conf/ with its comments, which yaml parsers drop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yaml.constructor import SafeConstructor
 
 @dataclass(frozen=True)
 class Key:
-    """One value: where it stands, "source.rho", as it is written, and the comments above and beside it."""
+    """One value: its path ("source.rho"), its text, and the comments above and next to it."""
 
     path: str
     value: str
@@ -26,12 +26,12 @@ class Choice:
     """One yaml of a group.
 
     Attributes:
-        name: What is written behind `group=`.
+        name: The choice in `group=choice`.
         about: The comment at the top of the file.
-        package: Where its keys land: "trainer", "" for the root, or None for the group's own name.
-        defaults: Entries of its defaults list, as written, and `defaults_note`, the comments beside them.
-        keys: Its own values; those of the yaml files that it takes over stand there.
-        targets: Dotted path of every class or function it names, by the key that holds it ("" is the top).
+        package: Where its keys are placed: "trainer", "" for the root, or None for the group's own name.
+        defaults: Entries of its defaults list, as written, and `defaults_note`, their comments.
+        keys: Its own values, without those of its defaults.
+        targets: Dotted path of every class or function it names, by its key ("" at the top).
     """
 
     name: str
@@ -63,8 +63,8 @@ def read_choice(path: Path) -> Choice:
 
 
 def _head(lines: list[str]) -> tuple[str, str | None, int]:
-    """The comment at the top, the package named in it, and the number of its lines."""
-    package, said, count = None, [], 0
+    """The comment at the top, the package named in it, and its number of lines."""
+    package, comments, count = None, [], 0
     for line in lines:
         if not line.startswith("#"):
             break
@@ -73,50 +73,50 @@ def _head(lines: list[str]) -> tuple[str, str | None, int]:
         if named:
             package = "" if named.group(1) == "_global_" else named.group(1)
         else:
-            said.append(line.lstrip("# ").rstrip("\\ "))
-    return " ".join(said), package, count
+            comments.append(line.lstrip("# ").rstrip("\\ "))
+    return " ".join(comments), package, count
 
 
 def _keys(node: yaml.MappingNode, lines: list[str], prefix: str, first: int) -> Iterator[Key]:
-    """Every value below `node`; lines before `first` are the file's head and belong to no key."""
+    """Every value below `node`; lines before `first` are the file's head and are not comments of a key."""
     for name, value in node.value:
         path = f"{prefix}{name.value}"
         above = _above(lines, name.start_mark.line, first)
         if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
-            beside = _beside(lines[name.end_mark.line][name.end_mark.column :])
-            if above or beside:
-                yield Key(path, "", " ".join(filter(None, (above, beside))))
+            after = _comment_after(lines[name.end_mark.line][name.end_mark.column :])
+            if above or after:
+                yield Key(path, "", " ".join(filter(None, (above, after))))
             yield from _keys(value, lines, f"{path}.", first)
             continue
-        value_text, beside = _written(lines, value)
+        value_text, after = _written(lines, value)
         if value.start_mark.line > name.end_mark.line:  # a list below its key
-            beside.insert(0, _beside(lines[name.end_mark.line][name.end_mark.column :]))
-        yield Key(path, value_text, " ".join(filter(None, (above, *beside))))
+            after.insert(0, _comment_after(lines[name.end_mark.line][name.end_mark.column :]))
+        yield Key(path, value_text, " ".join(filter(None, (above, *after))))
 
 
 def _above(lines: list[str], line: int, first: int) -> str:
-    said: list[str] = []
+    comments: list[str] = []
     while line > first and lines[line - 1].lstrip().startswith("#"):
         line -= 1
-        said.insert(0, lines[line].strip().lstrip("# "))
-    return " ".join(said)
+        comments.insert(0, lines[line].strip().lstrip("# "))
+    return " ".join(comments)
 
 
-def _beside(rest: str) -> str:
+def _comment_after(rest: str) -> str:
     found = re.search(r"(?:^|\s)#\s*(.*)", rest)
     return found.group(1).strip() if found else ""
 
 
 def _written(lines: list[str], node: yaml.Node) -> tuple[str, list[str]]:
-    """The value as its file has it, on one line, and the comments beside its lines."""
+    """The text of the value on one line, and the comments next to its lines."""
     start, end = node.start_mark, node.end_mark
     if start.line == end.line:
         line = lines[start.line]
-        return line[start.column : end.column].strip(), [_beside(line[end.column :])]
+        return line[start.column : end.column].strip(), [_comment_after(line[end.column :])]
     plain = SafeConstructor().construct_document(node)
     written = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).strip()
     part = [lines[start.line][start.column :], *lines[start.line + 1 : end.line]]
-    return written, [_beside(line) for line in part]
+    return written, [_comment_after(line) for line in part]
 
 
 def _default(entry: Any) -> str:
