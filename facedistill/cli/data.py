@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from facedistill.data.formats.base import all_formats
 from facedistill.errors import DataError
 
 _ELSEWHERE = {"align": "facedistill.cli.align", "audit": "facedistill.cli.audit"}
@@ -60,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--threads", type=int, default=cores, help=f"decoding threads (default {cores})")
     verify.set_defaults(run=_verify)
 
-    convert = commands.add_parser("convert", help="rec, folder, shards, parquet into one another")
+    convert = commands.add_parser("convert", help="write the same set in another format")
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", type=Path, metavar="TARGET", help="must not exist yet")
-    convert.add_argument("--to", required=True, choices=("rec", "folder", "shards", "parquet"))
+    convert.add_argument("--to", required=True, choices=[form.key for form in all_formats()])
     convert.add_argument("--skip-damaged", action="store_true", help="leave damaged images out, with a count")
     convert.set_defaults(run=_convert)
 
@@ -75,12 +76,12 @@ def _parser() -> argparse.ArgumentParser:
 def _info(options: argparse.Namespace) -> int:
     from facedistill.data.formats.contact_sheet import draw_sheet
     from facedistill.data.formats.describe import describe
-    from facedistill.data.formats.open import NAMES, format_of, open_faces
+    from facedistill.data.formats.open import format_of, open_faces
     from facedistill.system.files import write_atomically
 
     if options.sheet is not None and options.sheet.suffix.lower() not in (".png", ".jpg"):
         raise DataError(f"--sheet {options.sheet}: a contact sheet is a .png or .jpg; name it so")
-    form = NAMES[format_of(options.path)]
+    form = format_of(options.path).title
     faces = open_faces(options.path)
     print("\n".join([f"{'format':<14}{form}", *describe(faces)]))
     if options.sheet is not None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from facedistill.assets import cache_dir
 from facedistill.config import signature
 from facedistill.data.formats.face_set import FaceSet
-from facedistill.data.formats.open import open_faces
+from facedistill.data.formats.open import format_of, open_faces
 from facedistill.data.formats.sizes import demand_one_size
 from facedistill.data.generation.synthetic_set import synthetic_set
 from facedistill.data.sources.base import Source
@@ -25,13 +25,6 @@ from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import Requirements
-
-FORMATS = {
-    "RecordIOFaces": "recordio",
-    "FolderFaces": "folder",
-    "ShardFaces": "webdataset",
-    "ParquetFaces": "parquet",
-}
 
 
 def instantiate(node: Any, **arguments: Any) -> Any:
@@ -88,10 +81,10 @@ def open_set(config: DictConfig) -> FaceSet | None:
     path = OmegaConf.select(config, "data.path")
     if path is None:
         return None
-    faces = open_faces(Path(path))
-    found, wanted = FORMATS.get(type(faces).__name__), OmegaConf.select(config, "data.format")
+    found, wanted = format_of(path).config, OmegaConf.select(config, "data.format")
     if wanted not in (None, "auto", found):
         raise ConfigError(f"data.path={path}: holds faces as {found} and not as {wanted}; use data={found}")
+    faces = open_faces(Path(path))
     if faces.labels is None and requirements(config).labels:
         raise ConfigError(
             f"data.path={path}: these faces bear no labels, or one only, and the method needs identities; give a set "

@@ -113,7 +113,7 @@ def test_a_conversion_that_reads_back_something_else_is_refused(tmp_path, capsys
 def test_mistakes(tmp_path, capsys):
     code, out, err = run(capsys, "verify", tmp_path / "absent")
     assert (code, out) == (2, "")
-    assert err.startswith(f"error  {tmp_path}/absent: is not there; give a face set: ")
+    assert err.startswith(f"error  {tmp_path}/absent: does not exist; give a face set: ")
     source = shards(tmp_path / "source")
     assert run(capsys, "verify", source, "--threads", "0") == (
         2,

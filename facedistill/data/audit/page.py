@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.data.audit.result import Audit
-from facedistill.data.formats.face_set import FaceSet
-from facedistill.data.formats.shards.writer import image_ending
+from facedistill.data.formats.face_set import FaceSet, image_ending
 from facedistill.errors import DataError
 from facedistill.system.files import write_atomically
 

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from facedistill.data.formats.face_set import FaceSet
-from facedistill.data.formats.parquet.reader import ParquetFaces
 from facedistill.errors import DataError
 from facedistill.images import look_at
 
 _SAMPLED = 256
 _BARS = "▁▂▃▄▅▆▇█"
-_MOST_AT_ONCE = 32  # images of a row group
 _FEWEST_IMAGES = 4  # what a P x K batch draws of each identity
 
 
@@ -63,12 +61,7 @@ def _warnings(faces: FaceSet, sizes: Counter[str], modes: Counter[str], unreadab
     odd = {mode: number for mode, number in modes.items() if mode != "RGB"}
     if odd:
         yield f"{sum(odd.values())} images are not RGB ({', '.join(sorted(odd))}); they are converted when read"
-    if isinstance(faces, ParquetFaces) and not faces.kept_whole and faces.read_at_once[0] > _MOST_AT_ONCE:
-        rows, size = faces.read_at_once
-        yield (
-            f"row groups of up to {rows:,} images ({size / 2**20:,.0f} MiB) are read whole for one image, which is slow "
-            f"in random order; write smaller ones with `facedistill data convert {faces.path} NEW --to parquet`"
-        )
+    yield from getattr(faces, "warnings", list)()
     if unreadable:
         yield f"{unreadable} of the images looked at cannot be read; run `facedistill data verify`"
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from facedistill.errors import DataError
 from facedistill.images import SIZE_PX, decode_face
 
 
@@ -13,7 +14,8 @@ class FaceSet(Protocol):
     """Encoded faces with random access; opening one reads an index, never the images.
 
     Implementations pickle (worker processes open the files again) and raise `DataError` with one sentence for
-    whatever a user's files may be wrong in.
+    any mistake in a user's files. They may add `damage`, a list of messages on what was left out, and `warnings()`, which
+    yields messages for `facedistill data info`.
 
     Attributes:
         labels: (N,) int64 identity of each image in [0, K) without gaps, or None for an unlabelled set.
@@ -49,3 +51,18 @@ def read_faces(faces: FaceSet, indices: np.ndarray) -> np.ndarray:
     for row, index in zip(images, indices.tolist(), strict=True):
         row[:] = decode_face(faces.encoded(index), faces.where(index))
     return images
+
+
+def image_ending(image: bytes, number: int) -> str:
+    """`jpg`, `png` or `webp`, by the first bytes.
+
+    Raises:
+        DataError: If it is none of them.
+    """
+    if image[:2] == b"\xff\xd8":
+        return "jpg"
+    if image[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "webp"
+    raise DataError(f"image {number} is no JPEG, PNG or WebP file; leave it out or convert it")

@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from facedistill.data.formats.base import Format, Items, Truncated
+from facedistill.data.formats.face_set import FaceSet, image_ending
 from facedistill.data.formats.fingerprint import fingerprint_of
 from facedistill.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
+
+class Folder(Format):
+    """A folder of images per identity, or one folder of images without labels."""
+
+    key, config, title = "folder", "folder", "folder of images"
+    example = "a folder of one folder per identity"
+    in_folder = SUFFIXES
+    in_subfolders = True
+
+    def open(self, path: str | Path, truncated: Truncated) -> FaceSet:
+        """See `FolderFaces`."""
+        return FolderFaces(path)
+
+    def write(self, target: Path, items: Items, names: Sequence[str]) -> None:
+        """Writes image n as `000000n.jpg` (or its other ending) into the folder of its identity."""
+        for name in names:
+            (target / name).mkdir(parents=True)
+        target.mkdir(exist_ok=True)
+        for number, (image, label) in enumerate(items):
+            folder = target if label is None else target / names[label]
+            (folder / f"{number:09d}.{image_ending(image, number)}").write_bytes(image)
+
+    def names_for(self, identities: Sequence[str]) -> list[str]:
+        """The names; numbers get leading zeros, so that folders sort as numbers do.
+
+        Raises:
+            DataError: If a name cannot be that of a folder.
+        """
+        if all(name.isdecimal() for name in identities):
+            digits = max((len(name) for name in identities), default=0)
+            return [name.zfill(digits) for name in identities]
+        for name in identities:
+            if not name or "/" in name or "\0" in name or name.startswith(".") or len(name.encode()) > 255:
+                raise DataError(
+                    f"identity {name!r} cannot be the name of a folder; convert to shards or parquet"
+                )
+        return list(identities)
 
 
 class FolderFaces:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
-from facedistill.data.formats.shards.paths import shard_paths
-from facedistill.data.formats.shards.writer import NOTE
 from facedistill.errors import DataError
 from facedistill.images import decode_face
 from facedistill.system.progress import Counting
@@ -22,7 +17,7 @@ _CHUNK = 64
 
 
 def open_for_verifying(path: str | Path) -> tuple[FaceSet, list[str]]:
-    """What can be read of a face set, and a sentence for each file, shard or sample that is not whole.
+    """What can be read of a face set, and a message for each file, shard or sample that is damaged.
 
     Raises:
         DataError: If nothing can be read, or it is no face set.
@@ -31,16 +26,14 @@ def open_for_verifying(path: str | Path) -> tuple[FaceSet, list[str]]:
     try:
         faces, unreadable = open_faces(path), []
     except DataError as error:
-        if form not in ("rec", "shards"):
+        if not form.reads_damaged:
             raise
         try:
             faces = open_faces(path, truncated="drop")
         except DataError:
             raise error from None
         unreadable = list(getattr(faces, "damage", [])) or [str(error)]
-    if form == "shards":
-        unreadable += _changed_shards(shard_paths(path))
-    return faces, unreadable
+    return faces, [*unreadable, *form.changed_files(path)]
 
 
 def problems(faces: FaceSet, *, size_px: int | None = 112, threads: int = 1) -> Iterator[str]:
@@ -75,15 +68,3 @@ def problem_of(faces: FaceSet, index: int, size_px: int | None) -> str | None:
 def _problems_of(faces: FaceSet, chunk: range, size_px: int | None) -> list[str]:
     found = (problem_of(faces, index, size_px) for index in chunk)
     return [problem for problem in found if problem is not None]
-
-
-def _changed_shards(paths: list[Path]) -> Iterator[str]:
-    """A sentence for each shard that is not what `faces.json` beside it says."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        shards = json.loads((paths[0].parent / NOTE).read_text(encoding="utf-8"))["shards"]
-        for path in paths:
-            if path.name in shards:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest != shards[path.name]["sha256"]:
-                    yield f"{path}: its sha256 is not the one in {NOTE}; copy it again"

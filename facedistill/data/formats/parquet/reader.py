@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["ParquetFaces", "table_paths", "write_parquet"]
 
 _LABELS = ("label", "identity")
 _KEPT_BYTES = 64 << 20
+_MAX_GROUP_ROWS = 32
 _SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}\.(?:parquet|arrow)")
 
 
@@ -94,6 +96,15 @@ class ParquetFaces:
         file = self._group_files[group]
         first = self._starts[int(np.searchsorted(self._group_files, file))]
         return f"{self._paths[file]}, row {index - int(first)}"
+
+    def warnings(self) -> Iterator[str]:
+        """A message if reading in random order is slow."""
+        rows, size = self.read_at_once
+        if not self.kept_whole and rows > _MAX_GROUP_ROWS:
+            yield (
+                f"row groups of up to {rows:,} images ({size / 2**20:,.0f} MiB) are read whole for one image, which is "
+                f"slow in random order; write smaller ones with `facedistill data convert {self.path} NEW --to parquet`"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         ours = ("_tables", "_kept", "_kept_bytes", "_lock")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facedistill.data.formats.shards.writer import image_ending
+from facedistill.data.formats.face_set import image_ending
 from facedistill.errors import DataError
 from facedistill.system.files import new_target
 

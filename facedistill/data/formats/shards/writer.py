@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from facedistill.data.formats.face_set import image_ending
 from facedistill.errors import DataError
 from facedistill.system.files import new_target
 
@@ -76,21 +77,6 @@ def write_shards(
         text = json.dumps({**note, "shards": shards}, indent=1, ensure_ascii=False)
         (stage / NOTE).write_text(text + "\n", encoding="utf-8")
     return count
-
-
-def image_ending(image: bytes, number: int) -> str:
-    """`jpg`, `png` or `webp`, by the first bytes.
-
-    Raises:
-        DataError: If it is none of them.
-    """
-    if image[:2] == b"\xff\xd8":
-        return "jpg"
-    if image[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
-        return "webp"
-    raise DataError(f"image {number} is no JPEG, PNG or WebP file; leave it out or convert it")
 
 
 def _check_label(label: int | None, num_identities: int, number: int) -> None:
