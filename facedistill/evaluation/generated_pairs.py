@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
-from facedistill.images import SIZE_PX, to_float, to_uint8
 from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.latents import draw_latents
+from facedistill.models.synthetic_identities import embed_bytes, render_accepted, to_bytes
 from facedistill.models.weights import read_weights, write_weights
 from facedistill.system.progress import Counting
 from facedistill.types import Generator
@@ -198,41 +198,34 @@ def _draw(
 ) -> dict[str, Tensor]:
     """Base faces and accepted variations of a few identities."""
     factor = generator.cholesky_w
-    z = draw_latents(settings.seed, f"{stream}/base", indices, generator.latent_dim)
-    w = generator.map(z.to(factor.device))
-    base = to_bytes(generator.render(w))
-    wanted = _unit_embeddings(teacher, base, factor.device)
-    variation = torch.empty_like(base)
-    cosine, spread = torch.empty(len(indices)), torch.empty(len(indices))
-    pending = torch.arange(len(indices))
-    step = settings.spread
-    for attempt in range(_MAX_TRIES):
-        noise = draw_latents(
-            settings.seed, f"{stream}/variation/{attempt}", indices[pending], len(factor)
-        ).to(factor)
-        tried = to_bytes(generator.render(w[pending.to(w.device)] + step * noise @ factor.T))
-        reached = (_unit_embeddings(teacher, tried, factor.device) * wanted[pending]).sum(dim=1)
-        good = reached >= settings.min_teacher_cosine
-        done = pending[good]
-        variation[done], cosine[done], spread[done] = tried[good], reached[good], step
-        pending = pending[~good]
-        if len(pending) == 0:
-            return {"base": base, "variation": variation, "teacher_cosine": cosine, "spread": spread}
-        step *= _SHRINK
-    raise ConfigError(
-        f"evaluation.{stream}.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
-        f"identity {int(indices[pending[0]])} in {_MAX_TRIES} tries down to spread {step / _SHRINK:.3f}; "
-        "lower one of the two"
+    w = generator.map(
+        draw_latents(settings.seed, f"{stream}/base", indices, generator.latent_dim).to(factor.device)
     )
+    base = to_bytes(generator.render(w))
 
+    def styles(attempt: int, rows: Tensor, spread: Tensor) -> Tensor:
+        noise = draw_latents(settings.seed, f"{stream}/variation/{attempt}", indices[rows], len(factor))
+        return w[rows.to(w.device)] + spread[:, None].to(factor) * noise.to(factor) @ factor.T
 
-def to_bytes(faces: Tensor) -> Tensor:
-    """Faces in [-1, 1] as uint8 (N, 3, 112, 112) on the CPU."""
-    assert faces.shape[1:] == (3, SIZE_PX, SIZE_PX)
-    return to_uint8(faces).cpu()
-
-
-def _unit_embeddings(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
-    """(N, D) on the CPU, from the very bytes that the protocol will show."""
-    images = to_float(faces.to(device))
-    return F.normalize(teacher(images).float(), dim=1).cpu()
+    varied, refused = render_accepted(
+        generator,
+        teacher,
+        styles,
+        F.normalize(embed_bytes(teacher, base, factor.device), dim=1),
+        torch.full((len(indices),), settings.spread, dtype=torch.float64),
+        min_cosine=torch.full((len(indices),), settings.min_teacher_cosine),
+        max_tries=_MAX_TRIES,
+        shrink=_SHRINK,
+    )
+    if len(refused):
+        raise ConfigError(
+            f"evaluation.{stream}.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by "
+            f"identity {int(indices[refused[0]])} in {_MAX_TRIES} tries down to spread "
+            f"{float(varied.spread[refused[0]]):.3f}; lower one of the two"
+        )
+    return {
+        "base": base,
+        "variation": varied.faces,
+        "teacher_cosine": varied.teacher_cosine,
+        "spread": varied.spread,
+    }

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
-from facedistill.images import to_float, to_uint8
+from facedistill.images import SIZE_PX, to_float, to_uint8
 from facedistill.models.latents import draw_latents
 from facedistill.types import Generator
 
@@ -173,40 +173,86 @@ def render_identity_images(
     factor = generator.cholesky_w
     k, j = identity_indices.cpu(), image_indices.cpu()
     base = generator.map(_base_latents(generator, settings, k, chosen.candidates[k]).to(factor.device))
-    wanted = chosen.embeddings[k]
-    spread = torch.where(j == 0, 0.0, float(settings.spread))
-    styles, cosine = base.clone(), torch.empty(len(k))
-    faces, embeddings = torch.empty(0, dtype=torch.uint8), torch.empty_like(wanted)
-    pending = torch.arange(len(k))
-    for attempt in range(settings.max_tries):
+
+    def styles(attempt: int, rows: Tensor, spread: Tensor) -> Tensor:
         stream = f"synthetic_identities/variation/{attempt}"
-        number = k[pending] * _PER_IDENTITY + j[pending]
+        number = k[rows] * _PER_IDENTITY + j[rows]
         noise = draw_latents(settings.seed, stream, number, len(factor)).to(factor)
-        step = spread[pending, None].to(factor)
-        tried = base[pending.to(base.device)] + step * (noise @ factor.T)
+        return base[rows.to(base.device)] + spread[:, None].to(factor) * (noise @ factor.T)
+
+    images, refused = render_accepted(
+        generator,
+        teacher,
+        styles,
+        chosen.embeddings[k],
+        torch.where(j == 0, 0.0, float(settings.spread)),
+        min_cosine=torch.where(j == 0, -torch.inf, settings.min_teacher_cosine),
+        max_tries=settings.max_tries,
+        shrink=settings.shrink,
+    )
+    if len(refused):
+        first = int(refused[0])
+        raise ConfigError(
+            f"synthetic.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by image {int(j[first])} of "
+            f"identity {int(k[first])} in {settings.max_tries} tries down to spread {float(images.spread[first]):.3f}; "
+            "lower one of the two"
+        )
+    return images
+
+
+@torch.no_grad()
+def render_accepted(
+    generator: Generator,
+    teacher: nn.Module,
+    styles: Callable[[int, Tensor, Tensor], Tensor],
+    expected: Tensor,
+    spread: Tensor,
+    *,
+    min_cosine: Tensor,
+    max_tries: int,
+    shrink: float,
+) -> tuple[IdentityImages, Tensor]:
+    """Renders N variations, and draws those again that the teacher does not accept, with a smaller spread.
+
+    Args:
+        generator: A frozen face generator.
+        teacher: A frozen teacher on the same device.
+        styles: Gives styles (n, L) for (attempt, rows (n,), their spread (n,)).
+        expected: (N, D) unit embedding that each variation must be similar to, on the CPU.
+        spread: (N,) of the first attempt.
+        min_cosine: (N,) teacher cosine from which a variation is accepted.
+        max_tries: Most attempts.
+        shrink: Spread of an attempt over that of the one before.
+
+    Returns:
+        The images, and the rows (n,) that no attempt got accepted, whose images are undefined.
+    """
+    device = generator.cholesky_w.device
+    spread, pending = spread.clone(), torch.arange(len(expected))
+    cosine, embeddings = torch.empty(len(expected)), torch.empty_like(expected)
+    faces = used = torch.empty(0)
+    for attempt in range(max_tries):
+        if attempt:
+            spread[pending] *= shrink
+        tried = styles(attempt, pending, spread[pending])
         drawn = to_bytes(generator.render(tried))
-        raw = _embed(teacher, drawn, factor.device)
-        reached = (F.normalize(raw, dim=1) * wanted[pending]).sum(dim=1)
-        good = (reached >= settings.min_teacher_cosine) | (j[pending] == 0)
+        raw = embed_bytes(teacher, drawn, device)
+        reached = (F.normalize(raw, dim=1) * expected[pending]).sum(dim=1)
+        good = reached >= min_cosine[pending]
         if attempt == 0:
-            faces = torch.empty_like(drawn)
+            faces, used = torch.empty_like(drawn), tried.clone()
         done = pending[good]
         faces[done], embeddings[done], cosine[done] = drawn[good], raw[good], reached[good]
-        styles[done.to(styles.device)] = tried[good.to(tried.device)]
+        used[done.to(used.device)] = tried[good.to(tried.device)]
         pending = pending[~good]
         if len(pending) == 0:
-            return IdentityImages(faces, cosine, spread, styles, embeddings)
-        if attempt + 1 < settings.max_tries:
-            spread[pending] *= settings.shrink
-    raise ConfigError(
-        f"synthetic.min_teacher_cosine: {settings.min_teacher_cosine} is not reached by image "
-        f"{int(j[pending[0]])} of identity {int(k[pending[0]])} in {settings.max_tries} tries down to spread "
-        f"{float(spread[pending[0]]):.3f}; lower one of the two"
-    )
+            break
+    return IdentityImages(faces, cosine, spread.float(), used, embeddings), pending
 
 
 def to_bytes(faces: Tensor) -> Tensor:
-    """Faces in [-1, 1] as uint8 on the CPU."""
+    """Faces in [-1, 1] as uint8 (N, 3, 112, 112) on the CPU."""
+    assert faces.shape[1:] == (3, SIZE_PX, SIZE_PX)
     return to_uint8(faces).cpu()
 
 
@@ -227,9 +273,9 @@ def _base_embeddings(
     """(N, D) unit embeddings of base faces, on the CPU."""
     device = generator.cholesky_w.device
     z = _base_latents(generator, settings, identities, candidates).to(device)
-    return F.normalize(_embed(teacher, to_bytes(generator.render(generator.map(z))), device), dim=1)
+    return F.normalize(embed_bytes(teacher, to_bytes(generator.render(generator.map(z))), device), dim=1)
 
 
-def _embed(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
-    """(N, D) raw embeddings on the CPU, from the very bytes that will be stored."""
+def embed_bytes(teacher: nn.Module, faces: Tensor, device: torch.device) -> Tensor:
+    """(N, D) raw embeddings on the CPU, from the bytes that will be stored."""
     return teacher(to_float(faces.to(device))).float().cpu()

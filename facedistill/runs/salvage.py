@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-import wandb
 
 from facedistill.errors import UserError
 from facedistill.export import read_metadata, save_student
+from facedistill.runs.publish import finish_wandb
 from facedistill.runs.checkpointing import newest_intact, requeue
 from facedistill.runs.export import student_from_checkpoint
 from facedistill.runs.folder import RunFolder
@@ -21,7 +21,7 @@ def salvage_run(folder: RunFolder, error: BaseException) -> None:
 
     Also ends its wandb run; a trained run ends its wandb run after the evaluation.
     """
-    wandb.finish()
+    finish_wandb()
     if not is_main_process():
         return
     interrupted = isinstance(error, KeyboardInterrupt)

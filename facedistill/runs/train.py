@@ -24,7 +24,7 @@ from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.inputs import Inputs, learned_from, open_inputs
 from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.processes import is_main_process
-from facedistill.runs.publish import finish_wandb, show_in_loggers
+from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 from facedistill.runs.salvage import salvage_run
 from facedistill.runs.strategies import check_machine
