@@ -29,7 +29,7 @@ from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generate
 from facedistill.images import to_float
 from facedistill.metrics.decidability import Decidability, decidability, tied
 from facedistill.models.backbones.mobilefacenet import MobileFaceNet
-from facedistill.models.teachers.checkpoint import demand_no_page
+from facedistill.models.teachers.checkpoint import refuse_web_page
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import golden_of
 from facedistill.models.teachers.recognize import Family, recognize
@@ -101,7 +101,7 @@ def _convert(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {options.out}: name a file that ends in .safetensors")
     if not file.is_file():
         raise ConfigError(f"{options.file}: there is no such file")
-    demand_no_page(file)
+    refuse_web_page(file)
     left_out: list[str] = []
     write_atomically(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
     tensors = read_weights(target)[0]
