@@ -151,7 +151,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "shape": (
         lambda: wrong(lambda g: setattr(g.synthesis.b8.conv1, "noise_const", torch.zeros(4, 4))),
-        LAYOUT.format("file.pkl", "it holds synthesis.b8.conv1.noise_const of shape (4, 4) and not (8, 8)"),
+        LAYOUT.format("file.pkl", "it holds synthesis.b8.conv1.noise_const of shape (4, 4), not (8, 8)"),
     ),
     "resnet": (
         lambda: wrong(lambda g: setattr(g.synthesis.b8, "architecture", "resnet")),
