@@ -197,7 +197,10 @@ def test_a_truncated_checkpoint(state: dict[str, Tensor], save: Callable[[Any], 
     [
         ([1, 2], "holds a list, not a state dict; give a file of tensors by name"),
         ({"a": 3}, "holds a int under 'a'; give a file of tensors by name"),
-        ({"a": torch.zeros(1)}, "is not an IResNet: its first keys are a; give an arcface_torch backbone.pth"),
+        (
+            {"a": torch.zeros(1)},
+            "is not an IResNet: its first keys are a; give an arcface_torch backbone.pth",
+        ),
     ],
 )
 def test_another_content(save: Callable[[Any], Path], content: Any, message: str) -> None:
