@@ -259,7 +259,7 @@ def test_recognizes_students_dlib_and_programs(tmp_path: Path) -> None:
         recognize(tmp_path / "m.pt")
     assert str(caught.value) == (
         "m.pt is a TorchScript program, which can read and write your files when it runs; give --trust if you trust "
-        "its maker, or give weights or ONNX"
+        "its author, or give weights or ONNX"
     )
     trusted = recognize(tmp_path / "m.pt", trusted=True)
     assert (trusted.title, trusted.embedding_dim) == ("a TorchScript program", 48)
