@@ -1,4 +1,4 @@
-"""The command `facedistill backbones`: what students there are and what each costs."""
+"""The command `facedistill backbones`: lists the students and their costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from facedistill.runs.method_cost import processor
 from facedistill.runs.sources import instantiate
 from facedistill.system.paths import config_dir
 
-ENOUGH = 0.8  # of its threads' time: below, times say more about the machine than about the network
+ENOUGH = 0.8  # of its threads' time; below this, times depend on other work on the machine
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table, or the same as JSON.
 
     Raises:
-        ConfigError: If a network that is asked for does not exist, or cannot be built as asked.
+        ConfigError: If a network does not exist or an override is invalid.
     """
     options = _parser().parse_args(arguments)
     names, overrides = _chosen(options.backbones)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         share = min(row.latency.share for row in rows if row.latency)
         if share < ENOUGH:
             console.print(
-                f"This process got {share:.0%} of its threads' time: if other work ran beside it, measure again."
+                f"This process got {share:.0%} of its threads' time: if other work ran at the same time, measure again."
             )
     if "timm" not in names:
         console.print("Any network of timm: facedistill backbones timm backbone.name=resnet18")
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def backbone_row(name: str, overrides: Sequence[str] = (), batch_size: int | None = None) -> BackboneRow:
-    """Builds one network, weights drawn at random, and says what it costs.
+    """Builds one network with random weights and measures its cost.
 
     Args:
         name: Of its yaml.
@@ -108,10 +108,10 @@ def _chosen(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of networks, and overrides."""
     overrides = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word]
-    there = backbone_names()
+    known = backbone_names()
     for name in names:
-        if name not in there:
-            raise ConfigError(f"backbones {name}: there is no such network; there are {', '.join(there)}")
+        if name not in known:
+            raise ConfigError(f"backbones {name}: no such network; choose from {', '.join(known)}")
     for word in overrides:
         if not word.lstrip("+~").startswith("backbone."):
             raise ConfigError(
@@ -119,7 +119,7 @@ def _chosen(words: Sequence[str]) -> tuple[list[str], list[str]]:
             )
     if "timm" in names and not any(word.startswith("backbone.name=") for word in overrides):
         raise ConfigError("backbones timm: which network of timm? add backbone.name=resnet18")
-    return names or [name for name in there if name != "timm"], overrides
+    return names or [name for name in known if name != "timm"], overrides
 
 
 def _table(rows: Sequence[BackboneRow]) -> Table:

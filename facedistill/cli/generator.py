@@ -1,4 +1,4 @@
-"""`facedistill generator convert | preview`: generators of one's own, and what any generator renders."""
+"""`facedistill generator convert | preview`: converts generators and previews what they render."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _convert(options: argparse.Namespace) -> int:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         raise ConfigError(f"--name {name}: use lower-case letters, digits, '_', '-' and '.'")
     if not file.is_file():
-        raise ConfigError(f"{options.file}: there is no such file; give the path of a generator's file")
+        raise ConfigError(f"{options.file}: does not exist; give the path of a generator's file")
     print(f"{file.name}: sha256 {sha256_of(file)}")
     weights = out / f"{name}.safetensors"
     write_weights(weights, convert({file.name: file}), {"origin": file.name, "licence": options.licence})
@@ -143,7 +143,7 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def render_rows(generator: FrozenGenerator, count: int, seed: int, spread: str, rho: float) -> list[Row]:
-    """A few faces, whole and cropped, and their variations of increasing size, one noise direction each."""
+    """A few faces, native and cropped, and their variations of increasing size, one noise direction each."""
     shown = torch.arange(count)
     z, noise = (
         draw_latents(seed, f"preview/{name}", shown, generator.latent_dim).to(generator.mean_w)

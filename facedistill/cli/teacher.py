@@ -1,4 +1,4 @@
-"""`facedistill teacher`: add FILE (what is it, how is it fed, does it then know people apart?) and convert FILE."""
+"""`facedistill teacher`: adds a file (recognizes it, finds its input spec, checks it) or converts a pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generate
 from facedistill.images import to_float
 from facedistill.metrics.decidability import Decidability, decidability, tied
 from facedistill.models.backbones.mobilefacenet import MobileFaceNet
-from facedistill.models.teachers.checkpoint import demand_no_page
+from facedistill.models.teachers.checkpoint import refuse_web_page
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import golden_of
 from facedistill.models.teachers.recognize import Family, recognize
@@ -66,7 +66,7 @@ def _add(options: argparse.Namespace) -> int:
     for known in (
         card for card in map(read_card, available_cards()) if sha256 in {m.sha256 for m in card.members}
     ):
-        print(f"these are the very weights of the asset {known.name}: {known.licence}")
+        print(f"these are the weights of the asset {known.name}: {known.licence}")
     with loaded(family, file) as teacher:
         measured = measure(teacher, family, probe_faces(options.identities, options.quiet))
         _show(measured, family)
@@ -86,7 +86,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _on_lfw(name: str, folder: str) -> None:
-    """What the teacher does on real faces, where LFW is at hand; else where it would be looked for."""
+    """Evaluates the teacher on LFW if its faces are found, else prints where they were looked for."""
     overrides = [folder, "evaluation.protocols=[lfw]"]
     found, absent = open_configured_protocols(compose("train", [f"teacher={name}", *overrides]))
     if found:
@@ -101,7 +101,7 @@ def _convert(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {options.out}: name a file that ends in .safetensors")
     if not file.is_file():
         raise ConfigError(f"{options.file}: there is no such file")
-    demand_no_page(file)
+    refuse_web_page(file)
     left_out: list[str] = []
     write_atomically(target, lambda partial: left_out.extend(convert_pickled(file, partial)))
     tensors = read_weights(target)[0]
@@ -115,7 +115,7 @@ def _convert(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="facedistill teacher", description="Teachers of your own.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    add = verbs.add_parser("add", help="recognize a file, prove how it is fed, and write its two yaml files")
+    add = verbs.add_parser("add", help="recognize a file, check its input spec, and write its two yaml files")
     add.set_defaults(verb=_add)
     add.add_argument("file", metavar="FILE", help="a checkpoint, a graph, a program or a student of ours")
     add.add_argument(
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--timm", metavar="NAME", help="the file holds weights of this network of timm")
     add.add_argument("--trust", action="store_true", help="let a TorchScript or torch.export program run")
     add.add_argument(
-        "--no-lfw", action="store_true", help="leave out LFW, minutes on a CPU, where its faces are at hand"
+        "--no-lfw", action="store_true", help="skip the evaluation on LFW, which takes minutes on a CPU"
     )
     add.add_argument("--quiet", action="store_true", help="no progress")
     convert = verbs.add_parser(
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(verb=_convert)
     convert.add_argument(
-        "file", metavar="FILE", help="a pickled module, or a checkpoint with objects beside its tensors"
+        "file", metavar="FILE", help="a pickled module, or a checkpoint with objects besides tensors"
     )
     convert.add_argument("--out", required=True, metavar="FILE.safetensors", help="where the tensors go")
     return parser
@@ -163,7 +163,7 @@ def probe_faces(identities: int, quiet: bool = False) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def loaded(family: Family, file: Path) -> Iterator[FrozenTeacher]:
-    """The file as a frozen teacher, fed as its family is or else as the package's own faces are."""
+    """The file as a frozen teacher, with its family's input spec, or else the package's default."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         write_weights(weights, family.convert({file.name: file}), {})
@@ -196,7 +196,7 @@ def choose(
         given: The user's word.
 
     Raises:
-        ConfigError: If the faces do not single one out, contradict the family, or are not told apart at all.
+        ConfigError: If the faces do not single one out, contradict the family, or are not separated at all.
     """
     best = next(iter(measured))
     if given is not None:
@@ -263,12 +263,12 @@ def _asset_path(content: dict[str, Any], path: Path, name: str) -> dict[str, str
 
 
 def _given(options: argparse.Namespace, family: Family) -> InputSpec | None:
-    said = (options.color, options.mean, options.std)
-    if said == (None, None, None):
+    given = (options.color, options.mean, options.std)
+    if given == (None, None, None):
         return None
-    if None in said or options.std <= 0:
+    if None in given or options.std <= 0:
         raise ConfigError("--color, --mean and --std: give all three, and std above 0")
-    return replace(InputSpec(*(family.size_px, *said)))
+    return replace(InputSpec(*(family.size_px, *given)))
 
 
 def _embed(teacher: FrozenTeacher, faces: Tensor) -> Tensor:

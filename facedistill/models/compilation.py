@@ -1,4 +1,4 @@
-"""Compiling a frozen network where that is possible, and saying so where it is not."""
+"""Compiles a network if possible."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ def compiled(
 
     Args:
         run: The function, or module.
-        compile: False returns `run`; True demands; "auto" tries.
-        what: What the function is of, for the messages: "teacher".
+        compile: False returns `run`; True requires compilation; "auto" tries.
+        what: Name of the network, for the messages: "teacher".
         key: The key that set `compile`.
         otherwise: How it runs uncompiled: "about half as fast".
         **options: For torch.compile.
 
     Returns:
-        A function of the same signature; with "auto" it prints one sentence and stays eager where nothing can
-        compile.
+        A function of the same signature; with "auto" it prints one sentence and stays eager if compilation fails.
     """
     if compile is False:
         return run
@@ -40,7 +39,9 @@ def compiled(
             return chosen[0](*arguments)
         try:
             result = fast(*arguments)
-        except Exception as error:  # no compiler, no Triton, a full disk: inductor has a class for each
+        except (
+            Exception
+        ) as error:  # no compiler, no Triton, a full disk: inductor has an error class for each
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if compile is True:
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, bytes, and its time on this CPU."""
+"""Costs of a network: parameters, multiply-accumulates, bytes, and latency on this CPU."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def count_params(network: nn.Module) -> int:
 def count_macs(network: nn.Module, input_size: Sequence[int] = (3, 112, 112)) -> int:
     """Multiply-accumulates of one image in convolutions and linear layers (1 MAC = 2 FLOPs).
 
-    Norms, activations, pooling and additions are not counted, as papers of this field do not. Every module's
-    training mode is left as it was.
+    Norms, activations, pooling and additions are not counted, as usual in this field. Training modes are
+    restored.
 
     Args:
         network: Takes (N, *input_size) floating-point images.
@@ -59,7 +59,7 @@ def count_macs(network: nn.Module, input_size: Sequence[int] = (3, 112, 112)) ->
 
 @dataclass(frozen=True)
 class Size:
-    """What can be counted.
+    """Size of a network.
 
     Attributes:
         params: Parameters.
@@ -78,10 +78,10 @@ class Latency:
 
     Attributes:
         one_ms: Of a single face.
-        batch_ms: Of a whole batch.
+        batch_ms: Of a batch.
         batch_size: Faces in that batch.
-        share: Part of its threads' time that this process got, [0, 1]: well below 1, and others kept the processor
-            busy, or the network too small to feed all threads.
+        share: Fraction of its threads' time that this process got; well below 1 if other processes kept the
+            processor busy or the network is too small for all threads.
     """
 
     one_ms: float
@@ -91,7 +91,7 @@ class Latency:
 
 
 def size_of(backbone: Backbone) -> Size:
-    """Counts; the network is left as it was."""
+    """Size of a backbone, which is left unchanged."""
     state = backbone.state_dict().values()
     side = backbone.input_spec.size_px
     return Size(

@@ -1,4 +1,4 @@
-"""How a network in training is run: layout, parts, compilation, half precision, batch norm over processes."""
+"""How a student runs in training: memory layout, parts, compilation, half precision, batch norm over processes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Execution:
-    """Ways to run the same network. None changes what it computes, beyond rounding, but for what is said here.
+    """Ways to run the same network. The result is equal up to rounding, except for batch norm in `parts` and
+    `synchronized`.
 
     Attributes:
         channels_last: Memory layout of its weights, and so of its activations.
         parts: A batch that is trained on passes in this many equal parts, and each part is embedded again in the backward
-            pass: activations of one part are held instead of the batch's, for about a third more computing. Unlike
-            accumulating the gradients of several losses, there is one loss, of all embeddings, so that methods that
-            compare images or keep state per step are the same. Batch norm normalizes by the part: that does change the
-            result, and its running statistics move once per part.
+            pass: memory holds the activations of one part, for about a third more computation. Unlike gradient
+            accumulation there is one loss of all embeddings, so methods that compare images or have state per step are
+            unchanged. Batch norm normalizes each part and updates its statistics once per part.
         compile: torch.compile; "auto" tries.
-        half: Weights and activations are bfloat16, those of batch norm excepted; embeddings come out as float32, so that
-            heads, statistics and losses never see half precision.
-        synchronized: Batch norm by the images of all processes.
+        half: Weights and activations are bfloat16, except in batch norm; embeddings are float32, so heads, statistics and
+            losses never see half precision.
+        synchronized: Batch norm over the images of all processes.
     """
 
     channels_last: bool = True
@@ -43,11 +43,7 @@ class Execution:
     synchronized: bool = False
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Has `network`, (N, 3, H, W) to (N, D), run in this way from now on; modules and names of its state stay.
-
-        Returns:
-            The network itself.
-        """
+        """Changes how `network`, (N, 3, H, W) to (N, D), runs, and returns it; its modules and state keys stay."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)
         if self.synchronized:
@@ -99,13 +95,13 @@ def _in_parts(run: Run, network: nn.Module, number: int, images: Tensor) -> Tens
 
 @contextmanager
 def _statistics_stay(network: nn.Module) -> Iterator[None]:
-    """Within, batch norm moves copies of its running statistics: a part that is embedded again was counted already."""
+    """Batch norm updates copies of its running statistics, since a part embedded again was counted already."""
     moving = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
-    kept = [dict(module._buffers) for module in moving]
+    buffers_before = [dict(module._buffers) for module in moving]
     for module in moving:
         module._buffers.update({k: None if v is None else v.clone() for k, v in module._buffers.items()})
     try:
         yield
     finally:
-        for module, buffers in zip(moving, kept, strict=True):
+        for module, buffers in zip(moving, buffers_before, strict=True):
             module._buffers.update(buffers)

@@ -16,7 +16,7 @@ from facedistill.models.teachers.frozen import FrozenTeacher, adapt
 
 @dataclass(frozen=True)
 class Layer:
-    """A place inside a network: the module's dotted name and the C x H x W that it gives for one face."""
+    """A layer: its dotted module name and the C x H x W of its output for one face."""
 
     name: str
     channels: int
@@ -27,7 +27,7 @@ class Layer:
 class FeatureMapTap:
     """The feature map of one layer, read while the network embeds.
 
-    Holds no parameter and no module of its own: the network stays where it is registered.
+    Not a module: it registers nothing.
 
     Attributes:
         layer: What is read.
@@ -43,11 +43,11 @@ class FeatureMapTap:
             key: The configuration's key of `name`, for the messages: "method.student_layer".
             input_px: Height and width of the network's input.
             name: Dotted module name; None takes the last of the outermost layers whose map is `size_px` high and wide:
-                a whole block or stage rather than a convolution inside one.
-            size_px: Height and width that are looked for where `name` is None.
+                a block or stage rather than a convolution inside one.
+            size_px: Height and width to find if `name` is None.
 
         Raises:
-            ConfigError: If there is no such layer, or it gives no feature map.
+            ConfigError: If there is no such layer, or its output is not a feature map.
         """
         self.network = network
         layers = _layers(network, input_px)
@@ -57,7 +57,7 @@ class FeatureMapTap:
         """Runs `embed`, which must call the network once and eagerly.
 
         Returns:
-            What `embed` returns, (N, D), and the map (N, C, H, W) as the layer gave it, even where a later layer
+            What `embed` returns, (N, D), and the map (N, C, H, W) as the layer returned it, even if a later layer
             works in place.
         """
         maps: list[Tensor] = []
@@ -67,7 +67,7 @@ class FeatureMapTap:
 
 
 def teacher_tap(teacher: Any, *, name: str | None, size_px: int) -> FeatureMapTap:
-    """The tap of a `FrozenTeacher`, whose network is outside torch's registry."""
+    """The tap of a `FrozenTeacher`, whose network is not a registered submodule."""
     return FeatureMapTap(
         teacher.network,
         key="method.teacher_layer",
@@ -79,7 +79,7 @@ def teacher_tap(teacher: Any, *, name: str | None, size_px: int) -> FeatureMapTa
 
 @torch.no_grad()
 def read_teacher(teacher: FrozenTeacher, tap: FeatureMapTap, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeds faces with the teacher's own network, never its compiled copy, which runs no hooks.
+    """Embeds faces with the teacher's own network, not its compiled copy, which runs no hooks.
 
     Args:
         teacher: The frozen teacher; its precision is kept.
@@ -97,7 +97,7 @@ def read_teacher(teacher: FrozenTeacher, tap: FeatureMapTap, images: Tensor) -> 
 
 @torch.no_grad()
 def _layers(network: nn.Module, input_px: int) -> list[Layer]:
-    """Every layer that gives a (1, C, H, W) map, in the order in which they finish."""
+    """Every layer with a (1, C, H, W) output, in the order in which they finish."""
     found: list[Layer] = []
     handles = [
         module.register_forward_hook(_recorder(name, found)) for name, module in network.named_modules()
@@ -143,10 +143,10 @@ def _by_name(layers: list[Layer], network: nn.Module, key: str, name: str) -> La
 
 
 def _by_size(layers: list[Layer], network: nn.Module, size_px: int) -> Layer:
-    there = [layer for layer in layers if (layer.height, layer.width) == (size_px, size_px)]
-    if there:
-        outermost = min(layer.name.count(".") for layer in there)
-        return [layer for layer in there if layer.name.count(".") == outermost][-1]
+    matching = [layer for layer in layers if (layer.height, layer.width) == (size_px, size_px)]
+    if matching:
+        outermost = min(layer.name.count(".") for layer in matching)
+        return [layer for layer in matching if layer.name.count(".") == outermost][-1]
     sizes = sorted({layer.height for layer in layers if layer.height == layer.width})
     raise ConfigError(
         f"method.size_px={size_px}: {type(network).__name__} has no feature map of that height and width; "

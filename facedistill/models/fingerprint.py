@@ -1,4 +1,4 @@
-"""Hashes that identify a network: the keys of everything that is cached about it."""
+"""Hashes that identify a network; they are the keys of its caches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state_fingerprint(module: nn.Module) -> str:
 def network_fingerprint(network: nn.Module) -> str:
     """The sha256 over the layers, the input spec and every parameter and buffer, non-persistent buffers included.
 
-    A frozen teacher keeps its network out of torch's registry; its attribute `fingerprint` stands for the weights.
+    The network of a frozen teacher is not a submodule; the attribute `fingerprint` covers its weights.
     Code outside the printed layers (a changed `forward`) is not covered.
     """
     structure = re.sub(r" at 0x[0-9a-f]+", "", repr(network))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-
 from facedistill.errors import UserError
 from facedistill.export import read_metadata, save_student
-from facedistill.runs.publish import finish_wandb
 from facedistill.runs.checkpointing import newest_intact, requeue
 from facedistill.runs.export import student_from_checkpoint
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
+from facedistill.runs.publish import finish_wandb
 from facedistill.system.messages import print_message
 
 

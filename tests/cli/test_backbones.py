@@ -74,7 +74,7 @@ def test_the_table_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["tinyfar"], "backbones tinyfar: there is no such network; there are "),
+        (["tinyfar"], "backbones tinyfar: no such network; choose from "),
         (["timm"], "backbones timm: which network of timm? add backbone.name=resnet18"),
         (
             ["tinyfar_c", "method=ekd"],

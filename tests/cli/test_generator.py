@@ -86,7 +86,7 @@ def unwritable(tmp_path: Path) -> list[str]:
 REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no file": (
         lambda tmp: ["convert", f"{tmp}/none.pkl", "--out", str(tmp)],
-        "none.pkl: there is no such file; give the path of a generator's file",
+        "none.pkl: does not exist; give the path of a generator's file",
     ),
     "name": (
         lambda tmp: ["convert", f"{tmp}/none.pkl", "--out", str(tmp), "--name", "My Generator"],

@@ -115,7 +115,7 @@ def test_the_users_word_decides_and_the_yaml_composes(
     assert "teacher=my_net" in capsys.readouterr().out
     load_teacher(config)
     with pytest.raises(
-        ConfigError, match=r"^teacher my_net: fed with RGB .* it does not answer as its card says"
+        ConfigError, match=r"^teacher my_net: with input RGB .* its embeddings differ from its card"
     ):
         load_teacher(
             compose(
@@ -209,7 +209,7 @@ def test_recognizes_checkpoints_by_their_keys(tmp_path: Path) -> None:
     with pytest.raises(AssetError) as caught:
         saved({"encoder.0.weight": torch.zeros(1)})
     assert str(caught.value) == (
-        "w.pth is of no known family: its first keys are encoder.0.weight; say --timm NAME if timm has its network, or "
+        "w.pth is of no known family: its first keys are encoder.0.weight; give --timm NAME if timm has its network, or "
         "export it to ONNX and add that file"
     )
 
@@ -251,15 +251,15 @@ def test_recognizes_the_families_that_keys_tell(tmp_path: Path) -> None:
 
 def test_recognizes_students_dlib_and_programs(tmp_path: Path) -> None:
     save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
-    assert recognize(tmp_path / "student.safetensors").title == "a student of ours, TinyFaR"
+    assert recognize(tmp_path / "student.safetensors").title == "a student of this package, TinyFaR"
     (tmp_path / "m.dat").write_bytes(dlib_bytes(*random_weights()))
     assert recognize(tmp_path / "m.dat").input_spec == InputSpec(mean=0.0, std=1.0)
     torch.jit.save(torch.jit.script(Pooled()), tmp_path / "m.pt")
     with pytest.raises(ConfigError) as caught:
         recognize(tmp_path / "m.pt")
     assert str(caught.value) == (
-        "m.pt is a TorchScript program, which can read and write your files when it runs; say --trust where you trust "
-        "its maker, or give weights or ONNX"
+        "m.pt is a TorchScript program, which can read and write your files when it runs; give --trust if you trust "
+        "its author, or give weights or ONNX"
     )
     trusted = recognize(tmp_path / "m.pt", trusted=True)
     assert (trusted.title, trusted.embedding_dim) == ("a TorchScript program", 48)

@@ -1,4 +1,4 @@
-"""Student networks: each from (N, 3, 112, 112) faces in [-1, 1] to (N, D) un-normalized embeddings.
+"""Student networks, from (N, 3, 112, 112) faces in [-1, 1] to (N, D) un-normalized embeddings.
 
 A public `Backbone` in any module of this package is importable from here, for instance
 `facedistill.models.backbones.TinyFaR`. A student's file may name these classes and no others.

@@ -1,12 +1,12 @@
-"""What every student network promises."""
+"""The base class of every student network."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from facedistill.types import InputSpec
+
+Argument = int | float | str | bool | None
 
 
 class Backbone(nn.Module):
@@ -16,13 +16,20 @@ class Backbone(nn.Module):
 
     Attributes:
         embedding_dim: D.
-        input_spec: The faces it is made for; a student always takes the package's own RGB in [-1, 1].
-        arguments: Plain constructor arguments that build the same architecture again, without its weights.
+        input_spec: The faces that the network expects; always RGB in [-1, 1] for a student.
+        arguments: Plain constructor arguments that rebuild the same architecture, without its weights.
     """
 
     embedding_dim: int
     input_spec: InputSpec
-    arguments: Mapping[str, int | float | str | bool | None]
+
+    def __init__(self, **arguments: Argument) -> None:
+        """Records the constructor arguments of a subclass, `embedding_dim` among them."""
+        super().__init__()
+        self.arguments = arguments
+        self.input_spec = InputSpec()
+        if "embedding_dim" in arguments:
+            self.embedding_dim = arguments["embedding_dim"]  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, H, W) faces in [-1, 1] as (N, D) un-normalized embeddings."""

@@ -1,4 +1,4 @@
-"""The pieces that several students are made of."""
+"""Layers that several students share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,26 @@ def conv_bn(
     groups: int = 1,
     activation: nn.Module | None = None,
 ) -> nn.Sequential:
-    """Convolution without bias that keeps the size (at stride 1), batch norm, and the activation where there is one."""
+    """Convolution without bias and with padding `kernel // 2`, batch norm, and an optional activation."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out_width),
     ]
     return nn.Sequential(*layers, *([activation] if activation is not None else []))
+
+
+def conv_prelu(
+    in_width: int, out_width: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """`conv_bn` with one PReLU slope per channel."""
+    return conv_bn(in_width, out_width, kernel, stride, groups, nn.PReLU(out_width))
+
+
+def initialize_convolutions(network: nn.Module) -> None:
+    """Draws convolutions from N(0, 2 / fan_out), as He et al. (2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class SqueezeExcite(nn.Module):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones.base import Backbone
-from facedistill.types import InputSpec
 
 Size = Literal["xxs", "xs", "s", "base"]
 SIZES: dict[str, tuple[str, float | None]] = {
@@ -18,14 +17,14 @@ SIZES: dict[str, tuple[str, float | None]] = {
     "s": ("edgenext_small", 0.5),
     "base": ("edgenext_base", None),
 }
-"""timm's name, and the rank as a share (gamma) of the narrower side; None leaves linear layers whole."""
+"""timm's name, and the rank as a share (gamma) of the narrower side; None keeps full linear layers."""
 
 
 class EdgeFace(Backbone):
-    """EdgeFace-XS (γ = 0.6) and -S (γ = 0.5), and with whole linear layers -XXS and -Base.
+    """EdgeFace-XS (γ = 0.6) and -S (γ = 0.5), and with full linear layers -XXS and -Base.
 
     Every linear layer of -XS and -S is a pair: W ≈ W₂ W₁ with rank max(2, ⌊γ · min(in, out)⌋), the bias on the
-    second. The stem is EdgeNeXt's 4x4 convolution of stride 4, so that 112 px end in a 4 x 4 map.
+    second. The stem is EdgeNeXt's 4x4 convolution of stride 4, so 112 px end in a 4 x 4 map.
     """
 
     def __init__(self, size: Size, embedding_dim: int = 512) -> None:
@@ -38,13 +37,10 @@ class EdgeFace(Backbone):
         Raises:
             ConfigError: If there is no such size.
         """
-        super().__init__()
+        super().__init__(size=size, embedding_dim=embedding_dim)
         if size not in SIZES:
-            raise ConfigError(f"EdgeFace of size {size!r}: there is none; choose one of {', '.join(SIZES)}")
+            raise ConfigError(f"backbone.size: EdgeFace has no size {size!r}; choose {', '.join(SIZES)}")
         name, share = SIZES[size]
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {"size": size, "embedding_dim": embedding_dim}
         self.model = timm.create_model(name, num_classes=embedding_dim)
         for key, layer in list(self.model.named_modules()):
             if share is not None and isinstance(layer, nn.Linear):
@@ -59,12 +55,10 @@ class LowRank(nn.Module):
     """A linear layer as the product of two: (…, in) → (…, max(2, ⌊share · min(in, out)⌋)) → (…, out)."""
 
     def __init__(self, in_features: int, out_features: int, share: float) -> None:
-        """Builds both layers; only the second has a bias."""
         super().__init__()
         rank = max(2, int(min(in_features, out_features) * share))
         self.linear1 = nn.Linear(in_features, rank, bias=False)
         self.linear2 = nn.Linear(rank, out_features)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps (…, in) to (…, out)."""
         return self.linear2(self.linear1(features))

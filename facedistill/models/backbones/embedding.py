@@ -1,4 +1,4 @@
-"""From the last feature map to the embedding: the four ways that face networks know."""
+"""Layers from the last feature map to the embedding."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def embedding_layers(head: Head, width: int, side: int, embedding_dim: int) -> n
     """Layers from (N, C, S, S) maps to (N, D) un-normalized embeddings.
 
     Args:
-        head: "gdc": one weight per place and channel sums each channel up, then Linear and batch norm
-            (MobileFaceNet). "fc_bn": batch norm, Linear over all places, batch norm (IResNet; ArcFace's option
-            "E"). "linear": Linear over all places. "gap_linear": mean over the places, then Linear
+        head: "gdc": one weight per position and channel (global depthwise convolution), Linear, batch norm
+            (MobileFaceNet). "fc_bn": batch norm, Linear over all positions, batch norm (IResNet; ArcFace's option
+            "E"). "linear": Linear over all positions. "gap_linear": mean over the positions, then Linear
             (SynthDistill's TinyFaR, most of timm).
         width: C.
         side: S.
@@ -45,4 +45,4 @@ def embedding_layers(head: Head, width: int, side: int, embedding_dim: int) -> n
         return nn.Sequential(nn.Flatten(), nn.Linear(width * side * side, embedding_dim))
     if head == "gap_linear":
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, embedding_dim))
-    raise ConfigError(f"backbone.head: there is no head {head!r}; choose one of {', '.join(get_args(Head))}")
+    raise ConfigError(f"backbone.head: no head is named {head!r}; choose one of {', '.join(get_args(Head))}")

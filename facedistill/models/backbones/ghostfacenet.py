@@ -7,12 +7,16 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones.base import Backbone
-from facedistill.models.backbones.blocks import SqueezeExcite, conv_bn, rounded_width
+from facedistill.models.backbones.blocks import (
+    SqueezeExcite,
+    conv_bn,
+    conv_prelu,
+    initialize_convolutions,
+    rounded_width,
+)
 from facedistill.models.backbones.embedding import Head, embedding_layers
-from facedistill.types import InputSpec
 
-# GhostNet's sixteen bottlenecks: kernel of the depthwise convolutions, width inside, width after, squeeze and
-# excite or not, stride.
+# GhostNet's bottlenecks: kernel of the depthwise convolutions, inner width, output width, squeeze and excite, stride.
 BOTTLENECKS = (
     (3, 16, 16, False, 1),
     (3, 48, 24, False, 2),
@@ -53,30 +57,23 @@ class GhostFaceNet(Backbone):
             head: From the last map to the embedding; "gdc" is the published one.
 
         Raises:
-            ConfigError: If the width, the stride or the head does not exist.
+            ConfigError: If an argument has no such value.
         """
-        super().__init__()
+        super().__init__(width=width, first_stride=first_stride, embedding_dim=embedding_dim, head=head)
         if width <= 0:
             raise ConfigError(f"backbone.width={width}: must be > 0; 1.3 is the published one")
         if first_stride not in (1, 2):
             raise ConfigError(f"backbone.first_stride={first_stride}: GhostFaceNet has stride 1 or 2")
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {
-            "width": width, "first_stride": first_stride, "embedding_dim": embedding_dim, "head": head
-        }  # fmt: skip
         before = rounded_width(16 * width, 4)
-        blocks: list[nn.Module] = [conv_bn(3, before, 3, first_stride, activation=nn.PReLU(before))]
+        blocks: list[nn.Module] = [conv_prelu(3, before, 3, first_stride)]
         for kernel, inner, after, squeezes, stride in BOTTLENECKS:
             inner, after = rounded_width(inner * width, 4), rounded_width(after * width, 4)
             blocks.append(GhostBottleneck(before, inner, after, kernel, stride, squeezes))
             before = after
         last = rounded_width(512 * width, 4)
-        self.trunk = nn.Sequential(*blocks, conv_bn(before, last, activation=nn.PReLU(last)))
+        self.trunk = nn.Sequential(*blocks, conv_prelu(before, last))
         self.head = embedding_layers(head, last, 7 if first_stride == 1 else 4, embedding_dim)
-        for module in self.trunk.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialize_convolutions(self.trunk)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) faces in [-1, 1] as (N, D) un-normalized embeddings."""
@@ -87,25 +84,23 @@ class GhostModule(nn.Module):
     """Half of the output by a 1x1 convolution, the other half by a depthwise 3x3 on the first."""
 
     def __init__(self, in_width: int, out_width: int, activated: bool) -> None:
-        """Builds the module from (N, in_width, H, W) to (N, out_width, H, W), `out_width` even."""
         super().__init__()
         half = out_width // 2
-        self.primary = conv_bn(in_width, half, activation=nn.PReLU(half) if activated else None)
-        self.cheap = conv_bn(half, half, 3, groups=half, activation=nn.PReLU(half) if activated else None)
+        conv = conv_prelu if activated else conv_bn
+        self.primary = conv(in_width, half)
+        self.cheap = conv(half, half, 3, groups=half)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) feature maps to the next ones."""
         primary = self.primary(maps)
         return torch.cat([primary, self.cheap(primary)], dim=1)
 
 
 class GhostBottleneck(nn.Module):
-    """Two ghost modules, between them the stride and the squeeze and excite; the input is added, mapped if need be."""
+    """Two ghost modules, between them the stride and the squeeze and excite; adds the input, mapped if its size changes."""
 
     def __init__(
         self, in_width: int, inner_width: int, out_width: int, kernel: int, stride: int, squeezes: bool
     ) -> None:
-        """Builds the block from (N, in_width, H, W) to (N, out_width, H / stride, W / stride)."""
         super().__init__()
         layers: list[nn.Module] = [GhostModule(in_width, inner_width, activated=True)]
         if stride > 1:
@@ -123,5 +118,4 @@ class GhostBottleneck(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) feature maps to the next ones."""
         return self.layers(maps) + self.shortcut(maps)

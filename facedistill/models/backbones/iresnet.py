@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones.base import Backbone
-from facedistill.types import InputSpec
 
 Layers = Literal[18, 34, 50, 100, 200]
 BLOCKS: dict[Layers, tuple[int, int, int, int]] = {
@@ -23,12 +22,12 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class IResNet(Backbone):
-    """IResNet-18/34/50/100/200: conv1 bn1 prelu, layer1..4, bn2, fc, features, as the checkpoints name them.
+    """IResNet-18/34/50/100/200: conv1 bn1 prelu, layer1..4, bn2, fc, features, as in the checkpoints.
 
-    The network of teachers and of students. Each stage halves the map: 112, 56, 28, 14, 7; then (N, 512, 7, 7) →
-    Linear → BatchNorm1d. Differs from the released code in two ways: no dropout before `fc` (the released
-    recipes set it to 0), and the scale of `features`, which it freezes at 1, learns, since raw embedding losses
-    need the teacher's scale.
+    Used by teachers and students. Each stage halves the map: 112, 56, 28, 14, 7; then (N, 512, 7, 7) →
+    Linear → BatchNorm1d. Differs from the released code in two ways: there is no dropout before `fc` (the
+    released recipes set it to 0), and the scale of `features`, frozen at 1 as released, is trained, since losses on
+    raw embeddings need the teacher's scale.
     """
 
     layer1: nn.Sequential
@@ -42,20 +41,16 @@ class IResNet(Backbone):
         Args:
             layers: 18, 34, 50, 100 or 200.
             embedding_dim: D.
-            epsilon: Of every batch norm: 1e-5 in arcface_torch, 2e-5 in what was converted from MXNet (nizhib)
-                and in MagFace.
+            epsilon: Of every batch norm: 1e-5 in arcface_torch, 2e-5 in MagFace and in MXNet conversions (nizhib).
 
         Raises:
             ConfigError: If there is no such network.
         """
-        super().__init__()
+        super().__init__(layers=layers, embedding_dim=embedding_dim, epsilon=epsilon)
         if layers not in BLOCKS:
             raise ConfigError(
-                f"IResNet of {layers!r} layers: there is none; choose one of {', '.join(map(str, BLOCKS))}"
+                f"backbone.layers: IResNet has no size {layers!r}; choose one of {', '.join(map(str, BLOCKS))}"
             )
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {"layers": layers, "embedding_dim": embedding_dim, "epsilon": epsilon}
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64, epsilon)
         self.prelu = nn.PReLU(64)
@@ -99,5 +94,4 @@ class _Block(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(maps)))))
-        kept = maps if self.downsample is None else self.downsample(maps)
-        return self.bn3(inner) + kept
+        return self.bn3(inner) + (maps if self.downsample is None else self.downsample(maps))

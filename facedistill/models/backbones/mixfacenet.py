@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones.base import Backbone
-from facedistill.models.backbones.blocks import SqueezeExcite, conv_bn, rounded_width
-from facedistill.types import InputSpec
+from facedistill.models.backbones.blocks import SqueezeExcite, conv_prelu, rounded_width
 
 Size = Literal["xs", "s", "m"]
 
@@ -81,7 +80,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 class MixFaceNet(Backbone):
-    """MixFaceNet-XS, -S and -M; with `shuffle` their namesakes ShuffleMixFaceNet, equal in params and macs.
+    """MixFaceNet-XS, -S and -M; with `shuffle` ShuffleMixFaceNet, equal in params and macs.
 
     Stem of stride 2 and no stride in the first stage, so that 112 px end in a 7 x 7 map. The released code freezes
     the scale of the last batch norm at 1; here it learns, since raw embedding losses need the teacher's scale.
@@ -98,23 +97,20 @@ class MixFaceNet(Backbone):
         Raises:
             ConfigError: If there is no such size.
         """
-        super().__init__()
+        super().__init__(size=size, embedding_dim=embedding_dim, shuffle=shuffle)
         if size not in get_args(Size):
             raise ConfigError(f"backbone.size: MixFaceNet has no size {size!r}; choose xs, s or m")
         units, stem, factor, last = LAYOUTS[size]
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {"size": size, "embedding_dim": embedding_dim, "shuffle": shuffle}
         before = rounded_width(stem * factor, 8)
         layers: list[nn.Module] = [
-            conv_bn(3, before, 3, 2, activation=nn.PReLU(before)),
+            conv_prelu(3, before, 3, 2),
             MixUnit(before, Unit(before, 1, 1, 1, 1, 0), "prelu", shuffle),
         ]
         for number, unit in enumerate(units):
             unit = unit._replace(width=rounded_width(unit.width * factor, 8))
             layers.append(MixUnit(before, unit, "prelu" if number < NUM_PRELU else "swish", shuffle))
             before = unit.width
-        self.trunk = nn.Sequential(*layers, conv_bn(before, last, activation=nn.PReLU(last)))
+        self.trunk = nn.Sequential(*layers, conv_prelu(before, last))
         self.head = nn.Sequential(
             nn.Conv2d(last, last, 7, groups=last, bias=False),
             nn.BatchNorm2d(last),
@@ -132,12 +128,11 @@ class MixFaceNet(Backbone):
 
 
 class MixUnit(nn.Module):
-    """Expand, mixed depthwise convolution, squeeze and excite, project; an input of the same size is added."""
+    """Expand, mixed depthwise convolution, squeeze and excite, project; adds an input of the same size."""
 
     def __init__(
         self, in_width: int, unit: Unit, activation: Literal["prelu", "swish"], shuffle: bool
     ) -> None:
-        """Builds the unit from (N, in_width, H, W) to (N, unit.width, H / stride, W / stride)."""
         super().__init__()
         inner = in_width * unit.expansion
 
@@ -162,12 +157,11 @@ class MixUnit(nn.Module):
         self.shuffle = nn.ChannelShuffle(unit.width // 2) if shuffle else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) feature maps to the next ones."""
         return self.shuffle(maps + self.layers(maps) if self.adds_input else self.layers(maps))
 
 
 class MixConv(nn.Module):
-    """One convolution per part of the channels, each with its own kernel; the first part takes what is left over."""
+    """One convolution per part of the channels, each with its own kernel; the first part takes the remainder."""
 
     def __init__(
         self,
@@ -177,7 +171,6 @@ class MixConv(nn.Module):
         stride: int = 1,
         depthwise: bool = False,
     ) -> None:
-        """Builds the convolutions, without bias, from (N, in_width, H, W) to (N, out_width, H / stride, W / stride)."""
         super().__init__()
         self.in_widths = _shares(in_width, len(kernels))
         self.parts = nn.ModuleList(
@@ -188,7 +181,6 @@ class MixConv(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) feature maps to the next ones."""
         shares = maps.split(self.in_widths, dim=1)
         return torch.cat([part(share) for part, share in zip(self.parts, shares, strict=True)], dim=1)
 

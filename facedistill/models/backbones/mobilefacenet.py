@@ -1,4 +1,4 @@
-"""MobileFaceNet, in the two sizes that the literature calls by this one name."""
+"""MobileFaceNet, in the two sizes published under this name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
 from facedistill.models.backbones.base import Backbone
-from facedistill.types import InputSpec
+from facedistill.models.backbones.blocks import conv_prelu, initialize_convolutions
+from facedistill.models.backbones.embedding import embedding_layers
 
 Variant = Literal["tface", "insightface"]
 SCALE = {"tface": 1, "insightface": 2}
@@ -18,7 +19,7 @@ STAGES = ((64, 128, 4, 128), (128, 256, 6, 256), (128, 512, 2, 256))
 
 
 class MobileFaceNet(Backbone):
-    """Inverted residuals with PReLU, closed by a global depthwise convolution (GDC).
+    """Inverted residuals with PReLU, then a global depthwise convolution (GDC).
 
     "tface" is TFace's and AdaDistill's (1.199 M params, 221 MMACs at 512-D); "insightface" is insightface's
     `mbf` (2.060 M, 438 MMACs), whose stage widths are doubled while the widths inside the blocks stay.
@@ -34,33 +35,24 @@ class MobileFaceNet(Backbone):
         Raises:
             ConfigError: If there is no such variant.
         """
-        super().__init__()
+        super().__init__(variant=variant, embedding_dim=embedding_dim)
         if variant not in get_args(Variant):
             raise ConfigError(
                 f"backbone.variant: MobileFaceNet has no variant {variant!r}; choose tface or insightface"
             )
         scale = SCALE[variant]
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {"variant": variant, "embedding_dim": embedding_dim}
         stem = 64 * scale
-        blocks: list[nn.Module] = [conv_block(3, stem, 3, stride=2), conv_block(stem, stem, 3, groups=64)]
+        blocks: list[nn.Module] = [conv_prelu(3, stem, 3, stride=2), conv_prelu(stem, stem, 3, groups=64)]
         width = stem
         for stage_width, entry_width, num_residual, inner_width in STAGES:
             blocks.append(Bottleneck(width, entry_width, stage_width * scale, stride=2))
             width = stage_width * scale
             blocks += [Bottleneck(width, inner_width, width) for _ in range(num_residual)]
-        self.trunk = nn.Sequential(*blocks, conv_block(width, 512, 1))
-        self.head = nn.Sequential(
-            nn.Conv2d(
-                512, 512, 7, groups=512, bias=False
-            ),  # GDC: one weight per place and channel, 7x7 -> 1x1
-            nn.BatchNorm2d(512),
-            nn.Flatten(),
-            nn.Linear(512, embedding_dim, bias=False),
-            nn.BatchNorm1d(embedding_dim, affine=variant == "insightface"),
-        )
-        self.apply(_initialize)
+        self.trunk = nn.Sequential(*blocks, conv_prelu(width, 512, 1))
+        self.head = embedding_layers("gdc", 512, 7, embedding_dim)
+        if variant == "tface":
+            self.head[-1] = nn.BatchNorm1d(embedding_dim, affine=False)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) faces in [-1, 1] as (N, D) un-normalized embeddings."""
@@ -68,33 +60,17 @@ class MobileFaceNet(Backbone):
 
 
 class Bottleneck(nn.Module):
-    """1x1 to the inner width, 3x3 depthwise, linear 1x1 to the output; at stride 1 the input is added."""
+    """1x1 to the inner width, 3x3 depthwise, linear 1x1 to the output; adds the input at stride 1."""
 
     def __init__(self, in_width: int, inner_width: int, out_width: int, stride: int = 1) -> None:
-        """Builds the block from (N, in_width, H, W) to (N, out_width, H / stride, W / stride)."""
         super().__init__()
         self.adds_input = stride == 1
         self.layers = nn.Sequential(
-            conv_block(in_width, inner_width, 1),
-            conv_block(inner_width, inner_width, 3, stride=stride, groups=inner_width),
+            conv_prelu(in_width, inner_width, 1),
+            conv_prelu(inner_width, inner_width, 3, stride=stride, groups=inner_width),
             nn.Conv2d(inner_width, out_width, 1, bias=False),
             nn.BatchNorm2d(out_width),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) feature maps to the next ones."""
         return maps + self.layers(maps) if self.adds_input else self.layers(maps)
-
-
-def conv_block(in_width: int, out_width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), batch norm, one PReLU slope per channel."""
-    return nn.Sequential(
-        nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_width),
-        nn.PReLU(out_width),
-    )
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""MobileNetV2 with ImageNet weights that come as data, so that a student need not start from nothing."""
+"""MobileNetV2, optionally from ImageNet weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from facedistill.assets import obtain
 from facedistill.errors import AssetError
 from facedistill.models.backbones.base import Backbone
 from facedistill.models.weights import load_strictly
-from facedistill.types import InputSpec
 
 
 class MobileNetV2(Backbone):
     """torchvision's MobileNetV2 (width 1.0) without its classifier, then Linear(1280, D).
 
-    SynthDistill's students start from ImageNet weights; this is the one network whose ImageNet weights are to be
-    had from a package index, so it is the student of choice for short runs. 2.880 M params, 81.6 MMACs at D = 512.
+    SynthDistill's students start from ImageNet weights; this network's ImageNet weights are
+    available from a package index, which makes it the student for short runs. 2.880 M params, 81.6 MMACs at D = 512.
     """
 
     def __init__(self, embedding_dim: int = 512, asset: str | None = None) -> None:
@@ -32,12 +31,9 @@ class MobileNetV2(Backbone):
             asset: Card of the trunk's initial weights; None starts at random. The linear layer always does.
 
         Raises:
-            AssetError: If the weights cannot be had or are not this network's.
+            AssetError: If the weights are unavailable or not this network's.
         """
-        super().__init__()
-        self.embedding_dim = embedding_dim
-        self.input_spec = InputSpec()
-        self.arguments = {"embedding_dim": embedding_dim}
+        super().__init__(embedding_dim=embedding_dim)
         self.trunk = mobilenet_v2().features
         self.linear = nn.Linear(1280, embedding_dim)
         if asset is not None:
@@ -60,5 +56,5 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         return {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
     except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError) as error:
         raise AssetError(
-            f"{path.name} is not torchvision's MobileNetV2 state dict; obtain it again"
+            f"{path.name} is not torchvision's MobileNetV2 state dict; download it again"
         ) from error

@@ -1,6 +1,6 @@
 """SCRFD (Guo et al. 2021): a one-stage face detector with five landmarks, run by onnxruntime.
 
-The network answers on three grids of stride 8, 16 and 32 with two anchors per cell; per anchor a score, the
+The network predicts on three grids of stride 8, 16 and 32 with two anchors per cell; per anchor a score, the
 distances from the anchor's center to the four sides, and five landmark offsets, both in units of the stride.
 """
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,13 +19,13 @@ from facedistill.errors import AssetError
 Floats = NDArray[np.floating]
 _STRIDES = (8, 16, 32)
 _ANCHORS_PER_CELL = 2
-_SMALL_FACE_PX = 80  # below it, a look at 320 px gives imprecise landmarks
+_SMALL_FACE_PX = 80  # detection at 320 px gives imprecise landmarks below this
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
 
 
 @dataclass(frozen=True)
 class Faces:
-    """M detected faces, the surest first, in pixels of the photograph.
+    """M detected faces, by decreasing score, in pixels of the photograph.
 
     Attributes:
         boxes: (M, 4) left, top, right, bottom.
@@ -42,9 +41,9 @@ class Faces:
         return len(self.scores)
 
     def main(self, width: int, height: int) -> int:
-        """Index of the face that the photograph is of: large, and near the middle.
+        """Index of the main face: large, and near the middle.
 
-        The largest of box area less twice the squared distance of the box from the photograph's middle.
+        Maximizes box area minus twice the squared distance of the box from the photograph's middle.
 
         Raises:
             ValueError: If there is no face.
@@ -62,8 +61,8 @@ class Scrfd:
     Args:
         weights: The ONNX file, as `obtain("scrfd_500m")` returns it.
         score_threshold: A face must score at least this, in [0, 1].
-        iou_threshold: Of two boxes that overlap more than this, the surer stays.
-        num_threads: Threads of onnxruntime; 0 takes every core.
+        iou_threshold: Of two boxes that overlap more than this, the one with the higher score is kept.
+        num_threads: Threads of onnxruntime; 0 uses every core.
 
     Raises:
         AssetError: If the file is not an SCRFD network with landmarks.
@@ -73,6 +72,8 @@ class Scrfd:
         self, weights: Path, *, score_threshold: float = 0.5, iou_threshold: float = 0.4, num_threads: int = 1
     ) -> None:
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         try:
@@ -80,13 +81,13 @@ class Scrfd:
                 str(weights), options, providers=["CPUExecutionProvider"]
             )
             outputs = {output.name for output in self._session.get_outputs()}
-        except Exception as error:  # onnxruntime raises a type of its own per status
+        except Exception as error:  # onnxruntime has an error class for each status
             raise AssetError(
                 f"detector {weights}: onnxruntime cannot load it ({type(error).__name__})"
             ) from error
         if not outputs.issuperset(_OUTPUTS):
             raise AssetError(
-                f"detector {weights}: is no SCRFD network with landmarks (outputs {sorted(outputs)})"
+                f"detector {weights}: is not an SCRFD network with landmarks (outputs {sorted(outputs)})"
             )
         self._input = self._session.get_inputs()[0].name
 
@@ -109,10 +110,7 @@ class Scrfd:
         return Faces(corners, scores[kept], to_photograph(landmarks[kept]))
 
     def find(self, image: Image.Image) -> Faces:
-        """As `detect`, at the look that suits: 320 px, or 640 px for small faces, or within a black frame.
-
-        The frame helps where a face fills the whole photograph.
-        """
+        """Detects at 320 px, then at 640 px for small faces, then within a black frame for faces that fill the photograph."""
         near = self.detect(image, 320)
         longest = max(image.size)
         if len(near) and (near.boxes[:, 2:] - near.boxes[:, :2]).max() >= _SMALL_FACE_PX / 320 * longest:
@@ -128,19 +126,19 @@ class Scrfd:
 
 
 def _decode(raw: Mapping[str, Floats], size_px: int, threshold: float) -> tuple[Floats, Floats, Floats]:
-    """Boxes (M, 4), scores (M,), landmarks (M, 5, 2) of every sure enough anchor, in the network's pixels."""
+    """Boxes (M, 4), scores (M,), landmarks (M, 5, 2) of the anchors above the threshold, in the network's pixels."""
     boxes, scores, landmarks = [], [], []
     for stride in _STRIDES:
         cells = size_px // stride
         rows, columns = np.mgrid[:cells, :cells]
         centers = np.stack([columns, rows], -1).reshape(-1, 2).repeat(_ANCHORS_PER_CELL, 0) * float(stride)
         score = raw[f"score_{stride}"].reshape(-1)
-        sure = score >= threshold
-        sides = raw[f"bbox_{stride}"].reshape(-1, 4)[sure] * stride  # left, top, right, bottom
-        offsets = raw[f"kps_{stride}"].reshape(-1, 5, 2)[sure] * stride
-        middle = centers[sure]
+        selected = score >= threshold
+        sides = raw[f"bbox_{stride}"].reshape(-1, 4)[selected] * stride  # left, top, right, bottom
+        offsets = raw[f"kps_{stride}"].reshape(-1, 5, 2)[selected] * stride
+        middle = centers[selected]
         boxes.append(np.hstack([middle - sides[:, :2], middle + sides[:, 2:]]))
-        scores.append(score[sure])
+        scores.append(score[selected])
         landmarks.append(middle[:, None] + offsets)
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks)
 
@@ -151,19 +149,19 @@ def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.intp]
     Args:
         boxes: (M, 4) left, top, right, bottom.
         scores: (M,).
-        iou_threshold: A box that shares more than this part of its union with a surer, kept one is dropped.
+        iou_threshold: A box that shares more than this part of its union with a kept box of higher score is dropped.
 
     Returns:
-        Indices of the kept boxes, the surest first.
+        Indices of the kept boxes, by decreasing score.
     """
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
-    waiting = np.argsort(-scores, kind="stable")
+    remaining = np.argsort(-scores, kind="stable")
     kept = []
-    while len(waiting):
-        best, rest = waiting[0], waiting[1:]
+    while len(remaining):
+        best, rest = remaining[0], remaining[1:]
         kept.append(best)
         corner = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
         shared = corner.clip(0).prod(1)
         union = areas[best] + areas[rest] - shared
-        waiting = rest[shared <= iou_threshold * union]
+        remaining = rest[shared <= iou_threshold * union]
     return np.array(kept, dtype=np.intp)

@@ -22,9 +22,9 @@ ARCFACE_TEMPLATE: Points = np.array(
 
 
 def fit_similarity(source: Points, target: Points) -> Points:
-    """The rotation, uniform scale and translation that bring `source` nearest to `target`.
+    """The rotation, uniform scale and translation that map `source` to `target` with the least squared error.
 
-    Minimizes the sum of squared distances; never mirrors (Umeyama 1991, equations 39 to 43).
+    Never mirrors (Umeyama 1991, equations 39 to 43).
 
     Args:
         source: (M, 2) points, M >= 2, not all the same.
@@ -49,10 +49,10 @@ def fit_similarity(source: Points, target: Points) -> Points:
 
 
 def warp(image: Image.Image, matrix: Points, size_px: int = ALIGNED_SIZE_PX) -> Image.Image:
-    """Moves an image by a similarity onto a square; what lies outside the photograph is black.
+    """Warps an image by a similarity to a square; pixels outside the photograph are black.
 
-    A shrinking similarity first resizes the image with a filter as wide as the shrinkage, so that a large
-    photograph does not alias; rotation and shift are bilinear.
+    A shrinking similarity first resizes the image with a filter as wide as the shrinkage, which
+    avoids aliasing; rotation and shift are bilinear.
 
     Args:
         image: RGB photograph of any size.
@@ -75,5 +75,5 @@ def warp(image: Image.Image, matrix: Points, size_px: int = ALIGNED_SIZE_PX) -> 
 
 
 def align_face(image: Image.Image, landmarks: Points) -> Image.Image:
-    """The 112 x 112 face whose landmarks (5, 2), in pixels of `image`, lie on the ArcFace template."""
+    """The 112 x 112 face whose landmarks (5, 2), in pixels of `image`, are at the ArcFace template."""
     return warp(image, fit_similarity(np.asarray(landmarks, dtype=np.float64), ARCFACE_TEMPLATE))

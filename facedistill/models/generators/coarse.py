@@ -1,9 +1,8 @@
-"""Early exit: the last levels of a synthesis network remapped, without training, to run on a coarser grid.
+"""Early exit: remaps the last levels of a synthesis network, without training, to a coarser grid.
 
-112x112 crops show little of what levels above 128 or 256 px add, so those levels run on the exit's grid: the
-wavelet is replaced by its low-pass band (LL / 2, the mean of each 2x2 block), every 3x3 kernel K by the one,
-T K Tᵀ, that acts alike on a field which is constant within each coarse pixel, and the noise constants by
-their block means.
+Levels above 128 or 256 px change 112x112 crops little, so they run on the exit's grid: the wavelet is replaced by its
+low-pass band (LL / 2, the mean of each 2x2 block), every 3x3 kernel K by T K Tᵀ, which acts equally on fields that are
+constant within each coarse pixel, and the noise constants by their block means.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from facedistill.models.generators.mobilestylegan import LevelSpec
 
 
 def describe(state: Mapping[str, Tensor], exit_size: int | None) -> list[LevelSpec]:
-    """Reads the levels off a full synthesis network's state.
+    """Reads the levels from the state of a full synthesis network.
 
     Args:
         state: The full network's tensors.
@@ -50,13 +49,13 @@ def describe(state: Mapping[str, Tensor], exit_size: int | None) -> list[LevelSp
     return specs
 
 
-def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], whole_image: bool) -> dict[str, Tensor]:
+def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], full_image: bool) -> dict[str, Tensor]:
     """Remaps the tensors of the full network to those of the network that `specs` describe.
 
     Args:
         state: The full network's tensors.
         specs: From `describe`.
-        whole_image: True keeps the image head's wavelet bands (the full exit), False their low-pass part.
+        full_image: True keeps the image head's wavelet bands (the full exit), False only the low-pass band.
 
     Returns:
         Tensors for `SynthesisNetwork.load_state_dict`.
@@ -65,7 +64,7 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], whole_image: boo
     for level, spec in enumerate(specs):
         name = f"levels.{level}"
         for tensor in ("weight", "noise", "bias"):
-            shrunk[f"{name}.second.{tensor}"] = _low_pass(
+            shrunk[f"{name}.second.{tensor}"] = _first_channels(
                 shrunk[f"{name}.second.{tensor}"], tensor, spec.kept
             )
         if not spec.shrunk:
@@ -77,7 +76,7 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], whole_image: boo
             factor = noise.shape[-1] // spec.size
             shrunk[f"{name}.{half}.noise"] = F.avg_pool2d(noise, factor)
             shrunk[f"{name}.{half}.depthwise"] = coarse_kernel(shrunk[f"{name}.{half}.depthwise"], factor)
-    if not whole_image:
+    if not full_image:
         shrunk["head_weight"], shrunk["head_bias"] = shrunk["head_weight"][:3], shrunk["head_bias"][:, :3]
     return {key: tensor.clone() for key, tensor in shrunk.items()}
 
@@ -100,6 +99,6 @@ def coarse_kernel(kernel: Tensor, factor: int) -> Tensor:
     return spread @ kernel @ spread.T
 
 
-def _low_pass(tensor: Tensor, name: str, kept: int) -> Tensor:
+def _first_channels(tensor: Tensor, name: str, kept: int) -> Tensor:
     """Keeps the first `kept` output channels; the noise has none."""
     return tensor if name == "noise" else (tensor[:kept] if name == "weight" else tensor[:, :kept])

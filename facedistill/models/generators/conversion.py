@@ -1,4 +1,4 @@
-"""From the published OpenVINO files to the plain state of `MappingNetwork` and `SynthesisNetwork`."""
+"""Converts the published OpenVINO files to the state of `MappingNetwork` and `SynthesisNetwork`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError
+from facedistill.models.generators.frozen import part_of
 from facedistill.models.generators.mobilestylegan import SLOPE, MappingNetwork
 from facedistill.models.generators.openvino_ir import Graph, Node, read_ir
 
@@ -20,8 +21,7 @@ _STATISTICS_SEED, _STATISTICS_COUNT = 20211, 50_000
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Converts the published network and measures the distribution of its styles.
 
-    Modulation linears carry a trailing scalar that is folded into them; demodulation was already folded into
-    the convolutions by the exporter.
+    The scalar after each modulation linear is folded into it; the exporter folded demodulation into the convolutions.
 
     Args:
         members: `MappingNetwork.{xml,bin}` and `SynthesisNetwork.{xml,bin}` by file name.
@@ -44,7 +44,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     synthesis = _read_synthesis(read_ir(members["SynthesisNetwork.xml"], members["SynthesisNetwork.bin"]))
     state = {f"mapping.{key}": torch.tensor(value) for key, value in mapping.items()}
     state |= {f"synthesis.{key}": torch.tensor(value) for key, value in synthesis.items()}
-    return state | measure_latents({key: torch.tensor(value) for key, value in mapping.items()})
+    return state | measure_latents(part_of(state, "mapping"))
 
 
 def measure_latents(mapping: Mapping[str, Tensor], count: int = _STATISTICS_COUNT) -> dict[str, Tensor]:
@@ -74,13 +74,13 @@ def measure_latents(mapping: Mapping[str, Tensor], count: int = _STATISTICS_COUN
 def _read_mapping(graph: Graph) -> dict[str, np.ndarray]:
     """Reads eight linears, each followed by leaky ReLU and a gain of sqrt(2)."""
     linears = graph.of_kind("MatMul")
-    _expect(len(linears) == _DEPTH, graph, f"{len(linears)} linear layers instead of {_DEPTH}")
+    _require(len(linears) == _DEPTH, graph, f"{len(linears)} linear layers instead of {_DEPTH}")
     state: dict[str, np.ndarray] = {}
     for index, linear in enumerate(linears):
         add = graph.follows(linear, "Add")
         activation = _activation(graph, add)
         gain = graph.constant(graph.follows(activation, "Multiply"))
-        _expect(bool(np.allclose(gain, 2**0.5)), graph, f"a gain of {gain} after {linear.name!r}")
+        _require(bool(np.allclose(gain, 2**0.5)), graph, f"a gain of {gain} after {linear.name!r}")
         state[f"layers.{index}.weight"] = graph.constant(linear, (_LATENT_DIM, _LATENT_DIM))
         state[f"layers.{index}.bias"] = graph.constant(graph.feeds(add, "Reshape"), (_LATENT_DIM,))
     return state
@@ -89,7 +89,7 @@ def _read_mapping(graph: Graph) -> dict[str, np.ndarray]:
 def _read_synthesis(graph: Graph) -> dict[str, np.ndarray]:
     """Walks the convolutions in the order of computation: one dense, four per level, the image head."""
     convolutions = graph.of_kind("Convolution", "GroupConvolution")
-    _expect(len(convolutions) == 4 * _LEVELS + 2, graph, f"{len(convolutions)} convolutions")
+    _require(len(convolutions) == 4 * _LEVELS + 2, graph, f"{len(convolutions)} convolutions")
     dense, head = convolutions[0], convolutions[-1]
     _check_wavelets(graph)
     state = {"constant": graph.constant(graph.feeds(_tiled_constant(graph, dense), "Broadcast"))}
@@ -126,7 +126,7 @@ def _read_convolution(graph: Graph, name: str, entry: Node, last: Node, size: in
 def _read_style(graph: Graph, name: str, product: Node) -> dict[str, np.ndarray]:
     """Reads the linear that scales the channels at `product`, with its trailing scalar folded in."""
     branch = [graph.nodes[key] for key in product.inputs if _comes_from_style(graph, graph.nodes[key])]
-    _expect(len(branch) == 1, graph, f"{len(branch)} styles at {product.name!r}")
+    _require(len(branch) == 1, graph, f"{len(branch)} styles at {product.name!r}")
     node, scale = branch[0], np.float32(1)
     if node.kind == "Multiply":
         scale = graph.constant(node, (1, 1, 1, 1)).item()
@@ -134,12 +134,12 @@ def _read_style(graph: Graph, name: str, product: Node) -> dict[str, np.ndarray]
     add = graph.feeds(node, "Add")
     weight = graph.constant(graph.feeds(add, "MatMul"))
     bias = graph.constant(add, (1, weight.shape[0]))
-    _expect(weight.shape[1] == _LATENT_DIM, graph, f"a style of width {weight.shape[1]} at {product.name!r}")
+    _require(weight.shape[1] == _LATENT_DIM, graph, f"a style of width {weight.shape[1]} at {product.name!r}")
     return {f"{name}.weight": weight * scale, f"{name}.bias": bias[0] * scale}
 
 
 def _comes_from_style(graph: Graph, node: Node) -> bool:
-    """Whether a factor is Reshape(Add(MatMul)) or that times a constant, as against a feature map."""
+    """Whether a factor is a style, Reshape(Add(MatMul)) or that times a constant, and not a feature map."""
     if node.kind == "Multiply" and any(graph.nodes[key].kind == "Const" for key in node.inputs):
         node = graph.feeds(node, "Reshape")
     return node.kind == "Reshape" and graph.nodes[node.inputs[0]].kind == "Add"
@@ -154,7 +154,7 @@ def _activation(graph: Graph, node: Node) -> Node:
     """Finds the leaky ReLU after `node` and checks its slope."""
     activation = graph.follows(node, "PReLU")
     slope = graph.constant(activation, (1,)).item()
-    _expect(abs(slope - SLOPE) < 1e-6, graph, f"a slope of {slope} at {activation.name!r}")
+    _require(abs(slope - SLOPE) < 1e-6, graph, f"a slope of {slope} at {activation.name!r}")
     return activation
 
 
@@ -162,13 +162,13 @@ def _check_wavelets(graph: Graph) -> None:
     """Checks that every transposed convolution is a Haar filter, in the order that `inverse_haar` assumes."""
     low, high = np.full(2, 0.5**0.5), np.array([0.5**0.5, -(0.5**0.5)])
     filters = graph.of_kind("GroupConvolutionBackpropData")
-    _expect(len(filters) == 6 * (_LEVELS + 1), graph, f"{len(filters)} wavelet filters")
+    _require(len(filters) == 6 * (_LEVELS + 1), graph, f"{len(filters)} wavelet filters")
     for index, node in enumerate(filters):
         wanted = (low, high, low, low, high, high)[index % 6]
         kernels = graph.constant(node).reshape(-1, 2)
-        _expect(bool(np.allclose(kernels, wanted, atol=1e-6)), graph, f"no Haar filter at {node.name!r}")
+        _require(bool(np.allclose(kernels, wanted, atol=1e-6)), graph, f"no Haar filter at {node.name!r}")
 
 
-def _expect(true: bool, graph: Graph, otherwise: str) -> None:
-    if not true:
+def _require(condition: bool, graph: Graph, otherwise: str) -> None:
+    if not condition:
         raise AssetError(f"{graph.source} is not the published MobileStyleGAN: it has {otherwise}")

@@ -1,4 +1,4 @@
-"""From the generator's fixed FFHQ alignment to aligned 112x112 faces: a similarity, as two small matrices."""
+"""The similarity from FFHQ's alignment to aligned 112x112 faces, as two matrices."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def crop_matrices(crop: CropName, size: int) -> tuple[Tensor, Tensor]:
 
 
 def crop_window(rows: Tensor, columns: Tensor) -> Window:
-    """Returns the part of the frame that the matrices read."""
+    """The part of the frame that the matrices read."""
     used_rows, used_columns = rows.abs().sum(0).nonzero(), columns.abs().sum(0).nonzero()
     top, bottom = int(used_rows.min()), int(used_rows.max()) + 1
     return Window(top, bottom, int(used_columns.min()), int(used_columns.max()) + 1)

@@ -1,4 +1,4 @@
-"""The pocket generator, MobileStyleGAN: latents in, aligned 112x112 faces out."""
+"""MobileStyleGAN as the frozen face generator: latents to aligned 112x112 faces."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facedistill.models.generators.frozen import (
     check_options,
     check_precision,
     load_converted,
+    part_of,
 )
 from facedistill.models.generators.mobilestylegan import MappingNetwork, SynthesisNetwork
 from facedistill.models.generators.region import Window, plan_windows
@@ -25,10 +26,7 @@ ExitName = Literal["full", 512, 256, 128, 64]
 
 
 class FaceGenerator(FrozenGenerator):
-    """MobileStyleGAN up to an exit, on the part of its frame that the crop shows.
-
-    `native` gives the whole image at the exit's resolution; `frame` the part that the crop reads.
-    """
+    """MobileStyleGAN up to an exit, computed only on the part of the frame that the crop reads."""
 
     def __init__(
         self,
@@ -45,11 +43,11 @@ class FaceGenerator(FrozenGenerator):
         Args:
             weights: A file written by `conversion.convert`.
             exit: Grid, in pixels, on which all later levels run; "full" is the published 1024 px network,
-                64 is blurred and for smoke runs only.
+                64 is blurred, for smoke runs only.
             crop: See `crop.crop_matrices`.
             precision: Of the synthesis.
-            compile: True compiles the synthesis at the first render, "auto" does so where that works and else
-                says that it does not.
+            compile: True compiles the synthesis at the first render; "auto" does so if possible, and else prints
+                a message.
             micro_batch: Images rendered at once, in calls padded to it so that shapes never change; None
                 takes 4 on a CPU, whose caches hold no more, and 64 elsewhere.
 
@@ -65,10 +63,7 @@ class FaceGenerator(FrozenGenerator):
             "MobileStyleGAN",
             {"mean_w", "cholesky_w", "mapping.layers.0.weight", "synthesis.head_weight"},
         )
-        synthesis = {
-            key.removeprefix("synthesis."): t for key, t in state.items() if key.startswith("synthesis.")
-        }
-        mapping = {key.removeprefix("mapping."): t for key, t in state.items() if key.startswith("mapping.")}
+        mapping, synthesis = part_of(state, "mapping"), part_of(state, "synthesis")
         self.register_buffer("mean_w", state["mean_w"])
         self.register_buffer("cholesky_w", state["cholesky_w"])
         self.latent_dim = len(self.mean_w)
@@ -89,33 +84,32 @@ class FaceGenerator(FrozenGenerator):
         self.register_buffer("columns", columns[:, covered.left : covered.right].clone(), persistent=False)
         bands = 12 if exit == "full" else 3
         self.synthesis = SynthesisNetwork(self.latent_dim, specs, bands, windows)
-        self.synthesis.load_state_dict(shrink(synthesis, specs, whole_image=exit == "full"))
+        self.synthesis.load_state_dict(shrink(synthesis, specs, full_image=exit == "full"))
         self.synthesis.to_precision(dtype)
         self._freeze(micro_batch, compile, batches=(4, 64))
 
     def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The window that the crop reads; `noise` comes from `redraw_noise`."""
+        """The window that the crop reads; `noise` as `redraw_noise` returns it."""
         return self.synthesis(w, noise)
 
     @torch.no_grad()
     def native(self, w: Tensor) -> Tensor:
-        """The whole images of (N, L) styles at the exit's resolution, float32 in [-1, 1]."""
-        whole = [Window.frame(spec.size) for spec in self.synthesis.specs]
-        return self.synthesis(w.float(), windows=whole).float().clamp(-1, 1)
+        """The full images of (N, L) styles at the exit's resolution, float32 in [-1, 1]."""
+        windows = [Window.frame(spec.size) for spec in self.synthesis.specs]
+        return self.synthesis(w.float(), windows=windows).float().clamp(-1, 1)
 
     def redraw_noise(self, generator: torch.Generator) -> list[Tensor]:
-        """Draws other noise images, N(0, std of each published constant): an augmentation of fine detail.
+        """Draws new noise images, N(0, std of each published constant), which augments fine detail.
 
-        The teacher's embedding moves to a cosine of about 0.96.
+        The cosine of the teacher's embeddings before and after is about 0.96.
 
         Args:
             generator: Source of randomness, on the CPU.
 
         Returns:
-            What `render` takes as `noise`; one draw serves all images of a call.
+            What `render` takes as `noise`; all images of a call share it.
         """
-        constants = self.synthesis.published_noise()
         return [
             (torch.randn(noise.shape, generator=generator) * noise.float().std().cpu()).to(noise)
-            for noise in constants
+            for noise in self.synthesis.published_noise()
         ]

@@ -1,4 +1,4 @@
-"""The shell around every face generator: latents in, aligned 112x112 faces out; it never learns, never wakes."""
+"""Base class of face generators: latents to aligned 112x112 faces, never trained, always in eval mode."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Precision = Literal["fp32", "bf16"]
 
 
 class FrozenGenerator(nn.Module):
-    """A generator of which only faces are wanted. Its mapping runs in float32 whatever the precision.
+    """A generator that only renders. Its mapping runs in float32 at any precision.
 
-    A subclass registers the buffers and `mapping` in its constructor, writes `frame`, and ends with `_freeze`.
+    A subclass registers the buffers and `mapping` in its constructor, ends it with `_freeze`, and defines `frame`.
 
     Attributes:
         latent_dim: L, the width of z and of w.
@@ -28,7 +28,7 @@ class FrozenGenerator(nn.Module):
         cholesky_w: (L, L) lower triangular with L Lᵀ = Cov(w).
         rows: (112, H) and
         columns: (112, W), the matrices of the crop: face = rows @ frame @ columnsᵀ.
-        native_size: Height and width in pixels of the whole image.
+        native_size: Height and width in pixels of the full image.
     """
 
     latent_dim: int
@@ -42,17 +42,17 @@ class FrozenGenerator(nn.Module):
     _render: Callable[..., Tensor]
 
     def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """What the crop reads, (N, 3, H, W) in any floating dtype, of (N, L) styles; not clamped."""
+        """The part of the image that the crop reads, (N, 3, H, W) in any floating dtype, of (N, L) styles; not clamped."""
         raise NotImplementedError
 
     def native(self, w: Tensor) -> Tensor:
-        """The whole images of (N, L) styles, before any crop: (N, 3, native_size, native_size) float32 in [-1, 1]."""
+        """The full images of (N, L) styles, before any crop: (N, 3, native_size, native_size) float32 in [-1, 1]."""
         raise NotImplementedError
 
     def _freeze(
         self, micro_batch: int | None, compile: bool | Literal["auto"], batches: tuple[int, int]
     ) -> None:
-        """Ends a constructor: no gradients, eval mode, and how `render` splits and compiles its work.
+        """Ends a constructor: disables gradients, sets eval mode, and sets how `render` splits and compiles its work.
 
         Args:
             micro_batch: Images rendered at once; None takes one of `batches`.
@@ -68,7 +68,7 @@ class FrozenGenerator(nn.Module):
         self.micro_batch, self._batches = micro_batch, batches
         self.requires_grad_(False)
         self.eval()
-        # fullgraph: too many recompilations raise instead of falling back to the slow path without a word.
+        # fullgraph: too many recompilations raise instead of silently falling back to the slow path.
         self._render = compiled(
             self._render_micro_batch,
             compile,
@@ -80,7 +80,7 @@ class FrozenGenerator(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever `mode` asks."""
+        """Stays in eval mode, whatever `mode`."""
         return super().train(False)
 
     @torch.no_grad()
@@ -93,8 +93,8 @@ class FrozenGenerator(nn.Module):
 
         Args:
             w: (N, L) styles.
-            noise: One image per noise input, where the generator lets them be given; None takes its own, so that
-                w alone decides.
+            noise: One image per noise input, if the generator accepts them; None uses its own, so the
+                faces depend on w only.
 
         Returns:
             (N, 3, 112, 112) RGB float32 in [-1, 1].
@@ -119,16 +119,16 @@ class FrozenGenerator(nn.Module):
 
 
 def load_converted(weights: Path, kind: str, needed: set[str]) -> dict[str, Tensor]:
-    """Reads a converted file and checks that it is one of this kind.
+    """Reads a converted file and checks that it has the keys of this kind.
 
     Raises:
-        AssetError: If it cannot be read, or lacks what tells the kind.
+        AssetError: If it cannot be read, or lacks one of the keys.
     """
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise AssetError(
-            f"{weights}: cannot be read as generator weights ({error}); obtain them again"
+            f"{weights}: cannot be read as generator weights ({error}); convert or download them again"
         ) from None
     missing = needed - set(state)
     if missing:
@@ -136,8 +136,13 @@ def load_converted(weights: Path, kind: str, needed: set[str]) -> dict[str, Tens
     return state
 
 
+def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors below `name.`, without that prefix."""
+    return {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
+
+
 def check_options(**options: tuple[Any, tuple[Any, ...]]) -> None:
-    """Refuses an option outside what is offered."""
+    """Raises a `ConfigError` for an option that is not offered."""
     for name, (value, offered) in options.items():
         if value not in offered:
             choices = ", ".join(str(choice) for choice in offered)
@@ -145,10 +150,6 @@ def check_options(**options: tuple[Any, tuple[Any, ...]]) -> None:
 
 
 def check_precision(precision: str) -> torch.dtype:
-    """The dtype of a precision's name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """The dtype of a precision's name, or a `ConfigError`."""
     check_options(precision=(precision, get_args(Precision)))
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,7 +1,7 @@
 """MobileStyleGAN (Belousov 2021, arXiv:2104.04767) as plain torch modules.
 
-Legend: N images, L = 512 latent width, C channels, H x W height and width of the level at hand.
-A level of nominal size R may be run on a coarser grid ("shrunk", see `coarse`) and on a window of its frame
+Legend: N images, L = 512 latent width, C channels, H x W height and width of the level.
+A level of nominal size R may run on a coarser grid ("shrunk", see `coarse`) and on a window of its frame
 (see `region`): then the arithmetic is the same and only the stored constants differ.
 """
 
@@ -141,7 +141,7 @@ class SynthesisNetwork(nn.Module):
         self.specs, self.windows, self.wavelet_head = tuple(specs), tuple(windows), bands == 12
 
     def published_noise(self) -> list[Tensor]:
-        """Returns the constants, one (1, 1, size, size) per convolution, in the order of computation."""
+        """The constants, one (1, 1, size, size) per convolution, in the order of computation."""
         return [module.noise for module in self.modules() if isinstance(module, StyledConvolution)]
 
     def to_precision(self, dtype: torch.dtype) -> None:

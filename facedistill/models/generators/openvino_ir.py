@@ -34,7 +34,7 @@ class Node:
 
 
 class Graph:
-    """A network of `Node`s in the file's (topological) order; no answer is an `AssetError`."""
+    """A network of `Node`s in the file's (topological) order; a query without a result raises an `AssetError`."""
 
     def __init__(self, nodes: list[Node], source: str) -> None:
         self.source = source
@@ -47,21 +47,21 @@ class Graph:
                 self._consumers[key].append(node)
 
     def of_kind(self, *kinds: str) -> list[Node]:
-        """Returns all nodes whose kind is one of `kinds`, in file order."""
+        """All nodes whose kind is one of `kinds`, in file order."""
         return [node for node in self.nodes.values() if node.kind in kinds]
 
     def feeds(self, node: Node, kind: str) -> Node:
-        """Returns the only input of `node` that has this kind."""
+        """The only input of `node` that has this kind."""
         found = [self.nodes[key] for key in node.inputs if self.nodes[key].kind == kind]
         return self._single(found, f"{kind} to feed {node.name!r}")
 
     def follows(self, node: Node, kind: str) -> Node:
-        """Returns the only node of this kind that `node` feeds."""
+        """The only node of this kind that `node` feeds."""
         found = [consumer for consumer in self._consumers[node.key] if consumer.kind == kind]
         return self._single(found, f"{kind} to follow {node.name!r}")
 
     def constant(self, node: Node, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Returns the constant operand of a binary node, of exactly this shape where one is given."""
+        """The constant operand of a binary node; `shape`, if given, must match."""
         value = self.feeds(node, "Const").value
         assert value is not None  # every Const was given its array by read_ir
         if shape is not None and value.shape != shape:
@@ -87,8 +87,8 @@ def read_ir(xml: Path, raw: Path) -> Graph:
         The graph with every constant as a numpy array.
 
     Raises:
-        AssetError: If the XML does not parse or is no IR, an edge leads nowhere, or a constant has an unknown
-            element type or lies outside the file.
+        AssetError: If the XML does not parse or is not IR, an edge has no source, or a constant has an unknown
+            element type or is outside the file.
     """
     try:
         root = ElementTree.parse(xml).getroot()

@@ -1,7 +1,7 @@
-"""A network inside a pickle of NVlabs or anybody, read as tensors and settings by name; its code is never run.
+"""Reads tensors and settings of a pickled network by name, without running its code.
 
-NVlabs pickles a module as a call of `torch_utils.persistence._reconstruct_persistent_obj` on a record that carries the
-source of the module as text beside its class name and its state. Here the source is not looked at.
+NVlabs pickles a module as a call of `torch_utils.persistence._reconstruct_persistent_obj` on a record of the module's
+source code, class name and state. The source is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PERSISTENT = "_reconstruct_persistent_obj"
 
 
 def record_of(part: Any) -> Mapping[str, Any] | None:
-    """The record of a persistent object: `class_name`, `state` and more; None where it is none."""
+    """The record of a persistent object: `class_name`, `state` and more; None if it is not one."""
     if not isinstance(part, Inert) or getattr(part.what, "name", "") != _PERSISTENT or len(part.args) != 1:
         return None
     return _entries(part.args[0])
@@ -49,7 +49,7 @@ class PickledModule:
         part: The module's stand-in.
         source: The file, for messages.
         path: The module's name in the network.
-        unused: Names of the tensors that nobody has asked for yet; of the whole network.
+        unused: Names of the network's tensors that were not read yet.
     """
 
     def __init__(self, part: Any, source: str, path: str = "", unused: set[str] | None = None) -> None:
@@ -58,11 +58,7 @@ class PickledModule:
         self.unused = set(module_tensors(part, attributes_of)) if unused is None else unused
 
     def child(self, name: str) -> PickledModule:
-        """The submodule of this name.
-
-        Raises:
-            AssetError: If there is none.
-        """
+        """The submodule of this name, or an `AssetError`."""
         modules = self.attributes.get("_modules")
         part = modules.get(name) if isinstance(modules, dict) else None
         if part is None:
@@ -74,7 +70,7 @@ class PickledModule:
 
         Args:
             name: Its name.
-            *shape: What it must have; None admits any length, no shape at all any shape.
+            *shape: Expected; None admits any length, no arguments any shape.
 
         Raises:
             AssetError: If it is missing or has another shape.
@@ -87,13 +83,13 @@ class PickledModule:
             or any(w not in (None, g) for w, g in zip(shape, found.shape, strict=True))
         ):
             raise self.problem(
-                f"it holds {self.path}{name} of shape {tuple(found.shape)} and not "
+                f"it holds {self.path}{name} of shape {tuple(found.shape)}, not "
                 f"({', '.join('any' if length is None else str(length) for length in shape)})"
             )
         return found
 
     def optional(self, name: str) -> Tensor | None:
-        """The parameter or buffer of this name in float64, None where the module has none."""
+        """The parameter or buffer of this name in float64, or None."""
         for group in ("_parameters", "_buffers"):
             found = (self.attributes.get(group) or {}).get(name)
             if isinstance(found, Tensor):
@@ -115,18 +111,14 @@ class PickledModule:
             raise self.problem(f"its {self.path}{name} is {_shown(value)}")
         return value
 
-    def demand(self, name: str, wanted: Any) -> None:
-        """Refuses the file where a setting has another value."""
+    def require(self, name: str, wanted: Any) -> None:
+        """Raises an `AssetError` if a setting has another value."""
         found = self.setting(name, type(wanted))
         if found != wanted:
-            raise self.problem(f"its {self.path}{name} is {_shown(found)} and not {wanted!r}")
+            raise self.problem(f"its {self.path}{name} is {_shown(found)}, not {wanted!r}")
 
     def side(self, name: str) -> int:
-        """The one length of a size [width, height].
-
-        Raises:
-            AssetError: If it is not square.
-        """
+        """The length of a square size [width, height], or an `AssetError`."""
         lengths = {
             int(length) for length in np.asarray(self.attributes.get(name, ()), dtype=float).reshape(-1)
         }
@@ -135,15 +127,15 @@ class PickledModule:
         return lengths.pop()
 
     def finish(self) -> None:
-        """Refuses a file that holds more than was read."""
+        """Raises an `AssetError` if tensors were not read."""
         if self.unused:
             first, *others = sorted(self.unused)
             raise self.problem(f"it also holds {first}" + (f" and {len(others)} more" if others else ""))
 
     def problem(self, what: str) -> AssetError:
-        """A sentence on what does not fit."""
+        """An error for a file that is not in a published layout."""
         return AssetError(
-            f"{self.source} is no StyleGAN2 or StyleGAN3 generator as published: {what}; give NVlabs' or "
+            f"{self.source} is not a published StyleGAN2 or StyleGAN3 generator: {what}; give NVlabs' or "
             "rosinality's own layout"
         )
 

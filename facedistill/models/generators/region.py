@@ -1,4 +1,4 @@
-"""Which part of each level must be computed so that one window of the image comes out exactly."""
+"""Plans which part of each level to compute for one exact window of the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MARGIN = 2  # pixels of its own grid that a level's two 3x3 convolutions reach beyond what is asked of it
+MARGIN = 2  # pixels of its own grid that a level's two 3x3 convolutions read beyond their output window
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Window:
 
     @staticmethod
     def frame(size: int) -> Window:
-        """The whole of a square frame."""
+        """A full square frame."""
         return Window(0, size, 0, size)
 
     def grown(self, margin: int, size: int) -> Window:
@@ -30,7 +30,7 @@ class Window:
         return Window(top, min(size, self.bottom + margin), left, min(size, self.right + margin))
 
     def even(self) -> Window:
-        """The smallest window around this one whose edges are even: whole 2x2 blocks."""
+        """The smallest window around this one whose edges are even: complete 2x2 blocks."""
         return Window(
             self.top // 2 * 2, -(-self.bottom // 2) * 2, self.left // 2 * 2, -(-self.right // 2) * 2
         )

@@ -12,7 +12,7 @@ Spread = Literal["covariance", "latent", "isotropic"]
 
 
 class Latents(Protocol):
-    """What resampling asks of a generator."""
+    """The part of a generator that resampling uses."""
 
     cholesky_w: Tensor
 
@@ -33,8 +33,8 @@ def resample(
     """Perturbs styles by a step that grows with the agreement of student and teacher.
 
     SynthDistill's code: w' = w + c·rho·n, n ~ N(0, I), c = (cos(student, teacher) + 1) / 2. MobileStyleGAN's
-    w has a standard deviation of 0.42 per dimension, most of it along few directions; there the literal step
-    at rho = 1 leaves no face. So the step can be taken in the generator's own units:
+    w has a standard deviation of 0.42 per dimension, most of it along few directions; there the published step
+    at rho = 1 destroys the face. So the step can be scaled to the generator:
 
     - "covariance": w' = w + c·rho·(Lc n), Lc Lcᵀ = Cov(w)
     - "latent": w' = map(z + c·rho·n)
@@ -44,7 +44,7 @@ def resample(
         generator: Whose latent space it is.
         w: (N, L) styles of the base faces.
         z: (N, L) latents of the base faces, w = map(z).
-        coefficient: (N,) c in [0, 1]; zero leaves the face as it is.
+        coefficient: (N,) c in [0, 1]; zero leaves the face unchanged.
         noise: (N, L) standard normal n.
         spread: Units of the step.
         rho: Resampling coefficient >= 0.

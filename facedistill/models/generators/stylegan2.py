@@ -4,7 +4,7 @@ Legend: N images, L latent width, I and O input and output channels, R resolutio
 
 All constant gains of the authors' code (equalized learning rates, 1 / sqrt(fan-in)) are folded into the weights by the
 conversion. Modulation and demodulation scale the activations before and after one convolution that all images share;
-that equals the authors' per-image kernels and needs no grouped convolution. One style serves all layers.
+this equals the authors' per-image kernels without grouped convolutions. All layers share one style.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class StyleGAN2(nn.Module):
         self.images = nn.ModuleList(ToImage(latent_dim, width) for width in widths)
         self.blur: Tensor
         self.clamp: Tensor
-        self.register_buffer("blur", torch.zeros(4, 4))  # with a sum of 4, what zero insertion takes away
+        self.register_buffer("blur", torch.zeros(4, 4))  # its sum 4 makes up for the inserted zeros
         self.register_buffer(
             "clamp", torch.zeros(())
         )  # of features, for fp16 training; infinite where there is none
@@ -136,7 +136,7 @@ class StyleGAN2(nn.Module):
 
         Args:
             w: (N, L) float32.
-            noise: "const" for the file's own, "random" for white noise that w decides, "none".
+            noise: "const" for the file's own, "random" for white noise that depends on w, "none".
 
         Returns:
             (N, 3, size, size) float32, not clamped.
@@ -164,7 +164,7 @@ class StyleGAN2(nn.Module):
 
 
 def _per_channel(kernel: Tensor, x: Tensor) -> Tensor:
-    """A filter for every channel of `x`, turned as a convolution wants it."""
+    """The filter repeated for every channel of `x`, flipped for a convolution."""
     return kernel.flip(0, 1).to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 

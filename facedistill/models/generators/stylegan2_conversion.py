@@ -31,8 +31,8 @@ def from_nvlabs(network: PickledModule) -> State:
     for level in range(count):
         side = 4 * 2**level
         block = synthesis.child(f"b{side}")
-        block.demand("architecture", "skip")
-        _keep(state, "synthesis.blur", block.tensor("resample_filter", 4, 4) * 4, network)
+        block.require("architecture", "skip")
+        _share(state, "synthesis.blur", block.tensor("resample_filter", 4, 4) * 4, network)
         if level == 0:
             state["synthesis.constant"] = block.tensor("const", None, 4, 4)[None]
             state |= _layer(block.child("conv1"), "synthesis.layers.0", side, state, network)
@@ -41,7 +41,7 @@ def from_nvlabs(network: PickledModule) -> State:
                 name = f"synthesis.layers.{2 * level - 1 + half}"
                 state |= _layer(block.child(f"conv{half}"), name, side, state, network)
         image = block.child("torgb")
-        _keep(state, "synthesis.clamp", clamp_of(image), network)
+        _share(state, "synthesis.clamp", clamp_of(image), network)
         state |= _image(image, f"synthesis.images.{level}")
     network.finish()
     return state
@@ -55,16 +55,16 @@ def mapping_of(network: PickledModule) -> State:
     """
     if (classes := network.setting("c_dim", int)) != 0:
         raise AssetError(
-            f"{network.source} renders on demand of a class (c_dim={classes}); give an unconditional generator"
+            f"{network.source} is conditional (c_dim={classes}); give an unconditional generator"
         )
-    network.demand("img_channels", 3)
+    network.require("img_channels", 3)
     width = network.setting("z_dim", int)
-    network.demand("w_dim", width)
+    network.require("w_dim", width)
     mapping = network.child("mapping")
     state = {"w_avg": mapping.tensor("w_avg", width)}
     for number in range(mapping.setting("num_layers", int)):
         layer = mapping.child(f"fc{number}")
-        layer.demand("activation", "lrelu")
+        layer.require("activation", "lrelu")
         state |= linear(layer, f"mapping.layers.{number}", width, width)
     return state
 
@@ -88,9 +88,9 @@ def check_size(size: int, network: PickledModule) -> int:
 
 
 def _layer(layer: PickledModule, name: str, size: int, state: State, network: PickledModule) -> State:
-    layer.demand("activation", "lrelu")
-    _keep(state, "synthesis.blur", layer.tensor("resample_filter", 4, 4) * 4, network)
-    _keep(state, "synthesis.clamp", clamp_of(layer), network)
+    layer.require("activation", "lrelu")
+    _share(state, "synthesis.blur", layer.tensor("resample_filter", 4, 4) * 4, network)
+    _share(state, "synthesis.clamp", clamp_of(layer), network)
     weight = layer.tensor("weight", None, None, 3, 3)
     outer, inner = weight.shape[:2]
     return {
@@ -118,32 +118,32 @@ def clamp_of(layer: PickledModule) -> Tensor:
     return torch.tensor(inf if none else layer.setting("conv_clamp", float), dtype=torch.float64)
 
 
-def _keep(state: State, name: str, found: Tensor, network: PickledModule) -> None:
-    """Keeps what all layers must share."""
+def _share(state: State, name: str, found: Tensor, network: PickledModule) -> None:
+    """Records a tensor that all layers must share."""
     if not torch.equal(state.setdefault(name, found), found):
         raise network.problem(f"its layers differ in {name.rpartition('.')[2]}")
 
 
-def from_rosinality(whole: Mapping[str, Tensor], w_avg: Tensor | None, source: str) -> State:
+def from_rosinality(tensors: Mapping[str, Tensor], w_avg: Tensor | None, source: str) -> State:
     """Reads `g_ema` of a checkpoint.
 
     Args:
-        whole: The state dict.
-        w_avg: (L,) the checkpoint's `latent_avg`, where it has one.
+        tensors: The state dict.
+        w_avg: (L,) the checkpoint's `latent_avg`, if it has one.
         source: The file, for messages.
 
     Returns:
-        `mapping.*`, `synthesis.*` and, where there is one, `w_avg`; float64.
+        `mapping.*`, `synthesis.*` and, if given, `w_avg`; float64.
 
     Raises:
         AssetError: If a tensor is missing, unknown or of another shape.
     """
-    left = {key: tensor.double() for key, tensor in whole.items()}
+    left = {key: tensor.double() for key, tensor in tensors.items()}
 
     def take(key: str) -> Tensor:
         if key not in left:
             raise AssetError(
-                f"{source} is no StyleGAN2 generator of rosinality: it lacks {key}; give its g_ema"
+                f"{source} is not a StyleGAN2 generator of rosinality: it lacks {key}; give its g_ema"
             )
         return left.pop(key)
 
@@ -152,10 +152,10 @@ def from_rosinality(whole: Mapping[str, Tensor], w_avg: Tensor | None, source: s
         return weight * (rate * gain / weight.shape[1] ** 0.5), take(f"{key}.bias") * (rate * gain)
 
     state: State = {"synthesis.clamp": torch.tensor(inf), "synthesis.constant": take("input.input")}
-    for number in range(sum(key.startswith("style.") and key.endswith(".weight") for key in whole)):
+    for number in range(sum(key.startswith("style.") and key.endswith(".weight") for key in tensors)):
         name = f"mapping.layers.{number}"
         state[f"{name}.weight"], state[f"{name}.bias"] = dense(f"style.{number + 1}", _ROSINALITY_RATE)
-    count = 1 + sum(key.endswith(".upsample.kernel") for key in whole)
+    count = 1 + sum(key.endswith(".upsample.kernel") for key in tensors)
     for number in range(2 * count - 1):
         key, name = f"convs.{number - 1}" if number else "conv1", f"synthesis.layers.{number}"
         weight = take(f"{key}.conv.weight")[0]
@@ -176,6 +176,6 @@ def from_rosinality(whole: Mapping[str, Tensor], w_avg: Tensor | None, source: s
             state["synthesis.blur"] = take(f"{key}.upsample.kernel")
     if left:
         raise AssetError(
-            f"{source} is no StyleGAN2 generator of rosinality: it also holds {min(left)}; give its g_ema"
+            f"{source} is not a StyleGAN2 generator of rosinality: it also holds {min(left)}; give its g_ema"
         )
     return state if w_avg is None else state | {"w_avg": w_avg.double().reshape(-1)}

@@ -29,7 +29,7 @@ def from_nvlabs(network: PickledModule) -> State:
     for number, name in enumerate(names):
         layer = synthesis.child(name)
         last = number == len(names) - 1
-        layer.demand("is_torgb", last)
+        layer.require("is_torgb", last)
         tensors, sizes = _layer(layer, f"synthesis.layers.{number}", last)
         state |= tensors
         layout.append(sizes)

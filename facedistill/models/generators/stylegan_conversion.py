@@ -1,7 +1,7 @@
-"""From a file that holds a StyleGAN to the plain state of a `StyleGANGenerator`: once, in a process of its own.
+"""Converts StyleGAN files to the state of a `StyleGANGenerator`, in a separate process.
 
-The reader has no means to run what a pickle names (see `facedistill.assets.pickle.reader`). The process around it holds
-no secrets in its environment, and a file that is made to exhaust memory or the stack takes down nothing else.
+The reader cannot run what a pickle names (see `facedistill.assets.pickle.reader`). The process has no secrets in its
+environment, and a malicious file that exhausts memory or the stack ends only that process.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from facedistill.assets.pickle.reader import Inert, read_inert
 from facedistill.errors import AssetError
 from facedistill.models.generators import stylegan2_conversion, stylegan3_conversion
 from facedistill.models.generators.conversion import measure_latents
+from facedistill.models.generators.frozen import part_of
 from facedistill.models.generators.pickled_module import PickledModule, attributes_of, class_of
 
-_KEPT_VARIABLES = (
+_PASSED_VARIABLES = (
     "PATH",
     "HOME",
     "TMPDIR",
@@ -50,38 +51,39 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """
     ((name, path),) = members.items()
     package = Path(facedistill.__file__).parents[1]
-    variables = {key: os.environ[key] for key in _KEPT_VARIABLES if key in os.environ}
-    found_in = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables["PYTHONPATH"] = os.pathsep.join(found_in)
+    variables = {key: os.environ[key] for key in _PASSED_VARIABLES if key in os.environ}
+    search_path = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables["PYTHONPATH"] = os.pathsep.join(search_path)
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made.safetensors"
-        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), name, str(made)]
-        ended = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
-        if ended.returncode == 2 and ended.stdout.strip():
-            raise AssetError(ended.stdout.strip().splitlines()[-1])
-        if ended.returncode or not made.is_file():
-            reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-            raise AssetError(f"{name} could not be converted: the process that read it ended ({reason:.160})")
-        return load_file(made)
+        target = Path(folder) / "converted.safetensors"
+        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), name, str(target)]
+        process = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+        if process.returncode == 2 and process.stdout.strip():
+            raise AssetError(process.stdout.strip().splitlines()[-1])
+        if process.returncode or not target.is_file():
+            reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise AssetError(
+                f"{name} could not be converted: the process that read it failed ({reason:.160})"
+            )
+        return load_file(target)
 
 
 def convert_here(path: Path, name: str) -> dict[str, Tensor]:
-    """What `convert` does, in this process."""
+    """Does what `convert` does, in this process."""
     state = read_network(path, name)
     plain = {
         key: tensor if key in ("synthesis.layout", "synthesis.input.rates") else tensor.float()
         for key, tensor in state.items()
     }
-    mapping = {key.removeprefix("mapping."): t for key, t in plain.items() if key.startswith("mapping.")}
-    plain |= measure_latents(mapping)
+    plain |= measure_latents(part_of(plain, "mapping"))
     return {"w_avg": plain["mean_w"].clone()} | plain
 
 
 def read_network(path: Path, name: str) -> dict[str, Tensor]:
-    """The state of the averaged generator in a file, whichever layout it has; float64.
+    """The state of the averaged generator in a file of any known layout; float64.
 
     Raises:
-        AssetError: If there is none that is known.
+        AssetError: If the file has none.
     """
     content = read_inert(path)
     if isinstance(content, tuple) and any("tflib" in str(getattr(part, "what", "")) for part in content):
@@ -114,11 +116,11 @@ def _contents(content: Any) -> str:
 
 
 def main() -> int:
-    """`python -m … FILE NAME OUT`: converts, or prints one sentence and ends with 2."""
-    path, name, made = sys.argv[1:]
+    """`python -m … FILE NAME OUT`: converts, or prints one sentence and exits with 2."""
+    path, name, target = sys.argv[1:]
     try:
         with torch.no_grad():
-            save_file({key: t.contiguous() for key, t in convert_here(Path(path), name).items()}, made)
+            save_file({key: t.contiguous() for key, t in convert_here(Path(path), name).items()}, target)
     except AssetError as error:
         print(error)
         return 2

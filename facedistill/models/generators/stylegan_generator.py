@@ -1,4 +1,4 @@
-"""StyleGAN2 and StyleGAN3 of one's own as the frozen face generator."""
+"""A user's StyleGAN2 or StyleGAN3 as the frozen face generator."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facedistill.models.generators.frozen import (
     check_options,
     check_precision,
     load_converted,
+    part_of,
 )
 from facedistill.models.generators.mobilestylegan import MappingNetwork
 from facedistill.models.generators.stylegan2 import StyleGAN2
@@ -29,11 +30,10 @@ NoiseMode = Literal["const", "random", "none"]
 class StyleGANGenerator(FrozenGenerator):
     """A converted StyleGAN2 (ADA) or StyleGAN3, cropped from the FFHQ alignment at its native resolution.
 
-    Style mixing is left out: one style serves all layers, as in SynthDistill. `mean_w` and `cholesky_w` are those of
-    `map`, truncation included.
+    All layers share one style, as in SynthDistill. `mean_w` and `cholesky_w` describe `map` with truncation.
 
     Attributes:
-        num_styles: Rows of w that the authors' code broadcasts one style to (14 at 256 px in StyleGAN2).
+        num_styles: Rows of w in the authors' code (14 at 256 px in StyleGAN2).
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class StyleGANGenerator(FrozenGenerator):
         Args:
             weights: A file written by `stylegan_conversion.convert`.
             crop: See `crop.crop_matrices`.
-            truncation_psi: w = w_avg + psi (w' - w_avg); 1 truncates nothing.
-            noise: "const" adds the file's own noise images, "random" white noise that differs for each style (and is
-                the same whenever that style is rendered), "none" adds none; StyleGAN3 has none to add.
+            truncation_psi: w = w_avg + psi (w' - w_avg); 1 disables truncation.
+            noise: "const" adds the file's own noise images, "random" white noise that depends only on
+                the style, "none" adds none; StyleGAN3 needs "none".
             precision: Of the synthesis. The published networks were trained with fp16 at their last resolutions.
-            compile: True compiles the synthesis at the first render, "auto" does so where that works and else
-                says that it does not.
+            compile: True compiles the synthesis at the first render, "auto" does so if possible, and else prints
+                a message.
             micro_batch: Images rendered at once; None takes 1 on a CPU, elsewhere 64 at 256 px and fewer above.
 
         Raises:
-            ConfigError: If an option is unknown or has no meaning for this network.
+            ConfigError: If an option is unknown or does not apply to this network.
             AssetError: If the file is not a converted StyleGAN.
         """
         super().__init__()
@@ -80,7 +80,7 @@ class StyleGANGenerator(FrozenGenerator):
         self.register_buffer("mean_w", torch.lerp(state["w_avg"], state["mean_w"], truncation_psi))
         self.register_buffer("cholesky_w", state["cholesky_w"] * truncation_psi)
         self.truncation_psi = truncation_psi
-        mapping, synthesis = (_part(state, name) for name in ("mapping", "synthesis"))
+        mapping, synthesis = part_of(state, "mapping"), part_of(state, "synthesis")
         self.mapping = MappingNetwork(self.latent_dim, len(mapping) // 2)
         load_state(self.mapping, mapping, str(weights))
         self.synthesis: StyleGAN2 | StyleGAN3 = self._build(synthesis)
@@ -115,26 +115,22 @@ class StyleGANGenerator(FrozenGenerator):
         return w if self.truncation_psi == 1 else torch.lerp(self.w_avg, w, self.truncation_psi)
 
     def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The whole images; noise images cannot be given, `noise` in the constructor says which are added.
+        """The full images; `noise` must be None, since the constructor's `noise` selects what is added.
 
         Raises:
             ValueError: If noise images are given.
         """
         if noise is not None:
             raise ValueError(
-                "StyleGANGenerator draws its own noise; say which with noise= in its constructor"
+                "StyleGANGenerator draws its own noise; select it with noise= in the constructor"
             )
         return self.synthesis(w, self.noise)
 
     @torch.no_grad()
     def native(self, w: Tensor) -> Tensor:
-        """The whole images of (N, L) styles, float32 in [-1, 1]."""
+        """The full images of (N, L) styles, float32 in [-1, 1]."""
         return torch.cat([self.frame(row[None]).clamp(-1, 1) for row in w.float()])
 
     def extra_repr(self) -> str:
-        """What the weights do not tell."""
+        """Settings that are not part of the weights."""
         return f"noise={self.noise}, truncation_psi={self.truncation_psi:g}"
-
-
-def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}

@@ -1,4 +1,4 @@
-"""White noise as a function of the style: fresh for every face, the same whenever that face is rendered again."""
+"""White noise as a function of the style, so a face gets the same noise whenever it is rendered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ _WORD = 0xFFFFFFFF
 def white_noise(w: Tensor, size: int, stream: int) -> Tensor:
     """Draws a standard normal image for each style.
 
-    Each pixel hashes (bits of the style's row, stream, position); nothing else enters: not the batch, not the device,
-    no generator's state. A run that stops and continues therefore sees the same faces. Two values of w that differ in
-    the last bit get unrelated noise.
+    Each pixel hashes (bits of the style's row, stream, position); the batch, the device and random states have
+    no effect, so a resumed run sees the same faces. Styles that differ in one bit get unrelated noise.
 
     Args:
         w: (N, L) float32.

@@ -1,4 +1,4 @@
-"""Reads checkpoints of others as data: tensors by name, and never the code that a pickle may carry."""
+"""Reads third-party checkpoints as data: tensors by name, without running code that a pickle may contain."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.assets.pickle.convert import NESTED
-from facedistill.errors import AssetError
-from facedistill.models.weights import read_weights
+from facedistill.errors import AssetError, reason
+from facedistill.models.weights import check_state, read_weights
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` / `.pt` / `.ckpt` or `.safetensors` file, by name.
 
-    A pickle is read by torch's `weights_only` reader, which knows tensors and plain containers; anything else
-    in it is refused before it is built. A state dict inside `state_dict` or another of
-    `facedistill.assets.pickle.convert.NESTED` is taken out; a prefix `module.` that all names share (DataParallel) is dropped.
+    A pickle is read by torch's `weights_only` reader, which accepts only tensors and plain containers. A state dict
+    nested under `state_dict` or another key of `NESTED` is unwrapped; a prefix `module.` of all names (DataParallel)
+    is dropped.
 
     Args:
         path: The file.
@@ -29,7 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         AssetError: If the file is a web page or a Git LFS pointer, is damaged, would run code, or holds anything
             but tensors.
     """
-    start = demand_no_page(path)
+    start = refuse_web_page(path)
     if len(start) > 8 and start[8:9] == b"{":
         return read_weights(path)[0]
     try:
@@ -37,8 +37,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "unsupported" in str(error).lower():
             raise AssetError(
-                f"{path.name} holds Python objects beside its tensors, which could run code when read; take the "
-                f"tensors out without running it: `facedistill teacher convert {path.name} --out {path.stem}.safetensors`"
+                f"{path.name} holds Python objects besides tensors, which could run code when read; extract the "
+                f"tensors without running it: `facedistill teacher convert {path.name} --out {path.stem}.safetensors`"
             ) from error
         raise _damaged(path, error) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
@@ -48,34 +48,37 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception) -> AssetError:
     return AssetError(
-        f"{path.name} is truncated or no torch checkpoint ({type(error).__name__}); fetch it again"
+        f"{path.name} is truncated or not a torch checkpoint ({type(error).__name__}); fetch it again"
     )
 
 
-def demand_no_page(path: Path) -> bytes:
-    """The first 512 bytes of a file that is no web page and no pointer to a file.
+def refuse_web_page(path: Path) -> bytes:
+    """Returns the first 512 bytes of a file.
 
     Raises:
-        AssetError: If it is one of these, or cannot be read.
+        AssetError: If it is a web page or a Git LFS pointer, or cannot be read.
     """
-    start = _start(path)
+    start = read_bytes(path, 512)
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise AssetError(f"{path.name} is a web page and no checkpoint; download the file itself")
+        raise AssetError(f"{path.name} is a web page, not a checkpoint; download the file itself")
     if start.startswith(b"version https://git-lfs"):
         raise AssetError(
-            f"{path.name} is a Git LFS pointer and no checkpoint; run `git lfs pull` where it lies"
+            f"{path.name} is a Git LFS pointer, not a checkpoint; run `git lfs pull` in its folder"
         )
     return start
 
 
-def _start(path: Path) -> bytes:
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """The first `count` bytes of a file, or all.
+
+    Raises:
+        AssetError: If it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
-            return stream.read(512)
+            return stream.read(count)
     except OSError as error:
-        raise AssetError(
-            f"{path} cannot be read ({error.strerror or error}); give a readable file"
-        ) from error
+        raise AssetError(f"{path} cannot be read ({reason(error)}); give a readable file") from error
 
 
 def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
@@ -84,12 +87,12 @@ def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded:
         raise AssetError(
-            f"{name} holds a {type(loaded).__name__} and no state dict; give a file of tensors by name"
+            f"{name} holds a {type(loaded).__name__}, not a state dict; give a file of tensors by name"
         )
-    strange = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
-    if strange is not None:
-        kind = type(loaded[strange]).__name__
-        raise AssetError(f"{name} holds a {kind} under {strange!r}; give a file of tensors by name")
+    other = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
+    if other is not None:
+        kind = type(loaded[other]).__name__
+        raise AssetError(f"{name} holds a {kind} under {other!r}; give a file of tensors by name")
     state = {str(key): value for key, value in loaded.items()}
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -97,22 +100,32 @@ def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
 
 
 def completed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` in float32, with the batch norms' counters where an older file lacks them; inference does not use them.
-
-    Args:
-        state: Of a file.
-        wanted: The state of the network, by the file's names.
-    """
+    """`state` in float32, with the `num_batches_tracked` of `wanted` that older files lack (inference ignores them)."""
     counters = {
         key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")
     }
-    return counters | {
-        key: value.float() if value.is_floating_point() else value for key, value in state.items()
-    }
+    return counters | {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def fitted(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """The completed `state` after a check that it has exactly the keys and shapes of `network`.
+
+    Args:
+        network: May be on the meta device.
+        state: Tensors by the network's names.
+        origin: Of `state`, for the message.
+
+    Raises:
+        AssetError: If a key is missing or unknown, or a shape differs.
+    """
+    wanted = network.state_dict()
+    found = completed(state, wanted)
+    check_state(wanted, found, origin, type(network).__name__)
+    return {key: found[key] for key in wanted}
 
 
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under its own names, for a network that has those: float16 becomes float32.
+    """The tensors of a checkpoint under its own names; float16 becomes float32.
 
     Args:
         members: One checkpoint and its path.

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError
+from facedistill.models.teachers.checkpoint import read_bytes
 
 _INPUT = b"input_rgb_image_sized"
 _MOST_VERSIONS = 1000
-_ALIAS = 5  # a version and four sides: a view of the parameters, which the sides of the layer say as well
+_ALIAS = 5  # a version and four sides: a view of the parameters, redundant with the layer's numbers
 _MULTIPLIERS = 4  # learning rates and weight decays
 
 
@@ -53,26 +54,20 @@ def read_dlib(path: Path) -> DlibNetwork:
     """Reads a metric network (`loss_metric`) with an RGB input; nothing of the file is executed.
 
     Raises:
-        AssetError: If the file cannot be read, is truncated, or holds what this reader does not know.
+        AssetError: If the file cannot be read, is truncated, or has an unknown layer.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AssetError(
-            f"{path} cannot be read ({error.strerror or error}); give a readable file"
-        ) from error
-    reader = _Reader(content, path.name)
-    reader.demand(reader.integer() == 1 and reader.text() == "loss_metric_2")
+    reader = _Reader(read_bytes(path), path.name)
+    reader.require(reader.integer() == 1 and reader.text() == "loss_metric_2")
     reader.reals(2)  # margin and distance threshold of the loss
     for _ in range(_MOST_VERSIONS):
         if reader.integer() == len(_INPUT) and reader.peek(len(_INPUT)) == _INPUT:
             break
     else:
-        reader.demand(False)
+        reader.require(False)
     reader.skip(len(_INPUT))
     red, green, blue = reader.reals(3)
     rows, columns = reader.integers(2)
-    reader.demand(rows == columns)
+    reader.require(rows == columns)
     return DlibNetwork(rows, (red, green, blue), tuple(_layers(reader)))
 
 
@@ -84,7 +79,7 @@ def _layers(reader: _Reader) -> Iterator[Layer]:
         for _ in range(3):  # gradients and outputs of the last training step
             reader.tensor()
         if first:
-            reader.integer()  # the input layer's: how many samples become of one
+            reader.integer()  # input layer: samples per input
         first = False
 
 
@@ -106,7 +101,7 @@ def _layer(reader: _Reader) -> Layer:
         reader.integers(2 * _ALIAS + 1)
         reader.reals(_MULTIPLIERS)
         return Layer("fc", numbers, values)
-    reader.demand(kind in ("relu_", "add_prev_"))
+    reader.require(kind in ("relu_", "add_prev_"))
     return Layer(kind.removesuffix("_"))
 
 
@@ -119,10 +114,10 @@ class _Reader:
     def at_end(self) -> bool:
         return self._at == len(self._content)
 
-    def demand(self, holds: bool) -> None:
+    def require(self, holds: bool) -> None:
         if not holds:
             raise AssetError(
-                f"{self._name} is no dlib face recognition network, or is damaged (at byte {self._at}); "
+                f"{self._name} is damaged or not dlib's face recognition network (at byte {self._at}); "
                 "give dlib_face_recognition_resnet_model_v1.dat"
             )
 
@@ -130,13 +125,13 @@ class _Reader:
         return self._content[self._at : self._at + count]
 
     def skip(self, count: int) -> bytes:
-        self.demand(0 <= count <= len(self._content) - self._at)
+        self.require(0 <= count <= len(self._content) - self._at)
         self._at += count
         return self._content[self._at - count : self._at]
 
     def integer(self) -> int:
         control = self.skip(1)[0]
-        self.demand(control & 0x7F <= 8)
+        self.require(control & 0x7F <= 8)
         size = int.from_bytes(self.skip(control & 0x0F), "little")
         return -size if control & 0x80 else size
 
@@ -145,16 +140,16 @@ class _Reader:
 
     def reals(self, count: int) -> tuple[float, ...]:
         pairs = [self.integers(2) for _ in range(count)]
-        self.demand(all(abs(exponent) < 1000 for _, exponent in pairs))
+        self.require(all(abs(exponent) < 1000 for _, exponent in pairs))
         return tuple(mantissa * 2.0**exponent for mantissa, exponent in pairs)
 
     def text(self) -> str:
         return self.skip(self.integer()).decode("ascii", "replace")
 
     def truths(self, count: int) -> None:
-        self.demand(set(self.skip(count)) <= set(b"01"))
+        self.require(set(self.skip(count)) <= set(b"01"))
 
     def tensor(self) -> Tensor:
-        self.demand(self.integer() == 2)
+        self.require(self.integer() == 2)
         raw = self.skip(4 * math.prod(self.integers(4)))
         return torch.frombuffer(bytearray(raw), dtype=torch.float32) if raw else torch.empty(0)

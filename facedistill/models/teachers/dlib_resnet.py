@@ -1,4 +1,4 @@
-"""dlib's face recognition network (`dlib_face_recognition_resnet_model_v1.dat`, Davis King, 2017), fed from 112 px crops."""
+"""dlib's face recognition network (`dlib_face_recognition_resnet_model_v1.dat`, Davis King, 2017), applied to 112 px crops."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError
+from facedistill.models.teachers.checkpoint import fitted
 from facedistill.models.teachers.dlib_file import Layer, read_dlib
-from facedistill.models.weights import load_state
 
 # (width, whether the block halves the map) of the 14 residual blocks
 BLOCKS = (
     *((32, False),) * 3, (64, True), *((64, False),) * 3, (128, True), *((128, False),) * 2,
     (256, True), *((256, False),) * 2, (256, True),
 )  # fmt: skip
-MEANS = (122.782, 117.001, 104.298)  # of red, green and blue, as the file says
+MEANS = (122.782, 117.001, 104.298)  # of red, green and blue, as in the file
 CHIP_PX = 150
 # From the ArcFace template's 112 px to dlib's 150 px chip: x150 = SCALE x112 + SHIFT_X, and y likewise.
 SCALE, SHIFT_X, SHIFT_Y = 1.5187, -9.543, -32.660
@@ -27,8 +27,8 @@ SCALE, SHIFT_X, SHIFT_Y = 1.5187, -9.543, -32.660
 class DlibResNet(nn.Module):
     """29 convolutions in residual blocks, 128-D; 5.6 M params.
 
-    The package's 112 px crops are laid onto dlib's chip by one similarity. The chip's lowest 8 % (the chin) lie
-    outside of the crop and repeat its border. Embeddings share a large common offset: their norm is about 1.4,
+    A fixed similarity maps the package's 112 px crops to dlib's chip. The chip's lowest 8 % (the chin) are outside
+    the crop and repeat its border. Embeddings share a large common offset: their norm is about 1.4,
     impostor cosines are about 0.84, and dlib compares them by L2 distance.
 
     Attributes:
@@ -58,7 +58,7 @@ class DlibResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions; what is smaller of their result and the input is padded with zeros before the sum."""
+    """Two 3x3 convolutions; the smaller of result and input is zero-padded before the sum."""
 
     def __init__(self, in_width: int, width: int, halves: bool) -> None:
         super().__init__()
@@ -68,19 +68,19 @@ class _Block(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.second(self.first(maps).relu())
-        kept = F.avg_pool2d(maps, 2) if self.halves else maps
-        size = [max(a, b) for a, b in zip(inner.shape[1:], kept.shape[1:], strict=True)]
-        return (_padded(inner, size) + _padded(kept, size)).relu()
+        shortcut = F.avg_pool2d(maps, 2) if self.halves else maps
+        size = [max(a, b) for a, b in zip(inner.shape[1:], shortcut.shape[1:], strict=True)]
+        return (_padded(inner, size) + _padded(shortcut, size)).relu()
 
 
 def _padded(maps: Tensor, size: list[int]) -> Tensor:
-    """Zeros behind, below and to the right, up to `size` (C, H, W)."""
+    """Pads with zeros at the end of each dimension up to `size` (C, H, W)."""
     channels, height, width = (wanted - side for wanted, side in zip(size, maps.shape[1:], strict=True))
     return F.pad(maps, (0, width, 0, height, 0, channels)) if channels or height or width else maps
 
 
 def _grid() -> Tensor:
-    """(1, 150, 150, 2) places in the 112 px crop, x then y, -1 and 1 being the outermost pixels' centers."""
+    """(1, 150, 150, 2) positions in the 112 px crop, x then y; -1 and 1 are the centers of the outermost pixels."""
     chip = torch.arange(CHIP_PX, dtype=torch.float64)
     x, y = (2 * ((chip - shift) / SCALE) / 111 - 1 for shift in (SHIFT_X, SHIFT_Y))
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -88,7 +88,7 @@ def _grid() -> Tensor:
 
 
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
-    """Reads dlib's `.dat` into the state of a `DlibResNet`; affine layers are folded into convolutions in float64.
+    """Reads dlib's `.dat` into the state of a `DlibResNet`; affine layers are folded in float64.
 
     Args:
         members: `dlib_face_recognition_resnet_model_v1.dat` and its path.
@@ -112,8 +112,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         state[f"{key}.weight"], state[f"{key}.bias"] = _fold(convolution, affine.values.double())
     outputs, inputs = content.layers[-1].numbers
     state["linear.weight"] = content.layers[-1].values.view(inputs, outputs).T.contiguous()
-    load_state(network, state, name)
-    return network.state_dict()
+    return fitted(network, state, name)
 
 
 def _fold(convolution: Layer, affine: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError
 from facedistill.models.backbones import edgeface
 from facedistill.models.backbones.edgeface import LowRank, Size
-from facedistill.models.weights import load_state
+from facedistill.models.teachers.checkpoint import fitted
+from facedistill.models.teachers.onnx_file import initializers, read_onnx
+
+if TYPE_CHECKING:
+    import onnx
 
 # The exporter folded the positional encoding of -S into this constant (1, 14·14, 96).
 _POSITIONS = "/model/stages/stages.1/blocks/blocks.2/Transpose_1_output_0"
 
 
 class EdgeFace(edgeface.EdgeFace):
-    """The network of a published graph: in -S the positional encoding is a constant.
-
-    See `facedistill.models.backbones.EdgeFace`, which it is otherwise.
-    """
+    """`facedistill.models.backbones.EdgeFace` as published: in -S the positional encoding is a constant."""
 
     def __init__(self, size: Size) -> None:
         """Builds the network; its weights come from `convert`.
@@ -40,7 +40,7 @@ class EdgeFace(edgeface.EdgeFace):
 
 
 class _FixedPositions(nn.Module):
-    """EdgeNeXt's positional encoding as the numbers that it comes to at 112 px."""
+    """EdgeNeXt's positional encoding, evaluated at 112 px."""
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
@@ -54,29 +54,21 @@ class _FixedPositions(nn.Module):
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Reads a published EdgeFace graph into the state of `EdgeFace`.
 
-    Most weights keep their names in the graph; those of the low-rank pairs became anonymous transposed matrices,
-    which follow each other in the order of the layers. All shapes are checked.
+    Most weights keep their names in the graph; those of the low-rank pairs are unnamed transposed matrices in the
+    order of the layers. All shapes are checked.
 
     Args:
         members: One ONNX file and its path.
 
-    Returns:
-        The state of an `EdgeFace`, of the size that the file has.
-
     Raises:
-        AssetError: If the file is neither network.
+        AssetError: If the file is neither EdgeFace-XS nor -S.
     """
     ((name, path),) = members.items()
-    try:
-        graph = onnx.load(path).graph
-    except Exception as error:  # protobuf's own error classes differ between its implementations
-        raise AssetError(
-            f"{name} is truncated or not an ONNX file ({type(error).__name__}); fetch it again"
-        ) from error
-    values = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
+    graph = read_onnx(path).graph
+    values = initializers(graph)
     state = {key: value for key, value in values.items() if key.startswith("model.")}
     if "model.stages.1.blocks.2.gamma_xca" not in state:
-        raise AssetError(f"{name} is no EdgeFace graph with named weights; give the published file")
+        raise AssetError(f"{name} is not an EdgeFace graph with named weights; give the published file")
     size: Size = "xs" if "model.stages.1.blocks.2.pos_embd.token_projection.weight" in state else "s"
     network = EdgeFace(size)
     if size == "s" and _POSITIONS in values:
@@ -87,8 +79,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
             for part in ("linear1", "linear2"):
                 if f"{key}.{part}.weight" not in state:
                     state[f"{key}.{part}.weight"] = next(pairs, torch.empty(0))
-    load_state(network, state, name)
-    return network.state_dict()
+    return fitted(network, state, name)
 
 
 def _products(graph: onnx.GraphProto, values: Mapping[str, Tensor]) -> Iterator[Tensor]:

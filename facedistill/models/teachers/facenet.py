@@ -1,4 +1,4 @@
-"""FaceNet's InceptionResnetV1 (David Sandberg, 2018), under facenet-pytorch's names, from either's file."""
+"""FaceNet's InceptionResnetV1 (David Sandberg, 2018), under facenet-pytorch's names."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError
-from facedistill.models.teachers.checkpoint import completed, read_checkpoint
+from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
 from facedistill.models.teachers.graph_def import read_constants
-from facedistill.models.weights import load_state
 
 _ROOT = "InceptionResnetV1/"
 _EPSILON = 1e-3
 
 
 class FaceNet(nn.Module):
-    """512-D, 23.5 M params; made for loose crops of 160 px that are not aligned.
+    """512-D, 23.5 M params; trained on loose, unaligned crops of 160 px.
 
     Attributes:
         embedding_dim: 512.
@@ -82,7 +81,7 @@ class _Conv(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Branches side by side, joined along the channels."""
+    """Parallel branches, concatenated along the channels."""
 
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
@@ -94,7 +93,7 @@ class _Mixed(nn.Module):
 
 
 class _Residual(_Mixed):
-    """maps + scale · (1x1 convolution of the joined branches), then ReLU except in the network's last block."""
+    """maps + scale · (1x1 convolution of the concatenated branches), then ReLU except in the network's last block."""
 
     def __init__(self, scale: float, joined: int, width: int, last: bool, *branches: nn.Module) -> None:
         super().__init__(*branches)
@@ -130,7 +129,7 @@ def _block8(scale: float, last: bool = False) -> _Residual:
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Reads facenet's frozen graph (`20180402-114759.pb`) or a facenet-pytorch state dict into the state of a `FaceNet`.
 
-    facenet-pytorch's `logits` layer is its classifier, and is dropped. TensorFlow's batch norms have no gain: it is 1.
+    facenet-pytorch's classifier `logits` is dropped. TensorFlow's batch norms have no gain; it is 1 here.
 
     Args:
         members: One `.pb` or `.pt` and its path.
@@ -140,17 +139,15 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """
     ((name, path),) = members.items()
     network = FaceNet()
-    wanted = network.state_dict()
     if path.suffix == ".pb":
         state = dict(_from_graph(network, read_constants(path), name))
     else:
         state = {key: value for key, value in read_checkpoint(path).items() if not key.startswith("logits.")}
-    load_state(network, completed(state, wanted), name)
-    return network.state_dict()
+    return fitted(network, state, name)
 
 
 def _from_graph(network: FaceNet, constants: Mapping[str, Tensor], name: str) -> Iterator[tuple[str, Tensor]]:
-    """Our names for the graph's layers, which follow one another in the order of ours."""
+    """The graph's tensors by our names; its layers are in the order of ours."""
     scopes = [
         key.removesuffix("/weights")
         for key in constants

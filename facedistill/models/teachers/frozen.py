@@ -1,4 +1,4 @@
-"""The shell around every teacher: it never learns, never wakes, is never saved."""
+"""The wrapper of every teacher: never trained, always in eval mode, never saved."""
 
 from __future__ import annotations
 
@@ -23,15 +23,24 @@ Precision = Literal["fp32", "bf16"]
 class FrozenTeacher(nn.Module):
     """A network that is only imitated.
 
-    The network is held outside torch's registry of submodules. No optimizer, checkpoint, gradient hook,
-    sharding strategy or `train()` of a parent can therefore reach it; it follows its parent's device, never
-    its dtype.
+    The network is not a registered submodule, so no optimizer, checkpoint, gradient hook, sharding strategy or
+    `train()` of a parent reaches it. It follows its parent's device, never its dtype.
+
+    >>> import tempfile
+    >>> from facedistill.models.weights import write_weights
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 112 * 112, 4))
+    >>> network.embedding_dim = 4
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_weights(Path(folder) / "weights.safetensors", network.state_dict(), {})
+    ...     teacher = FrozenTeacher(network, Path(folder) / "weights.safetensors", InputSpec())
+    >>> teacher(torch.zeros(2, 3, 112, 112)).shape
+    torch.Size([2, 4])
 
     Attributes:
         network: The network itself, in eval mode, no parameter requiring a gradient.
         embedding_dim: D of the teacher.
         input_spec: What the network expects; `forward` adapts the package's faces to it.
-        fingerprint: sha256 of the network's state, which tells any two teachers apart.
+        fingerprint: sha256 of the network's state.
     """
 
     network: nn.Module
@@ -52,11 +61,11 @@ class FrozenTeacher(nn.Module):
         Args:
             network: With an attribute `embedding_dim`; maps (N, 3, size_px, size_px) to (N, D).
             weights: safetensors file with exactly the network's keys.
-            input_spec: What the network expects at its door.
-            sha256: What `weights` must hash to; None where `obtain` has verified it.
-            precision: "fp32", or "bf16" for autocast; the trainer's own precision has no say.
-            compile: True compiles the network at its first call; "auto" does so where that is possible, and
-                else says that it does not.
+            input_spec: What the network expects.
+            sha256: What `weights` must hash to; None if `obtain` has verified it.
+            precision: "fp32", or "bf16" for autocast; independent of the trainer's precision.
+            compile: True compiles the network at its first call; "auto" does so if possible, and else prints a
+                message.
             channels_last: Memory layout; no effect on the values beyond rounding.
 
         Raises:
@@ -69,7 +78,7 @@ class FrozenTeacher(nn.Module):
         if compile not in (True, False, "auto"):
             raise ConfigError(f"teacher.compile: expected true, false or auto, got {compile!r}")
         if isinstance(network, FileNetwork):
-            network.make_room(Path(weights))
+            network.allocate(Path(weights))
         load_strictly(network, Path(weights), sha256)
         network.eval().requires_grad_(False)
         self.fingerprint = state_fingerprint(network)
@@ -86,7 +95,7 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Embeds faces as the teacher alone would.
+        """Embeds faces.
 
         Args:
             images: (N, 3, H, W) RGB in [-1, 1], any floating dtype.
@@ -100,7 +109,7 @@ class FrozenTeacher(nn.Module):
             return self._run(adapted).float()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever a parent asks."""
+        """Stays in eval mode, whatever `mode`."""
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -115,14 +124,14 @@ class FrozenTeacher(nn.Module):
 
 
 def adapt(images: Tensor, spec: InputSpec) -> Tensor:
-    """Turns RGB faces in [-1, 1] into what `spec` describes.
+    """Converts RGB faces in [-1, 1] to what `spec` describes.
 
     Args:
         images: (N, 3, H, W) RGB in [-1, 1].
         spec: Size, color order, and mean and std on the scale of 0..255.
 
     Returns:
-        (N, 3, size_px, size_px); `images` itself where nothing is to do.
+        (N, 3, size_px, size_px); `images` itself if nothing changes.
     """
     if images.shape[-2:] != (spec.size_px, spec.size_px):
         size = (spec.size_px, spec.size_px)

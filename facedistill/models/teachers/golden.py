@@ -1,4 +1,4 @@
-"""What a teacher answers to faces that never change: a card that carries it notices another color order or mean."""
+"""Embeddings of fixed faces: a teacher's card stores them, which detects a wrong color order or mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCE = 0.01  # float32 differs by 1e-5 between machines, (x - 137.5) by 0.0
 def golden_of(teacher: FrozenTeacher) -> list[list[float]]:
     """The first 8 elements of the raw embeddings of 4 faces drawn by formula, to 4 digits.
 
-    The faces enter by the teacher's own door, so that weights, arithmetic and input spec all have their say.
+    The faces are adapted to the teacher's input spec, so the result depends on weights, arithmetic and input spec.
     """
     network = teacher.network
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -29,15 +29,15 @@ def golden_of(teacher: FrozenTeacher) -> list[list[float]]:
 
 
 def check_golden(teacher: FrozenTeacher, expected: Sequence[Sequence[float]], name: str) -> None:
-    """Holds a loaded teacher to what its card says of it.
+    """Checks a loaded teacher against the embeddings on its card.
 
     Args:
         teacher: Loaded and frozen.
-        expected: What `golden_of` said when the card was written.
+        expected: What `golden_of` returned when the card was written.
         name: The teacher's, for the message.
 
     Raises:
-        ConfigError: If it answers otherwise, or `expected` is not of that shape.
+        ConfigError: If the embeddings differ, or `expected` is not of that shape.
     """
     try:
         wanted = torch.tensor([list(row) for row in expected], dtype=torch.float32)
@@ -50,14 +50,14 @@ def check_golden(teacher: FrozenTeacher, expected: Sequence[Sequence[float]], na
     if difference > TOLERANCE:
         spec = teacher.input_spec
         raise ConfigError(
-            f"teacher {name}: fed with {spec.color} (x - {spec.mean:g}) / {spec.std:g} at {spec.size_px} px it does not "
-            f"answer as its card says (difference {difference:.2f}, {TOLERANCE} is admitted); restore teacher.input_spec "
-            "and the weights, or set teacher.card.golden=null and prove the new ones with `facedistill teacher add`"
+            f"teacher {name}: with input {spec.color} (x - {spec.mean:g}) / {spec.std:g} at {spec.size_px} px its "
+            f"embeddings differ from its card (by {difference:.2f}, more than {TOLERANCE}); restore teacher.input_spec "
+            "and the weights, or set teacher.card.golden=null and check the new ones with `facedistill teacher add`"
         )
 
 
 def relative_difference(found: Tensor, wanted: Tensor) -> float:
-    """|found - wanted| / |wanted|, Frobenius norms; infinite where `found` is not finite."""
+    """|found - wanted| / |wanted|, Frobenius norms; infinite if `found` is not finite."""
     difference = (found - wanted).norm() / wanted.norm().clamp_min(1e-12)
     return float(difference) if bool(torch.isfinite(difference)) else float("inf")
 
@@ -70,7 +70,7 @@ def _form(name: str) -> str:
 
 
 def draw_faces(num_faces: int) -> Tensor:
-    """(num_faces, 3, 112, 112) in [-1, 1]: a face of its own proportions each."""
+    """(num_faces, 3, 112, 112) in [-1, 1]: faces of different proportions."""
     return torch.stack([_draw(index) for index in range(num_faces)])
 
 

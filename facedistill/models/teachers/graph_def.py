@@ -1,4 +1,4 @@
-"""Reads the constants of a frozen TensorFlow graph (`.pb`), by name; neither TensorFlow nor any of its code is needed.
+"""Reads the constants of a frozen TensorFlow graph (`.pb`), by name, without TensorFlow.
 
 The file is protocol-buffer wire format: a key holds a field's number and how its value is stored (0 a varint, 1 and 5
 eight and four bytes, 2 a length and bytes). Only these fields are read: GraphDef.node 1; NodeDef.name 1, op 2, attr 5
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError
+from facedistill.models.teachers.checkpoint import read_bytes
 
 _FLOAT = 1
 _FIXED = {1: 8, 5: 4}
@@ -24,22 +25,20 @@ def read_constants(path: Path) -> dict[str, Tensor]:
     """Every float32 constant with its bytes in `tensor_content`, by its node's name, in the file's order.
 
     Raises:
-        AssetError: If the file cannot be read or is no such graph.
+        AssetError: If the file cannot be read or is not such a graph.
     """
     try:
-        content = memoryview(path.read_bytes())
+        content = memoryview(read_bytes(path))
         found = {}
         for number, node in _fields(content):
             if number == 1 and isinstance(node, memoryview):
                 name, tensor = _constant(node)
                 if tensor is not None:
                     found[name] = tensor
-    except OSError as error:
-        raise AssetError(
-            f"{path} cannot be read ({error.strerror or error}); give a readable file"
-        ) from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise AssetError(f"{path.name} is truncated or no frozen TensorFlow graph; fetch it again") from error
+        raise AssetError(
+            f"{path.name} is truncated or not a frozen TensorFlow graph; fetch it again"
+        ) from error
     return found
 
 
@@ -68,7 +67,7 @@ def _tensor(proto: memoryview) -> Tensor | None:
     shape = [dim for dim in dims if isinstance(dim, int)]
     raw = bytearray(_as_bytes(parts[4]))
     if len(raw) != 4 * math.prod(shape):
-        raise ValueError("a tensor of another length than its shape")
+        raise ValueError("a tensor's length differs from its shape")
     return torch.frombuffer(raw, dtype=torch.float32).view(shape) if raw else torch.empty(shape)
 
 
@@ -85,7 +84,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         if kind == 2:
             length, at = _varint(content, at)
         if length is None or length > len(content) - at:
-            raise ValueError("a field that leaves its message")
+            raise ValueError("a field exceeds its message")
         yield key >> 3, content[at : at + length]
         at += length
 
@@ -102,5 +101,5 @@ def _varint(content: memoryview, at: int) -> tuple[int, int]:
 
 def _as_bytes(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number where bytes belong")
+        raise ValueError("a number instead of bytes")
     return value

@@ -11,22 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers.checkpoint import completed, read_checkpoint
-from facedistill.models.weights import load_state
+from facedistill.models.backbones.iresnet import BLOCKS, WIDTHS, Layers
+from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
 
-UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
-"""Residual units of the four stages; the network of 100 is called IR-101 by its makers."""
-WIDTHS = (64, 128, 256, 512)
+UNITS = {layers: units for layers, units in BLOCKS.items() if layers != 200}
+"""Residual units of the four stages; the authors call the network of 100 IR-101."""
 PREFIXES = ("model.net.", "net.", "model.")
-"""Under which a whole file keeps the network: CVLface on the hub, CVLface, AdaFace's Lightning checkpoint."""
+"""Of the network in full checkpoints: CVLface on the hub, CVLface, AdaFace (Lightning)."""
 _CLASSIFIERS = ("head.", "classifier.", "margin_loss.")
 
 
 class IR(nn.Module):
-    """input_layer, body, output_layer, as the checkpoints name them; (N, 3, 112, 112) to (N, D).
+    """input_layer, body, output_layer, as in the checkpoints; (N, 3, 112, 112) to (N, D).
 
-    It is an IResNet but for the first unit, whose shortcut takes every second pixel where IResNet has a convolution.
-    The released dropout has no parameters and is the identity in a teacher.
+    An IResNet except for the first unit, whose shortcut takes every second pixel instead of a convolution. The
+    released dropout has no parameters and is the identity in a teacher.
 
     Attributes:
         embedding_dim: D.
@@ -34,7 +33,7 @@ class IR(nn.Module):
 
     def __init__(
         self,
-        layers: int,
+        layers: Layers,
         squeeze: bool = False,
         embedding_dim: int = 512,
         middle_norm: bool = True,
@@ -44,7 +43,7 @@ class IR(nn.Module):
 
         Args:
             layers: 18, 34, 50 or 100.
-            squeeze: IR-SE: squeeze and excitation closes every unit.
+            squeeze: IR-SE: squeeze and excitation ends every unit.
             embedding_dim: D.
             middle_norm: Batch norm between a unit's first convolution and its PReLU; InsightFace_Pytorch has none.
             affine: Whether the last batch norm has a gain and an offset, as in InsightFace_Pytorch.
@@ -106,7 +105,7 @@ class _Unit(nn.Module):
 
 
 class _Squeeze(nn.Module):
-    """Scales each channel by what the mean of all channels says; a sixteenth of the width inside."""
+    """Squeeze and excitation with a sixteenth of the width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -121,9 +120,8 @@ class _Squeeze(nn.Module):
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Reads an AdaFace `.ckpt`, a CVLface `model.pt` / `model.safetensors` or a bare state dict into the state of an `IR`.
 
-    Every key of the network that the file describes must be there and no other, but for batch norms'
-    `num_batches_tracked`, which inference does not use. Beside the prefix of a whole checkpoint, the classifier
-    (AdaFace's `head.*`) is dropped. float16 files become float32.
+    The file must have exactly the network's keys, except for `num_batches_tracked`, which inference does not use.
+    The prefix of a full checkpoint and the classifier (AdaFace's `head.*`) are dropped. float16 becomes float32.
 
     Args:
         members: One checkpoint and its path.
@@ -132,32 +130,30 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = own_state(read_checkpoint(path))
+    state = network_state(read_checkpoint(path))
     arguments = describe(state)
     if arguments is None:
         raise AssetError(
-            f"{name} is no IR network: its first keys are {', '.join(list(state)[:3])}; "
+            f"{name} is not an IR network: its first keys are {', '.join(list(state)[:3])}; "
             "give an AdaFace, CVLface or TFace checkpoint"
         )
     with torch.device("meta"):
         network = IR(**arguments)
-    network.to_empty(device="cpu")
-    load_state(network, completed(state, network.state_dict()), f"{name}, read as {title(arguments)},")
-    return network.state_dict()
+    return fitted(network, state, f"{name}, read as {title(arguments)},")
 
 
-def own_state(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's own keys: without a whole file's prefix, and without the classifier beside it."""
+def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's keys, without a full checkpoint's prefix and classifier."""
     for prefix in PREFIXES:
-        if f"{prefix}input_layer.0.weight" in whole:
-            inside = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
-            beside = {k: v for k, v in whole.items() if not k.startswith((prefix, *_CLASSIFIERS))}
-            return inside | beside  # what is neither is named when the state is loaded
-    return dict(whole)
+        if f"{prefix}input_layer.0.weight" in state:
+            network = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            unknown = {k: v for k, v in state.items() if not k.startswith((prefix, *_CLASSIFIERS))}
+            return network | unknown  # the check of the keys names the unknown ones
+    return dict(state)
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The arguments of the `IR` that has these keys, the nearest depth if some lack; None where this is no IR."""
+    """The arguments of the `IR` with these keys, of the nearest depth if keys are missing; None if it is not an IR."""
     if not {"input_layer.0.weight", "body.0.res_layer.0.weight", "output_layer.3.weight"} <= state.keys():
         return None
     count = 1 + max(int(found[1]) for key in state if (found := re.match(r"body\.(\d+)\.", key)))
@@ -175,6 +171,6 @@ def describe(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def title(arguments: Mapping[str, Any]) -> str:
-    """IR-50, IR-101 or IR-SE-50, as the makers say it."""
+    """IR-50, IR-101 or IR-SE-50, as the authors write it."""
     layers = 101 if arguments["layers"] == 100 else arguments["layers"]
     return f"IR{'-SE' if arguments.get('squeeze') else ''}-{layers}"

@@ -1,8 +1,8 @@
-"""MobileFaceNet checkpoints of insightface (`mbf` of arcface_torch) and FaceX-Zoo, read into the students' network."""
+"""MobileFaceNet checkpoints of insightface (`mbf` of arcface_torch) and FaceX-Zoo, as the students' network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -39,14 +39,13 @@ def convert_mbf(members: Mapping[str, Path]) -> dict[str, Tensor]:
     ((name, path),) = members.items()
     state = read_checkpoint(path)
     width = len(state.get("features.layers.2.weight", torch.empty(512)))
-    return _renamed(MobileFaceNet("insightface", width), state, dict(_insightface()), name)
+    return _renamed(MobileFaceNet("insightface", width), state, _insightface(), name)
 
 
 def convert_facexzoo(members: Mapping[str, Path]) -> dict[str, Tensor]:
     """Reads a FaceX-Zoo MobileFaceNet into the state of a `FaceXZooMobileFaceNet`.
 
-    Its releases are pickles of the whole module: they are read as data (`facedistill.assets.pickle.reader`), and
-    nothing in them is imported or called.
+    Its releases are pickled modules; they are read as data (`facedistill.assets.pickle.reader`), without running code.
 
     Args:
         members: One pickle, checkpoint or safetensors file and its path.
@@ -58,87 +57,66 @@ def convert_facexzoo(members: Mapping[str, Path]) -> dict[str, Tensor]:
     state = module_tensors(read_inert(path)) if path.suffix == ".pkl" else read_checkpoint(path)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     width = len(state.get("linear.weight", torch.empty(512)))
-    return _renamed(FaceXZooMobileFaceNet(width), state, dict(_facexzoo()), name)
+    return _renamed(FaceXZooMobileFaceNet(width), state, _facexzoo(), name)
 
 
 def _renamed(
     network: nn.Module, state: Mapping[str, Tensor], theirs: Mapping[str, str], name: str
 ) -> dict[str, Tensor]:
-    """`state` under our names, held to `network` under theirs, so that a message names the file's own keys.
+    """`state` under our names; checked under the file's names, so that messages use those.
 
     Args:
         network: Ours.
         state: The file's.
-        theirs: Name of every layer, by ours.
+        theirs: The file's name of every layer, by ours.
         name: The file's, for the message.
     """
     wanted = network.state_dict()
-    their_key = {key: _their_key(key, theirs) for key in wanted}
+    their_key = {key: f"{theirs[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}" for key in wanted}
     by_theirs = {their_key[key]: value for key, value in wanted.items()}
     found = completed(state, by_theirs)
     check_state(by_theirs, found, name, type(network).__name__)
     return {key: found[their_key[key]] for key in wanted}
 
 
-def _their_key(key: str, theirs: Mapping[str, str]) -> str:
-    layer, _, tensor = key.rpartition(".")
-    return f"{theirs[layer]}.{tensor}"
+def _numbered(ours: str, theirs: str, names: Sequence[str]) -> dict[str, str]:
+    """Their names of layers 0, 1, 2, ... of our module."""
+    return {f"{ours}.{number}": f"{theirs}.{name}" for number, name in enumerate(names)}
 
 
-def _blocks() -> Iterator[tuple[int, int, int]]:
-    """Place in our trunk, stage, and place in the stage of every bottleneck."""
-    place = 2
-    for stage, (_, _, residual, _) in enumerate(STAGES):
-        for block in range(1 + residual):
-            yield place, stage, block
-            place += 1
+def _blocks() -> Iterator[tuple[str, int, int]]:
+    """Our name, stage, and position in the stage of every bottleneck."""
+    positions = (
+        (stage, block) for stage, (_, _, count, _) in enumerate(STAGES) for block in range(1 + count)
+    )
+    for number, (stage, block) in enumerate(positions, start=2):
+        yield f"trunk.{number}.layers", stage, block
 
 
-def _insightface() -> Iterator[tuple[str, str]]:
-    def conv_block(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-        for part in range(3):
-            yield f"{ours}.{part}", f"{theirs}.layers.{part}"
+_AFTER_BLOCKS = f"trunk.{2 + sum(1 + count for _, _, count, _ in STAGES)}"
 
-    yield from conv_block("trunk.0", "layers.0")
-    yield from conv_block("trunk.1", "layers.1")
-    place = 0
-    for place, stage, block in _blocks():
-        ours = f"trunk.{place}.layers"
-        theirs = (
-            f"layers.{2 + 2 * stage}.layers"
-            if block == 0
-            else f"layers.{3 + 2 * stage}.layers.{block - 1}.layers"
-        )
+
+def _insightface() -> dict[str, str]:
+    parts = [f"layers.{part}" for part in range(3)]
+    names = _numbered("trunk.0", "layers.0", parts) | _numbered("trunk.1", "layers.1", parts)
+    for ours, stage, block in _blocks():
+        theirs = f"layers.{3 + 2 * stage}.layers.{block - 1}" if block else f"layers.{2 + 2 * stage}"
         for part in (0, 1):
-            yield from conv_block(f"{ours}.{part}", f"{theirs}.{part}")
-        yield f"{ours}.2", f"{theirs}.2.layers.0"
-        yield f"{ours}.3", f"{theirs}.2.layers.1"
-    yield from conv_block(f"trunk.{place + 1}", "conv_sep")
-    yield "head.0", "features.layers.0.layers.0"
-    yield "head.1", "features.layers.0.layers.1"
-    yield "head.3", "features.layers.2"
-    yield "head.4", "features.layers.3"
+            names |= _numbered(f"{ours}.{part}", f"{theirs}.layers.{part}", parts)
+        names |= {f"{ours}.{2 + part}": f"{theirs}.layers.2.layers.{part}" for part in (0, 1)}
+    names |= _numbered(_AFTER_BLOCKS, "conv_sep", parts) | _numbered("head", "features.layers.0", parts[:2])
+    return names | {"head.3": "features.layers.2", "head.4": "features.layers.3"}
 
 
-def _facexzoo() -> Iterator[tuple[str, str]]:
-    def conv_block(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-        for part, name in enumerate(("conv", "bn", "prelu")):
-            yield f"{ours}.{part}", f"{theirs}.{name}"
-
-    yield from conv_block("trunk.0", "conv1")
-    yield from conv_block("trunk.1", "conv2_dw")
-    place = 0
-    for place, stage, block in _blocks():
-        ours = f"trunk.{place}.layers"
+def _facexzoo() -> dict[str, str]:
+    parts = ("conv", "bn", "prelu")
+    names = _numbered("trunk.0", "conv1", parts) | _numbered("trunk.1", "conv2_dw", parts)
+    for ours, stage, block in _blocks():
         theirs = ("conv_23", "conv_34", "conv_45")[stage]
         if block:
             theirs = f"{('conv_3', 'conv_4', 'conv_5')[stage]}.model.{block - 1}"
-        yield from conv_block(f"{ours}.0", f"{theirs}.conv")
-        yield from conv_block(f"{ours}.1", f"{theirs}.conv_dw")
-        yield f"{ours}.2", f"{theirs}.project.conv"
-        yield f"{ours}.3", f"{theirs}.project.bn"
-    yield from conv_block(f"trunk.{place + 1}", "conv_6_sep")
-    yield "head.0", "conv_6_dw.conv"
-    yield "head.1", "conv_6_dw.bn"
-    yield "head.3", "linear"
-    yield "head.4", "bn"
+        names |= _numbered(f"{ours}.0", f"{theirs}.conv", parts)
+        names |= _numbered(f"{ours}.1", f"{theirs}.conv_dw", parts)
+        names |= {f"{ours}.2": f"{theirs}.project.conv", f"{ours}.3": f"{theirs}.project.bn"}
+    names |= _numbered(_AFTER_BLOCKS, "conv_6_sep", parts) | _numbered("head", "conv_6_dw", parts[:2])
+    return names | {"head.3": "linear", "head.4": "bn"}

@@ -1,13 +1,12 @@
-"""Tells what a teacher's file is from its keys, its graph or its hash, and how that family is loaded and fed."""
+"""Recognizes a teacher's file by its keys, graph or hash, and says how that family is loaded and what input it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 from torch import Tensor, nn
 
 from facedistill.assets.archive import sha256_of
@@ -43,6 +42,9 @@ from facedistill.models.teachers.vit import ViT
 from facedistill.models.weights import read_weights
 from facedistill.types import InputSpec
 
+if TYPE_CHECKING:
+    import onnx
+
 Converter = Callable[[Mapping[str, Path]], dict[str, Tensor]]
 
 _SFACE = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
@@ -52,16 +54,16 @@ _DLIB = b"\x01\x01\x01\x0dloss_metric_2"
 
 @dataclass(frozen=True)
 class Family:
-    """How a file is loaded and fed.
+    """How a file is loaded, and what input the network takes.
 
     Attributes:
-        title: What it is, for people.
+        title: For messages.
         network: Class of the network.
         convert: Turns the file into the network's state.
         arguments: The network's constructor arguments.
         embedding_dim: D.
-        size_px: Side of the faces that it takes.
-        input_spec: What its makers feed it; None where that is not known.
+        size_px: Side of its input faces.
+        input_spec: As its authors use it; None if unknown.
         classifier: "none" in the file, or "dropped".
     """
 
@@ -90,12 +92,12 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
 
     Args:
         path: The file.
-        timm_name: The user's word that it is this network of timm.
-        trusted: The user's word that a program may run; see `TorchProgram`.
+        timm_name: The network of timm that the file has weights of, as the user says.
+        trusted: Whether a program may run; see `TorchProgram`.
 
     Raises:
-        AssetError: If the file cannot be read safely or belongs to no family that is known.
-        ConfigError: If it is a program and not trusted, or no such network of timm.
+        AssetError: If the file cannot be read safely or is of no known family.
+        ConfigError: If it is a program and not trusted, or timm has no such network.
     """
     if not path.is_file():
         raise AssetError(f"{path} does not exist; give the path of a teacher's file")
@@ -113,60 +115,60 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
             return Family("dlib's ResNet", DlibResNet, dlib_resnet.convert, 128, input_spec=spec)
     if path.suffix == ".safetensors" and student.METADATA in read_weights(path)[1]:
         return _student(path)
-    whole = read_checkpoint(path)
+    tensors = read_checkpoint(path)
     for family in (_iresnet, _ir, _mbf, _facexzoo, _facenet, _vit):
-        if (found := family(path, whole)) is not None:
+        if (found := family(path, tensors)) is not None:
             return found
     raise AssetError(
-        f"{path.name} is of no known family: its first keys are {', '.join(list(whole)[:3])}; "
-        "say --timm NAME if timm has its network, or export it to ONNX and add that file"
+        f"{path.name} is of no known family: its first keys are {', '.join(list(tensors)[:3])}; "
+        "give --timm NAME if timm has its network, or export it to ONNX and add that file"
     )
 
 
-def _iresnet(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    state = iresnet.unprefixed(whole)
+def _iresnet(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    state = iresnet.network_state(tensors)
     layers = iresnet.depth_of(state)
     if layers is None:
         return None
     width = len(state["fc.weight"])
     arguments: dict[str, Any] = {"layers": layers} | ({"embedding_dim": width} if width != 512 else {})
     title, spec, epsilon = f"arcface_torch IResNet-{layers}", InputSpec(), None
-    if any(key.startswith("features.module.") for key in whole):
+    if any(key.startswith("features.module.") for key in tensors):
         title, spec, epsilon = f"MagFace IResNet-{layers}", InputSpec(color="BGR", mean=0.0, std=255.0), 2e-5
     elif sha256_of(path).startswith(_NIZHIB):
         title, spec, epsilon = f"nizhib's IResNet-{layers} from MXNet", InputSpec(std=128.0), 2e-5
     if epsilon is not None:
         arguments["epsilon"] = epsilon
-    dropped = "dropped" if len(whole) > len(state) else "none"
+    dropped = "dropped" if len(tensors) > len(state) else "none"
     return Family(title, IResNet, iresnet.convert, width, arguments, input_spec=spec, classifier=dropped)
 
 
-def _ir(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    state = ir.own_state(whole)
+def _ir(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    state = ir.network_state(tensors)
     arguments = ir.describe(state)
     if arguments is None:
         return None
-    prefix = next((p for p in ir.PREFIXES if any(key.startswith(p) for key in whole)), "")
+    prefix = next((p for p in ir.PREFIXES if any(key.startswith(p) for key in tensors)), "")
     maker = {"model.net.": "CVLface", "net.": "CVLface", "model.": "AdaFace"}.get(prefix, "an")
-    # CVLface says the color order in its model.yaml and not in the weights; bare files say nothing.
+    # CVLface gives the color order in its model.yaml; bare state dicts do not give it.
     spec = InputSpec(color="BGR") if maker == "AdaFace" else None
-    dropped = "dropped" if len(whole) > len(state) else "none"
+    dropped = "dropped" if len(tensors) > len(state) else "none"
     width = arguments.get("embedding_dim", 512)
     title = f"{maker} {ir.title(arguments)}"
     return Family(title, IR, ir.convert, width, arguments, input_spec=spec, classifier=dropped)
 
 
-def _mbf(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    if not {"conv_sep.layers.0.weight", "features.layers.2.weight"} <= whole.keys():
+def _mbf(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    if not {"conv_sep.layers.0.weight", "features.layers.2.weight"} <= tensors.keys():
         return None
-    width = len(whole["features.layers.2.weight"])
+    width = len(tensors["features.layers.2.weight"])
     arguments = {"variant": "insightface", "embedding_dim": width}
     title = "insightface's MobileFaceNet (mbf)"
     return Family(title, MobileFaceNet, mobilefacenet.convert_mbf, width, arguments, input_spec=InputSpec())
 
 
-def _facexzoo(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    state = {key.removeprefix("module."): value for key, value in whole.items()}
+def _facexzoo(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    state = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not {"conv_6_dw.conv.weight", "linear.weight"} <= state.keys():
         return None
     width = len(state["linear.weight"])
@@ -176,14 +178,14 @@ def _facexzoo(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
     return Family(title, FaceXZooMobileFaceNet, convert, width, {"embedding_dim": width}, input_spec=spec)
 
 
-def _facenet(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    if not {"last_linear.weight", "block8.conv2d.weight"} <= whole.keys():
+def _facenet(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    if not {"last_linear.weight", "block8.conv2d.weight"} <= tensors.keys():
         return None
-    return replace(_FACENET, classifier="dropped" if "logits.weight" in whole else "none")
+    return replace(_FACENET, classifier="dropped" if "logits.weight" in tensors else "none")
 
 
-def _vit(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
-    arguments = vit.describe(whole)
+def _vit(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
+    arguments = vit.describe(tensors)
     if arguments is None:
         return None
     width = arguments.get("embedding_dim", 512)
@@ -194,7 +196,7 @@ def _vit(path: Path, whole: Mapping[str, Tensor]) -> Family | None:
 def _student(path: Path) -> Family:
     description = student.description_of(read_weights(path)[1], path.name)
     width = student.build(description, path.name).embedding_dim
-    title = f"a student of ours, {description['class']}"
+    title = f"a student of this package, {description['class']}"
     return Family(title, Student, student.convert, width, {"embedding_dim": width}, input_spec=InputSpec())
 
 
@@ -203,15 +205,15 @@ def _timm(path: Path, name: str) -> Family:
     heads = [value for key, value in state.items() if value.ndim == 2 and key.endswith(".weight")]
     width = len(heads[-1]) if heads else 512
     arguments: dict[str, Any] = {"name": name, "embedding_dim": width}
-    TimmNetwork(**arguments)  # says whether timm has it
+    TimmNetwork(**arguments)  # refuses a network that timm does not have
     return Family(f"timm's {name}", TimmNetwork, timm_network.convert, width, arguments)
 
 
 def _program(path: Path, kind: str, trusted: bool) -> Family:
     if not trusted:
         raise ConfigError(
-            f"{path.name} is a {kind} program, which can read and write your files when it runs; say --trust where you "
-            "trust its maker, or give weights or ONNX"
+            f"{path.name} is a {kind} program, which can read and write your files when it runs; give --trust if you "
+            "trust its author, or give weights or ONNX"
         )
     width = torch_program.width_of(path)
     arguments = {"embedding_dim": width, "trusted": True}
@@ -249,5 +251,5 @@ def _any_graph(path: Path, model: onnx.ModelProto) -> Family:
 def _width(path: Path, model: onnx.ModelProto) -> int:
     dims = [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim]
     if len(dims) < 2 or not dims[1] or any(size > 1 for size in dims[2:]):
-        raise AssetError(f"{path.name} gives {dims} and no embeddings (N, D); it cannot be a teacher")
+        raise AssetError(f"{path.name} returns {dims}, not embeddings (N, D); it cannot be a teacher")
     return dims[1]

@@ -1,4 +1,4 @@
-"""A student of ours as a teacher: the file says which backbone it is."""
+"""A student of this package as a teacher; its file names the backbone."""
 
 from __future__ import annotations
 
@@ -21,41 +21,38 @@ METADATA = "facedistill"  # the entry of a student's file that describes it
 class Student(FileNetwork):
     """The backbone that a `student.safetensors` describes; only classes of `facedistill.models.backbones` are built.
 
-    The description lies in the buffer `description`, uint8 (B,), so that it travels and is fingerprinted with the
-    weights.
+    The description is in the buffer `description`.
 
     Attributes:
         embedding_dim: D.
     """
 
     def __init__(self, embedding_dim: int) -> None:
-        """Declares the network; `make_room` and the weights of `convert` complete it.
+        """Declares the network; `allocate` and the weights of `convert` complete it.
 
         Args:
-            embedding_dim: D, held against the file.
+            embedding_dim: D, checked against the file.
         """
-        super().__init__()
-        self.embedding_dim = embedding_dim
+        super().__init__(embedding_dim, "description")
         self.backbone: Backbone | None = None
-        self.register_buffer("description", torch.empty(0, dtype=torch.uint8))
 
-    def make_room(self, weights: Path) -> None:
+    def allocate(self, weights: Path) -> dict[str, Tensor]:
         """Builds the backbone that the file describes.
 
         Raises:
-            AssetError: If it describes none that this version knows.
+            AssetError: If this version does not have that backbone.
             ConfigError: If its embeddings have another width.
         """
-        found = read_weights(weights)[0].get("description")
-        if found is None:
+        state = super().allocate(weights)
+        if "description" not in state:
             raise AssetError(f"{weights} describes no student; give a student.safetensors of a run")
-        self.description = torch.empty_like(found)
-        self.backbone = build(json.loads(bytes(found.tolist())), weights.name)
+        self.backbone = build(json.loads(bytes(state["description"].tolist())), weights.name)
         if self.backbone.embedding_dim != self.embedding_dim:
             raise ConfigError(
                 f"teacher.embedding_dim: {self.embedding_dim}, but the student's embeddings have "
                 f"{self.backbone.embedding_dim} dimensions; set it to {self.backbone.embedding_dim}"
             )
+        return state
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) RGB faces in [-1, 1] as (N, D) un-normalized embeddings."""
@@ -70,7 +67,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         members: One `student.safetensors` and its path.
 
     Raises:
-        AssetError: If it is no student of this package, or not whole.
+        AssetError: If it is not a student of this package, or incomplete.
     """
     ((name, path),) = members.items()
     state, metadata = read_weights(path)

@@ -1,8 +1,7 @@
-"""Any network of timm as a teacher, its weights from a local file under timm's own names."""
+"""Any network of timm as a teacher, with weights from a local file under timm's names."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import timm
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
+from facedistill.models.backbones.any_timm import check_timm_name
 from facedistill.models.teachers import checkpoint
 
 
@@ -28,27 +28,20 @@ class TimmNetwork(nn.Module):
 
         Args:
             name: timm's.
-            embedding_dim: D, rows of the classifier; the pooled features of the network where `arguments` holds
-                `num_classes: 0`.
-            arguments: More of `timm.create_model`, such as `img_size`.
+            embedding_dim: D, rows of the classifier, or width of the pooled features if `arguments` has `num_classes: 0`.
+            arguments: Other arguments of `timm.create_model`, such as `img_size`.
 
         Raises:
             ConfigError: If timm has no such network, or does not take these arguments, or its width is another.
         """
         super().__init__()
-        if not timm.is_model(name):
-            near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
-            raise ConfigError(
-                f"teacher.network.name={name}: timm {timm.__version__} has no such network; {hint}"
-            )
+        check_timm_name("teacher.network.name", name)
         settings = {"num_classes": embedding_dim, **(arguments or {})}
         try:
             self.model = timm.create_model(name, pretrained=False, **settings)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            said = " ".join(str(error).split())[:120]
             raise ConfigError(
-                f"teacher.network.arguments: timm's {name} does not take {settings} ({said})"
+                f"teacher.network.arguments: timm's {name} does not take {settings} ({' '.join(str(error).split()):.120})"
             ) from error
         width = settings["num_classes"] or self.model.num_features
         if width != embedding_dim:
@@ -63,7 +56,7 @@ class TimmNetwork(nn.Module):
 
 
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint for a `TimmNetwork`, which is held to them when it loads.
+    """The tensors of a checkpoint for a `TimmNetwork`, checked when it loads them.
 
     Args:
         members: One checkpoint and its path.

@@ -1,4 +1,4 @@
-"""A TorchScript or `torch.export` file as a teacher: a program, run only where the user says that it is trusted."""
+"""A TorchScript or `torch.export` file as a teacher: a program, run only if the user trusts it."""
 
 from __future__ import annotations
 
@@ -10,67 +10,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers.file_network import FileNetwork
-from facedistill.models.weights import read_weights
+from facedistill.models.teachers.file_network import FileProgram
 
 
-class TorchProgram(FileNetwork):
-    """Runs the file's program, batches at once where it takes them and else one by one.
+class TorchProgram(FileProgram):
+    """Runs the file's program, on batches if it accepts them, else image by image.
 
     Such a file is code. TorchScript runs torch's operators only, but some of them read and write files; loading a
-    `torch.export` file may evaluate expressions and unpickle objects, which can run anything. Neither is a way to
-    take weights from strangers, so `trusted` must be said. The file lies in the buffer `program`, uint8 (B,).
+    `torch.export` file may evaluate expressions and unpickle objects, which can run anything. Neither is safe for
+    weights from unknown sources, so `trusted` is required. The file is in the buffer `program`.
 
     Attributes:
         embedding_dim: D.
     """
 
     def __init__(self, embedding_dim: int, trusted: bool = False) -> None:
-        """Declares the network; `make_room` and the weights of `convert` complete it.
+        """Declares the network; `allocate` and the weights of `convert` complete it.
 
         Args:
-            embedding_dim: D, held against the first batch.
+            embedding_dim: D, checked at the first batch.
             trusted: That the file may run code in this process.
 
         Raises:
             ConfigError: If it is not trusted.
         """
-        super().__init__()
+        super().__init__(embedding_dim, "program")
         if trusted is not True:
             raise ConfigError(
                 "teacher.network.trusted: a TorchScript or torch.export file is a program, which can read and write "
-                "your files; set teacher.network.trusted=true where you trust its maker, or give weights or ONNX"
+                "your files; set teacher.network.trusted=true if you trust its author, or give weights or ONNX"
             )
-        self.embedding_dim = embedding_dim
-        self.register_buffer("program", torch.empty(0, dtype=torch.uint8))
-        self.place = nn.Parameter(torch.empty(0))  # has the device that parents look for
-        self._run: Callable[[Tensor], Tensor] | None = None
-        self._on: torch.device | None = None
-
-    def make_room(self, weights: Path) -> None:
-        """Gives the buffer the size of the program in a safetensors file."""
-        state = read_weights(weights)[0]
-        if "program" in state:
-            self.program = torch.empty_like(state["program"])
+        self._device: torch.device | None = None
 
     @torch.compiler.disable
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, size_px, size_px) faces as (N, D) embeddings."""
-        if self._run is None or self._on != images.device:
-            self._run, self._on = self._open(images), images.device
-        found = self._run(images)
-        if found.shape[1:] != (self.embedding_dim,):
-            raise ConfigError(
-                f"teacher.embedding_dim: {self.embedding_dim}, but the program's embeddings have shape "
-                f"{tuple(found.shape[1:])}"
-            )
-        return found
+        if self._opened is None or self._device != images.device:
+            self._opened, self._device = self._open(images), images.device
+        return self._checked(self._opened(images))
 
     def _open(self, images: Tensor) -> Callable[[Tensor], Tensor]:
-        content = io.BytesIO(self.program.cpu().numpy().tobytes())
+        content = io.BytesIO(self.get_buffer("program").cpu().numpy().tobytes())
         try:
             if kind_of(content) == "TorchScript":
                 with warnings.catch_warnings(
@@ -81,23 +64,16 @@ class TorchProgram(FileNetwork):
                 program = torch.export.load(content).module().to(images.device)
             program(images[:1])
         except Exception as error:  # whatever a program raises
-            said = " ".join(str(error).split())[:160]
             raise ConfigError(
                 f"teacher.file: the program cannot be run on a face of {tuple(images.shape[1:])} "
-                f"({type(error).__name__}: {said}); mend teacher.input_spec.size_px or export it anew"
+                f"({type(error).__name__}: {' '.join(str(error).split()):.160}); fix teacher.input_spec.size_px or export it again"
             ) from error
-        return (
-            program
-            if _takes_two(program, images)
-            else lambda batch: torch.cat([program(i[None]) for i in batch])
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy opens the program again."""
-        return {**self.__dict__, "_run": None, "_on": None}
+        if _accepts_batches(program, images):
+            return program
+        return lambda batch: torch.cat([program(image[None]) for image in batch])
 
 
-def _takes_two(program: Callable[[Tensor], Tensor], images: Tensor) -> bool:
+def _accepts_batches(program: Callable[[Tensor], Tensor], images: Tensor) -> bool:
     pair = images[:1].expand(2, -1, -1, -1).contiguous()
     try:
         return len(program(pair)) == 2
@@ -106,7 +82,7 @@ def _takes_two(program: Callable[[Tensor], Tensor], images: Tensor) -> bool:
 
 
 def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
-    """Takes the file as it is; nothing of it is run here.
+    """Copies the file without running it.
 
     Args:
         members: One `.pt` or `.pt2` and its path.
@@ -127,23 +103,23 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
 
 
 def width_of(path: Path, size_px: int = 112) -> int:
-    """Runs a trusted program on one gray face and gives the width of its embeddings.
+    """Runs a trusted program on one gray face and returns the width of its embeddings.
 
     Raises:
-        ConfigError: If it cannot be run so, or gives no embeddings (N, D).
+        ConfigError: If it cannot be run, or does not return embeddings (N, D).
     """
     network = TorchProgram(0, trusted=True)
     network.program = convert({path.name: path})["program"]
     face = torch.zeros(1, 3, size_px, size_px)
     with torch.no_grad():
-        found = network._open(face)(face)
-    if not isinstance(found, Tensor) or found.ndim != 2:
+        embeddings = network._open(face)(face)
+    if not isinstance(embeddings, Tensor) or embeddings.ndim != 2:
         raise ConfigError(f"{path.name} gives no embeddings (N, D); it cannot be a teacher")
-    return found.shape[1]
+    return embeddings.shape[1]
 
 
 def kind_of(file: Path | io.BytesIO) -> str | None:
-    """Which of "TorchScript" and "torch.export" it is, or None; by the names in the archive, without reading a member."""
+    """ "TorchScript", "torch.export" or None, by the names in the archive; no member is read."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = [name.partition("/")[2] for name in archive.namelist()]

@@ -12,19 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers.checkpoint import completed, read_checkpoint
-from facedistill.models.weights import load_state
+from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
 
 SIZES = {"t": (256, 12), "s": (512, 12), "b": (512, 24), "l": (768, 24)}
 """Width and number of blocks."""
 NUM_HEADS, PATCH_PX, NUM_PATCHES = 8, 9, 12 * 12
-_UNUSED = "mask_token"  # stands for hidden patches in training; a teacher hides none
+_UNUSED = "mask_token"  # replaces masked patches in training only
 
 
 class ViT(nn.Module):
-    """144 patches of 9 px, pre-norm blocks with ReLU6, and all patches together through two linear layers.
+    """144 patches of 9 px, pre-norm blocks with ReLU6, then two linear layers over all patches.
 
-    The last 4 of the 112 rows and columns are outside every patch, as in the released code.
+    The last 4 of the 112 rows and columns are ignored, as in the released code.
 
     Attributes:
         embedding_dim: D.
@@ -101,20 +100,16 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     arguments = describe(state)
     if arguments is None:
         raise AssetError(
-            f"{name} is no ViT of arcface_torch: its first keys are {', '.join(list(state)[:3])}; give its backbone.pth"
+            f"{name} is not a ViT of arcface_torch: its first keys are {', '.join(list(state)[:3])}; give its backbone.pth"
         )
     with torch.device("meta"):
         network = ViT(**arguments)
-    network.to_empty(device="cpu")
-    kept = {key: value for key, value in state.items() if key != _UNUSED}
-    load_state(
-        network, completed(kept, network.state_dict()), f"{name}, read as ViT-{arguments['size'].upper()},"
-    )
-    return network.state_dict()
+    state = {key: value for key, value in state.items() if key != _UNUSED}
+    return fitted(network, state, f"{name}, read as ViT-{arguments['size'].upper()},")
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The arguments of the `ViT` that has these keys, the nearest depth if some lack; None where this is none."""
+    """The arguments of the `ViT` with these keys, of the nearest depth if keys are missing; None if it is not a ViT."""
     if not {"patch_embed.proj.weight", "feature.2.weight", "blocks.0.attn.qkv.weight"} <= state.keys():
         return None
     width = len(state["patch_embed.proj.weight"])

@@ -77,7 +77,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (
             [str(page), "--out", str(out)],
-            "page.pth is a web page and no checkpoint; download the file itself",
+            "page.pth is a web page, not a checkpoint; download the file itself",
         ),
         ([str(page), "--out", "x.pth"], "--out x.pth: name a file that ends in .safetensors"),
         (["/no/such.pth", "--out", "x.safetensors"], "/no/such.pth: there is no such file"),

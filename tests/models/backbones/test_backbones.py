@@ -55,7 +55,7 @@ def test_refuses_an_unknown_variant(kind: type[Backbone], message: str) -> None:
         (
             GhostFaceNet,
             {"head": "gap"},
-            "backbone.head: there is no head 'gap'; choose one of gdc, fc_bn, linear, gap_linear",
+            "backbone.head: no head is named 'gap'; choose one of gdc, fc_bn, linear, gap_linear",
         ),
         (
             Timm,
@@ -65,12 +65,12 @@ def test_refuses_an_unknown_variant(kind: type[Backbone], message: str) -> None:
         (
             Timm,
             {"name": "test_vit", "head": "gdc"},
-            "backbone.head=gdc: test_vit ends in (50, 64) and not in a feature map; use backbone.head=own",
+            "backbone.head=gdc: test_vit ends in (50, 64), not in a feature map; use backbone.head=own",
         ),
         (
             Timm,
             {"name": "vit_tiny_patch16_224", "first_stride": 8},
-            "backbone.first_stride=8: vit_tiny_patch16_224 cannot have this stride and 14 x 14 places after it; set it to null",
+            "backbone.first_stride=8: vit_tiny_patch16_224 has no stem of this stride with a 14 x 14 output; set it to null",
         ),
     ],
 )
@@ -163,4 +163,4 @@ def test_a_pickle_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2, 3], tmp_path / "weights.pth")
     with pytest.raises(AssetError) as caught:
         convert({"weights.pth": tmp_path / "weights.pth"})
-    assert str(caught.value) == "weights.pth is not torchvision's MobileNetV2 state dict; obtain it again"
+    assert str(caught.value) == "weights.pth is not torchvision's MobileNetV2 state dict; download it again"

@@ -34,7 +34,7 @@ def whole_frame(weights: Path, exit: str | int, w: Tensor) -> Tensor:
     specs = describe(state, None if exit == "full" else int(exit))
     frames = [Window.frame(spec.size) for spec in specs]
     network = SynthesisNetwork(LATENT_DIM, specs, 12 if exit == "full" else 3, frames)
-    network.load_state_dict(shrink(state, specs, whole_image=exit == "full"))
+    network.load_state_dict(shrink(state, specs, full_image=exit == "full"))
     with torch.no_grad():
         return network(w)
 

@@ -135,7 +135,7 @@ def rename(network: Persistent) -> None:
     del network.synthesis.b8.conv0.weight
 
 
-LAYOUT = "{} is no StyleGAN2 or StyleGAN3 generator as published: {}; give NVlabs' or rosinality's own layout"
+LAYOUT = "{} is not a published StyleGAN2 or StyleGAN3 generator: {}; give NVlabs' or rosinality's own layout"
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "missing": (
         lambda: wrong(rename),
@@ -151,23 +151,23 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "shape": (
         lambda: wrong(lambda g: setattr(g.synthesis.b8.conv1, "noise_const", torch.zeros(4, 4))),
-        LAYOUT.format("file.pkl", "it holds synthesis.b8.conv1.noise_const of shape (4, 4) and not (8, 8)"),
+        LAYOUT.format("file.pkl", "it holds synthesis.b8.conv1.noise_const of shape (4, 4), not (8, 8)"),
     ),
     "resnet": (
         lambda: wrong(lambda g: setattr(g.synthesis.b8, "architecture", "resnet")),
-        LAYOUT.format("file.pkl", "its synthesis.b8.architecture is 'resnet' and not 'skip'"),
+        LAYOUT.format("file.pkl", "its synthesis.b8.architecture is 'resnet', not 'skip'"),
     ),
     "activation": (
         lambda: wrong(lambda g: setattr(g.mapping.fc1, "activation", "relu")),
-        LAYOUT.format("file.pkl", "its mapping.fc1.activation is 'relu' and not 'lrelu'"),
+        LAYOUT.format("file.pkl", "its mapping.fc1.activation is 'relu', not 'lrelu'"),
     ),
     "conditional": (
         lambda: wrong(lambda g: setattr(g, "c_dim", 10)),
-        "file.pkl renders on demand of a class (c_dim=10); give an unconditional generator",
+        "file.pkl is conditional (c_dim=10); give an unconditional generator",
     ),
     "gray": (
         lambda: wrong(lambda g: setattr(g, "img_channels", 1)),
-        LAYOUT.format("file.pkl", "its img_channels is 1 and not 3"),
+        LAYOUT.format("file.pkl", "its img_channels is 1, not 3"),
     ),
     "other architecture": (
         lambda: wrong(lambda g: setattr(g, "synthesis", Persistent("FastganSynthesis"))),
@@ -193,9 +193,9 @@ def test_what_is_no_such_generator_is_one_sentence(
     ({"G": 1, "D": 2}, "file.pkl holds G, D and no G_ema or g_ema; give a generator's file"),
     ([1, 2], "file.pkl holds a list and no G_ema or g_ema; give a generator's file"),
     ({"style.1.weight": torch.zeros(1, 1)},
-     "file.pkl is no StyleGAN2 generator of rosinality: it lacks input.input; give its g_ema"),
+     "file.pkl is not a StyleGAN2 generator of rosinality: it lacks input.input; give its g_ema"),
     (rosinality() | {"extra": torch.zeros(1)},
-     "file.pkl is no StyleGAN2 generator of rosinality: it also holds extra; give its g_ema"),
+     "file.pkl is not a StyleGAN2 generator of rosinality: it also holds extra; give its g_ema"),
 ])  # fmt: skip
 def test_other_contents(tmp_path: Path, content: Any, sentence: str) -> None:
     path = tmp_path / "file.pkl"

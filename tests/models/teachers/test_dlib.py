@@ -124,7 +124,7 @@ def test_a_damaged_file_is_refused(file: Path, tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(
             AssetError,
-            match=r"^cut\.dat is no dlib face recognition network, or is damaged \(at byte \d+\); give dlib_face",
+            match=r"^cut\.dat is damaged or not dlib's face recognition network \(at byte \d+\); give dlib_face",
         ):
             convert({"cut.dat": path})
 
@@ -136,7 +136,7 @@ def test_a_stream_that_claims_more_than_there_is(file: Path, tmp_path: Path) -> 
     content[at + 2 : at + 5] = b"\x08" + b"\xff" * 2  # sides of 2^63
     path = tmp_path / "huge.dat"
     path.write_bytes(bytes(content))
-    with pytest.raises(AssetError, match="is no dlib face recognition network, or is damaged"):
+    with pytest.raises(AssetError, match="is damaged or not dlib's face recognition network"):
         convert({"huge.dat": path})
 
 

@@ -46,7 +46,7 @@ def test_every_linear_layer_is_a_low_rank_pair() -> None:
 
 def test_unknown_size() -> None:
     with pytest.raises(
-        ConfigError, match=r"^EdgeFace of size 'xl': there is none; choose one of xxs, xs, s, base$"
+        ConfigError, match=r"^backbone\.size: EdgeFace has no size 'xl'; choose xxs, xs, s, base$"
     ):
         EdgeFace("xl")  # type: ignore[arg-type]
 
@@ -81,4 +81,4 @@ def test_refuses_another_graph(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph), path)
     with pytest.raises(AssetError) as caught:
         convert({"m.onnx": path})
-    assert str(caught.value) == "m.onnx is no EdgeFace graph with named weights; give the published file"
+    assert str(caught.value) == "m.onnx is not an EdgeFace graph with named weights; give the published file"

@@ -217,7 +217,7 @@ def test_a_damaged_graph(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(AssetError) as caught:
             convert({"cut.pb": path})
-        assert str(caught.value) == "cut.pb is truncated or no frozen TensorFlow graph; fetch it again"
+        assert str(caught.value) == "cut.pb is truncated or not a frozen TensorFlow graph; fetch it again"
     path.write_bytes(node("x/weights", torch.zeros(2)))
     with pytest.raises(AssetError) as caught:
         convert({"cut.pb": path})

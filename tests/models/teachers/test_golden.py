@@ -60,15 +60,15 @@ def test_a_swapped_color_order_and_a_wrong_mean_stop(
     teacher.input_spec = replace(teacher.input_spec, **change)  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:
         check_golden(teacher, golden, "wide")
-    said = str(caught.value)
-    assert said.startswith(
-        f"teacher wide: fed with {words} at 112 px it does not answer as its card says (difference "
+    message = str(caught.value)
+    assert message.startswith(
+        f"teacher wide: with input {words} at 112 px its embeddings differ from its card (by "
     )
-    assert said.endswith(
-        "0.01 is admitted); restore teacher.input_spec and the weights, or set teacher.card.golden=null and prove the "
+    assert message.endswith(
+        "more than 0.01); restore teacher.input_spec and the weights, or set teacher.card.golden=null and check the "
         "new ones with `facedistill teacher add`"
     )
-    assert "\n" not in said
+    assert "\n" not in message
 
 
 def test_other_weights_stop_and_rounding_does_not(teacher: FrozenTeacher) -> None:
@@ -78,7 +78,7 @@ def test_other_weights_stop_and_rounding_does_not(teacher: FrozenTeacher) -> Non
     check_golden(teacher, near, "wide")
     with torch.no_grad():
         teacher.network.linear.weight[0] *= 2
-    with pytest.raises(ConfigError, match="does not answer as its card says"):
+    with pytest.raises(ConfigError, match="its embeddings differ from its card"):
         check_golden(teacher, golden, "wide")
 
 
@@ -112,7 +112,7 @@ def test_a_published_teacher_that_is_fed_wrongly(name: str, change: str) -> None
     config = compose("train", [f"teacher={name}", f"teacher.input_spec.{change}"])
     asset_or_skip(config.teacher.asset)
     with pytest.raises(
-        ConfigError, match=f"^teacher {name}: fed with .* it does not answer as its card says"
+        ConfigError, match=f"^teacher {name}: with input .* its embeddings differ from its card"
     ):
         load_teacher(config)
     load_teacher(compose("train", [f"teacher={name}"]))

@@ -176,7 +176,7 @@ def test_another_content_and_an_unknown_depth(save: Callable[[Any], Path]) -> No
     with pytest.raises(AssetError) as caught:
         convert({"ir.ckpt": save({"a": torch.zeros(1)})})
     assert str(caught.value) == (
-        "ir.ckpt is no IR network: its first keys are a; give an AdaFace, CVLface or TFace checkpoint"
+        "ir.ckpt is not an IR network: its first keys are a; give an AdaFace, CVLface or TFace checkpoint"
     )
     with pytest.raises(
         ConfigError, match=r"^teacher\.network\.layers: expected one of 18, 34, 50, 100, got 101$"

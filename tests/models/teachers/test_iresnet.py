@@ -154,7 +154,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing(
         convert({"backbone.pth": path})
     assert not mark.exists()
     assert str(caught.value) == (
-        "backbone.pth holds Python objects beside its tensors, which could run code when read; take the tensors out "
+        "backbone.pth holds Python objects besides tensors, which could run code when read; extract the tensors "
         "without running it: `facedistill teacher convert backbone.pth --out backbone.safetensors`"
     )
     torch.load(path, weights_only=False) if form != "bare" else pickle.loads(path.read_bytes())
@@ -166,13 +166,13 @@ def test_a_pickle_that_runs_a_command_runs_nothing(
     [
         (
             b"\n<!DOCTYPE html><html>quota exceeded",
-            "is a web page and no checkpoint; download the file itself",
+            "is a web page, not a checkpoint; download the file itself",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-            "is a Git LFS pointer and no checkpoint; run `git lfs pull` where it lies",
+            "is a Git LFS pointer, not a checkpoint; run `git lfs pull` in its folder",
         ),
-        (b"", "is truncated or no torch checkpoint (EOFError); fetch it again"),
+        (b"", "is truncated or not a torch checkpoint (EOFError); fetch it again"),
     ],
 )
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
@@ -187,7 +187,7 @@ def test_a_truncated_checkpoint(state: dict[str, Tensor], save: Callable[[Any], 
     path = save(state)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(
-        AssetError, match=r"^backbone\.pth is truncated or no torch checkpoint \(\w+\); fetch it again$"
+        AssetError, match=r"^backbone\.pth is truncated or not a torch checkpoint \(\w+\); fetch it again$"
     ):
         convert({"backbone.pth": path})
 
@@ -195,9 +195,12 @@ def test_a_truncated_checkpoint(state: dict[str, Tensor], save: Callable[[Any], 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holds a list and no state dict; give a file of tensors by name"),
+        ([1, 2], "holds a list, not a state dict; give a file of tensors by name"),
         ({"a": 3}, "holds a int under 'a'; give a file of tensors by name"),
-        ({"a": torch.zeros(1)}, "is no IResNet: its first keys are a; give an arcface_torch backbone.pth"),
+        (
+            {"a": torch.zeros(1)},
+            "is not an IResNet: its first keys are a; give an arcface_torch backbone.pth",
+        ),
     ],
 )
 def test_another_content(save: Callable[[Any], Path], content: Any, message: str) -> None:
@@ -266,6 +269,6 @@ def test_a_named_asset_keeps_its_card() -> None:
 def test_unknown_depth() -> None:
     with pytest.raises(
         ConfigError,
-        match=re.escape("IResNet of 101 layers: there is none; choose one of 18, 34, 50, 100, 200"),
+        match=re.escape("backbone.layers: IResNet has no size 101; choose one of 18, 34, 50, 100, 200"),
     ):
         IResNet(101)

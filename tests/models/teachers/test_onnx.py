@@ -60,7 +60,7 @@ def test_equals_the_graph_image_by_image(tmp_path: Path, batch: int | str, baked
     expected = torch.cat([torch.from_numpy(session.run(None, {"x": i[None].numpy()})[0]) for i in images])
     teacher = teacher_of(path)
     torch.testing.assert_close(teacher(images), expected, rtol=0, atol=1e-6)
-    assert teacher.network._session.get_inputs()[0].shape[0] == (1 if baked else "N")
+    assert teacher.network._opened.get_inputs()[0].shape[0] == (1 if baked else "N")
     assert teacher(images[:1]).shape == (1, 4)
 
 
@@ -87,7 +87,7 @@ def test_feeds_it_as_the_input_spec_says(tmp_path: Path) -> None:
         (
             InputSpec(size_px=96),
             4,
-            "teacher.input_spec: the graph takes faces of shape [3, 112, 112], not [3, 96, 96]; mend size_px",
+            "teacher.input_spec: the graph takes faces of shape [3, 112, 112], not [3, 96, 96]; fix size_px",
         ),
         (InputSpec(), 512, "teacher.embedding_dim: 512, but the graph's embeddings have shape (4,)"),
     ],
@@ -108,7 +108,7 @@ def test_refuses_what_is_no_recognizer(tmp_path: Path) -> None:
     with pytest.raises(AssetError) as caught:
         convert({"gray.onnx": path})
     assert str(caught.value) == (
-        "gray.onnx takes ['N', 1, 112, 112] and no images (N, 3, H, W); it cannot be a teacher"
+        "gray.onnx takes ['N', 1, 112, 112], not images (N, 3, H, W); it cannot be a teacher"
     )
 
 
@@ -122,4 +122,4 @@ def test_sface_equals_its_published_graph() -> None:
         together, torch.cat([teacher(image[None]) for image in images]), rtol=0, atol=1e-5
     )
     assert together.shape == (3, 128)
-    assert teacher.network._session.get_inputs()[0].shape[0] == "N"
+    assert teacher.network._opened.get_inputs()[0].shape[0] == "N"

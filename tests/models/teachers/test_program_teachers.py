@@ -127,7 +127,7 @@ def test_a_program_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
         TorchProgram(48)
     assert str(caught.value) == (
         "teacher.network.trusted: a TorchScript or torch.export file is a program, which can read and write your files; "
-        "set teacher.network.trusted=true where you trust its maker, or give weights or ONNX"
+        "set teacher.network.trusted=true if you trust its author, or give weights or ONNX"
     )
     node = yaml.safe_load((config_dir() / "teacher" / "torch_program.yaml").read_text())
     assert node["network"]["trusted"] is False

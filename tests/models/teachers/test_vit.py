@@ -130,7 +130,7 @@ def test_mistakes(state: dict[str, Tensor], tmp_path: Path) -> None:
     )
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(
-        AssetError, match=r"^backbone\.pth is no ViT of arcface_torch: its first keys are a; give its"
+        AssetError, match=r"^backbone\.pth is not a ViT of arcface_torch: its first keys are a; give its"
     ):
         convert({"backbone.pth": path})
     with pytest.raises(
