@@ -7,11 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from facedistill.assets import obtain
-from facedistill.data.alignment.align import Failure, align_folder, before_and_after, plan
 from facedistill.data.alignment.choose_face import load_detector, rules
-from facedistill.models.detectors.scrfd import Scrfd
+
+if TYPE_CHECKING:
+    from facedistill.data.alignment.align import Failure
 
 _MOST_NAMED = 20
 
@@ -26,6 +27,10 @@ def main(argv: Sequence[str]) -> int:
         UserError: On a user's mistake.
     """
     options = _parser().parse_args(list(argv))
+    from facedistill.assets import obtain
+    from facedistill.data.alignment.align import align_folder, before_and_after, plan
+    from facedistill.models.detectors.scrfd import Scrfd
+
     planned = plan(options.src, options.dst)
     if options.detector:
         detector = load_detector(options.detector)
@@ -42,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if options.picture:
         before_and_after(planned, options.picture)
-    _tell(failures, len(planned), options.dst)
+    _print_summary(failures, len(planned), options.dst)
     return 1 if failures else 0
 
 
@@ -55,8 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of photographs, for example LFW's")
     parser.add_argument("dst", type=Path, metavar="DST", help="folder to write into")
-    told = "; ".join(f"{name}: {text}" for name, text in rules().items())
-    parser.add_argument("--face", choices=list(rules()), default="main", help=f"of several faces. {told}")
+    described = "; ".join(f"{name}: {text}" for name, text in rules().items())
+    parser.add_argument(
+        "--face", choices=list(rules()), default="main", help=f"of several faces. {described}"
+    )
     parser.add_argument(
         "--min-face", type=int, default=0, metavar="PX", help="reject faces narrower than this"
     )
@@ -67,15 +74,15 @@ def _parser() -> argparse.ArgumentParser:
         "landmarks (M, 5, 2) in pixels of the PIL photograph",
     )
     parser.add_argument(
-        "--picture", type=Path, metavar="PNG", help="write photographs beside their faces here"
+        "--picture", type=Path, metavar="PNG", help="write photographs next to their faces here"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of the detector; 0 takes every core")
-    parser.add_argument("--again", action="store_true", help="write anew what DST already holds")
+    parser.add_argument("--again", action="store_true", help="write again what DST already holds")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
 
-def _tell(failures: Sequence[Failure], total: int, dst: Path) -> None:
+def _print_summary(failures: Sequence[Failure], total: int, dst: Path) -> None:
     reasons = Counter(failure.reason for failure in failures)
     counted = "".join(f"; {reason}: {count}" for reason, count in reasons.most_common())
     print(f"{total - len(failures)} of {total} photographs aligned into {dst}{counted}")

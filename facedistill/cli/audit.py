@@ -6,20 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from facedistill.assets import obtain
-from facedistill.data.audit.page import write_audit_page
-from facedistill.data.audit.result import Audit, matched_identities, write_json
-from facedistill.data.audit.search import audit
-from facedistill.data.formats.bin import BinFaces
-from facedistill.data.formats.face_set import FaceSet
-from facedistill.data.formats.open import open_faces
 from facedistill.errors import ConfigError
-from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
-from facedistill.models.teachers.frozen import FrozenTeacher
-from facedistill.types import InputSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from facedistill.data.audit.result import Audit
+    from facedistill.data.formats.face_set import FaceSet
+    from facedistill.models.teachers.frozen import FrozenTeacher
 
 _MOST_NAMED = 10
 
@@ -42,6 +38,12 @@ def main(
         UserError: On a user's mistake.
     """
     options = _parser().parse_args(list(arguments))
+    from facedistill.data.audit.page import write_audit_page
+    from facedistill.data.audit.result import write_json
+    from facedistill.data.audit.search import audit
+    from facedistill.data.formats.bin import BinFaces
+    from facedistill.data.formats.open import open_faces
+
     if not -1 < options.threshold <= 1:
         raise ConfigError(f"--threshold: must be within (-1, 1], got {options.threshold}")
     train = open_faces(options.train)
@@ -52,7 +54,7 @@ def main(
     names = (str(options.train), str(options.benchmark))
     write_audit_page(options.report, found, train, benchmark, names)
     write_json(options.report.with_suffix(".json"), found, train, benchmark)
-    _tell(found, train, options.report)
+    _print_summary(found, train, options.report)
     return 1 if len(found.leaks) else 0
 
 
@@ -87,16 +89,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pocket_teacher(quiet: bool) -> FrozenTeacher:
+    from facedistill.assets import obtain
+    from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
+    from facedistill.models.teachers.frozen import FrozenTeacher
+    from facedistill.types import InputSpec
+
     return FrozenTeacher(ArcFaceMobileFaceNet(), obtain("w600k_mbf", quiet=quiet), InputSpec())
 
 
-def _tell(found: Audit, train: FaceSet, report: Path) -> None:
+def _print_summary(found: Audit, train: FaceSet, report: Path) -> None:
+    from facedistill.data.audit.result import matched_identities
+
     leaks, total = len(found.leaks), len(found.cosine)
     people = len(matched_identities(found, train))
-    said = f"{leaks} of {total} benchmark images have a match from cosine {found.threshold} on"
-    said += f" among {found.num_train} training images"
-    said += f", of {people} training identities" if people else ""
-    print(f"{said}; {found.duplicates} of them are nearly the same picture" if leaks else said)
+    text = f"{leaks} of {total} benchmark images have a match from cosine {found.threshold} on"
+    text += f" among {found.num_train} training images"
+    text += f", of {people} training identities" if people else ""
+    print(f"{text}; {found.duplicates} of them are nearly the same picture" if leaks else text)
     for sentence in found.unreadable[:_MOST_NAMED]:
         print(f"  left out: {sentence}", file=sys.stderr)
     if len(found.unreadable) > _MOST_NAMED:

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from facedistill.cli.commands import positive
+from facedistill.cli.arguments import positive
 from facedistill.config import signature
 from facedistill.config.compose import compose
 from facedistill.errors import ConfigError

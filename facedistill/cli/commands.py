@@ -1,8 +1,6 @@
-"""The commands of `facedistill`: the module of each, whose `main` runs it, and what it does; what they parse alike."""
+"""The commands of `facedistill`: the module of each, whose `main` runs it, and what it does."""
 
 from __future__ import annotations
-
-import argparse
 
 COMMANDS = {
     "train": ("facedistill.cli.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
@@ -43,16 +41,3 @@ COMMANDS = {
     "completion": ("facedistill.cli.completion", "print a script for tab-completion in bash or zsh"),
     "align": ("facedistill.cli.align", "short for data align"),
 }
-
-
-def positive(text: str) -> int:
-    """A number above 0 of a command line.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is not above 0.
-        ValueError: If it is no whole number.
-    """
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number

@@ -8,12 +8,13 @@ import importlib
 import io
 import re
 from collections.abc import Iterator, Sequence
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from facedistill.cli.commands import COMMANDS
-from facedistill.config import compose
 from facedistill.system.paths import config_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _SCRIPT = """\
 _facedistill() {{
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="facedistill completion", description=main.__doc__)
     parser.add_argument("shell", choices=["bash", "zsh"], help="zsh: after bashcompinit")
     parser.parse_args(arguments)
+    from facedistill.config import compose
+
     print(
         _SCRIPT.format(
             commands=" ".join(COMMANDS),
@@ -79,6 +82,8 @@ def _choices() -> Iterator[str]:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
     for key in map(str, config):
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():

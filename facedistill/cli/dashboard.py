@@ -6,9 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.reporting.dashboard.page import write_dashboard
-from facedistill.reporting.dashboard.wandb_views import write_views
-
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the page and says where it is, and which runs are damaged.
@@ -21,6 +18,9 @@ def main(arguments: Sequence[str]) -> int:
             is written then all the same.
     """
     parsed = _parser().parse_args(arguments)
+    from facedistill.reporting.dashboard.page import write_dashboard
+    from facedistill.reporting.dashboard.wandb_views import write_views
+
     runs_dir = Path(parsed.runs_dir)
     out = Path(parsed.out) if parsed.out else runs_dir / "dashboard.html"
     runs = write_dashboard(runs_dir, out)

@@ -6,11 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from facedistill.errors import DataError
-from facedistill.export import Embedder
-from facedistill.system.files import write_npz
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -24,6 +20,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="write an .npz with `files` (N,) and `embeddings` (N, D)")
     parsed = parser.parse_args(arguments)
+    import numpy as np
+
+    from facedistill.export import Embedder
+    from facedistill.system.files import write_npz
+
     files = _image_files(parsed.images)
     embeddings = Embedder(parsed.student).embed(files).numpy()
     if parsed.out:

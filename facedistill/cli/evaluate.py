@@ -6,15 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from facedistill.config import compose
 from facedistill.errors import UserError
-from facedistill.export import load_student
-from facedistill.reporting.table.results import as_text, results_table
-from facedistill.runs.assembly import load_teacher
-from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
-from facedistill.runs.folder import RunFolder
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,6 +21,15 @@ def main(arguments: Sequence[str]) -> int:
         help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)
+    from omegaconf import OmegaConf
+
+    from facedistill.config import compose
+    from facedistill.export import load_student
+    from facedistill.reporting.table.results import as_text, results_table
+    from facedistill.runs.assembly import load_teacher
+    from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
+    from facedistill.runs.folder import RunFolder
+
     path, expected = Path(parsed.what), None
     if (path / "run.json").is_file():
         folder = RunFolder(path)

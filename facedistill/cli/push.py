@@ -7,11 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from facedistill.errors import UserError
-from facedistill.reporting.run.model_card import needs_consent
-from facedistill.runs.push import finished_run, push, uploads
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,6 +21,11 @@ def main(arguments: Sequence[str]) -> int:
             the hub refuses; nothing is committed then.
     """
     parsed = _parser().parse_args(arguments)
+    from huggingface_hub import constants
+
+    from facedistill.reporting.run.model_card import needs_consent
+    from facedistill.runs.push import finished_run, push, uploads
+
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", parsed.repo):
         raise UserError(f"--repo {parsed.repo}: write user/name or organization/name")
     files = finished_run(Path(parsed.run))

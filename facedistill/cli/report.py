@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facedistill.errors import UserError
-from facedistill.reporting.run.files import read_run
-from facedistill.reporting.run.model_card import write_model_card
-from facedistill.reporting.run.page import write_report
-from facedistill.reporting.table.results import as_text, results_table
-from facedistill.runs.folder import RunFolder
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,6 +19,12 @@ def main(argv: Sequence[str]) -> int:
         UserError: If a folder is not a run, before anything is written, or another process has locked one.
     """
     runs = [Path(name) for name in _parser().parse_args(argv).run]
+    from facedistill.reporting.run.files import read_run
+    from facedistill.reporting.run.model_card import write_model_card
+    from facedistill.reporting.run.page import write_report
+    from facedistill.reporting.table.results import as_text, results_table
+    from facedistill.runs.folder import RunFolder
+
     for run in runs:
         if not run.is_dir():
             raise UserError(f"there is no run folder {run}; give a folder such as runs/<name>-<id>")

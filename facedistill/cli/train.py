@@ -6,17 +6,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from omegaconf import DictConfig
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-from facedistill.config import compose, validate
 from facedistill.errors import ConfigError
-from facedistill.runs.assembly import open_inputs
-from facedistill.runs.processes import is_main_process
-from facedistill.runs.train import train
-from facedistill.sweeps.job import demand_planned, read_job
-from facedistill.sweeps.sweep import sweep
 from facedistill.system.paths import config_dir
 
 _SWEEP_FLAGS = ("-m", "--multirun")
@@ -26,13 +21,20 @@ _HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
 def main(arguments: Sequence[str]) -> int:
     """Runs one configuration, or a sweep (`-m`), or hands `--help` and `--cfg` to Hydra."""
     if any(flag in arguments for flag in _SWEEP_FLAGS):
+        from facedistill.sweeps.sweep import sweep
+
         return sweep([argument for argument in arguments if argument not in _SWEEP_FLAGS])
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
-        sys.argv = ["facedistill train", *arguments]
-        _hydra_main()
+        _run_hydra(arguments)
         return 0
+    from facedistill.config import validate
+    from facedistill.runs.assembly import open_inputs
+    from facedistill.runs.processes import is_main_process
+    from facedistill.runs.train import train
+    from facedistill.sweeps.job import demand_planned
+
     config, overrides, planned = _requested(arguments)
     validate(config)
     inputs = open_inputs(config)
@@ -45,6 +47,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str], str | None]:
     """The configuration, the overrides that it was composed from, and the run that a job's file was planned as."""
+    from facedistill.config import compose
+    from facedistill.sweeps.job import read_job
+
     if not arguments or arguments[0] != "--config":
         return compose("train", arguments), arguments, None
     if len(arguments) != 2:
@@ -54,6 +59,9 @@ def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str], str
     return read_job(Path(arguments[1]))
 
 
-@hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
-def _hydra_main(config: DictConfig) -> None:
-    """Prints what Hydra prints; nothing is trained under `hydra.main`."""
+def _run_hydra(arguments: Sequence[str]) -> None:
+    """Prints what Hydra prints for `--help` and `--cfg`; nothing is trained."""
+    import hydra
+
+    sys.argv = ["facedistill train", *arguments]
+    hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")(lambda config: None)()

@@ -7,15 +7,17 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 import torch
 
 from facedistill.export.student import KEY, describe
 from facedistill.models.backbones import Backbone
 from facedistill.system.files import write_atomically
 from facedistill.types import InputSpec
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT, OUTPUT = "images", "embeddings"
 
@@ -35,6 +37,8 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> 
         ConfigError: If the backbone's class is unknown.
         UserError: If the file cannot be written.
     """
+    import onnx
+
     description = describe(backbone, metadata)
     network = copy.deepcopy(backbone).cpu().float().eval()
     size = backbone.input_spec.size_px

@@ -1,18 +1,21 @@
-"""The gate before an ONNX file leaves the house: it must embed as the torch student does."""
+"""Checks that an ONNX file embeds as its torch student does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, UserError
 from facedistill.export.onnx import INPUT
 from facedistill.models.backbones import Backbone
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 LEAST_COSINE = 0.99999
 
@@ -71,6 +74,8 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     Raises:
         AssetError: If the file is missing or damaged.
     """
+    import onnxruntime
+
     if not path.is_file():
         raise AssetError(f"{path} does not exist; give the path of an ONNX file")
     try:

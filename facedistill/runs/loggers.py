@@ -10,7 +10,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import wandb
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
@@ -132,6 +131,8 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
             run.json, so that an interrupted run continues it.
         name: Another name for the run.
     """
+    import wandb
+
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     if mode != "online":
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -39,19 +38,26 @@ def show_in_loggers(config: DictConfig, folder: Path) -> None:
     numbers: dict[str, float] = dict(final_numbers(files.results))
     pictures = figures(files)
     for node in nodes:
-        current = wandb.run if node["_target_"] == _WANDB else None
-        logger: Any = None if current else instantiate(node, save_dir=str(folder))
-        if isinstance(logger, TensorBoardLogger):
-            for name, path in pictures.items():
-                image = np.asarray(Image.open(path).convert("RGB"))
-                logger.experiment.add_image(f"figures/{name}", image, dataformats="HWC")
-            logger.log_metrics(numbers)
-            logger.finalize("success")
+        if node["_target_"] == _WANDB:
+            import wandb
+
+            run: Any = wandb.run or instantiate(node, save_dir=str(folder)).experiment
+            if not run.disabled:
+                run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
+                run.summary.update(numbers)
+            wandb.finish()
             continue
-        run = current or logger.experiment
-        if not run.disabled:
-            run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
-            run.summary.update(numbers)
+        logger = instantiate(node, save_dir=str(folder))
+        for name, path in pictures.items():
+            image = np.asarray(Image.open(path).convert("RGB"))
+            logger.experiment.add_image(f"figures/{name}", image, dataformats="HWC")
+        logger.log_metrics(numbers)
+        logger.finalize("success")
+
+
+def finish_wandb() -> None:
+    """Ends the wandb run of this process, if it has one."""
+    if wandb := sys.modules.get("wandb"):
         wandb.finish()
 
 

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-import wandb
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import licence_record
@@ -28,7 +27,7 @@ from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_student, save_example_faces, whole_student
 from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.processes import is_main_process
-from facedistill.runs.publish import show_in_loggers
+from facedistill.runs.publish import finish_wandb, show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import requirements
@@ -132,7 +131,7 @@ def _leave_what_there_is(folder: RunFolder, error: BaseException) -> None:
 
     Its wandb run ends here; that of a run that is trained is gone on with once the student is evaluated.
     """
-    wandb.finish()
+    finish_wandb()
     if not is_main_process():
         return
     interrupted = isinstance(error, KeyboardInterrupt)

@@ -102,3 +102,24 @@ def test_embed_reads_what_train_wrote(capsys, tmp_path):
     )
     assert out.exists()
     assert "2 embeddings of 512 dimensions" in capsys.readouterr().out
+
+
+HELP_OF_ALL = """
+import contextlib, importlib, io, sys
+from facedistill.cli.commands import COMMANDS
+from facedistill.cli.main import main
+heavy = {"torch", "lightning", "wandb", "matplotlib", "onnx", "onnxruntime"}
+for command in COMMANDS:
+    if command in %r:
+        continue
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    assert text.getvalue(), command
+    assert not heavy & set(sys.modules), (command, heavy & set(sys.modules))
+"""
+
+
+def test_the_help_of_no_command_imports_a_heavy_package():
+    code = HELP_OF_ALL % (("methods", "backbones", "generate", "teacher", "generator"),)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

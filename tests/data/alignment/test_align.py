@@ -33,8 +33,8 @@ class OneFace:
 
 @pytest.fixture(autouse=True)
 def invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facedistill.cli.align.Scrfd", OneFace)
-    monkeypatch.setattr("facedistill.cli.align.obtain", lambda name, quiet: Path(name))
+    monkeypatch.setattr("facedistill.models.detectors.scrfd.Scrfd", OneFace)
+    monkeypatch.setattr("facedistill.assets.obtain", lambda name, quiet: Path(name))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import pytest
 import torch
 
-from facedistill.cli import reproduce
 from facedistill.cli.main import main
 from facedistill.config import compose
 from facedistill.runs.assembly import assemble
@@ -37,7 +36,7 @@ def here_instead(monkeypatch):
         return []
 
     thin_networks(monkeypatch)
-    monkeypatch.setattr(reproduce, "execute", execute)
+    monkeypatch.setattr("facedistill.sweeps.tables.reproduce.execute", execute)
 
 
 def command(folder, *options):
@@ -68,7 +67,8 @@ def test_a_row_of_ekds_table_runs_to_its_rendered_cell(tmp_path, monkeypatch, ca
     assert measured["kd", "lfw/accuracy"]["value"] == "not measured"
     assert {"table.md", "table.tex", "table.html", "figures"} <= {file.name for file in folder.iterdir()}
     monkeypatch.setattr(
-        reproduce, "execute", lambda jobs, launcher, **options: pytest.fail("ran again") if jobs else []
+        "facedistill.sweeps.tables.reproduce.execute",
+        lambda jobs, launcher, **options: pytest.fail("ran again") if jobs else [],
     )
     assert command(folder, "--rows", "ekd") == 0
     measure_what_was_not_here(folder, path, record, tmp_path, monkeypatch, capsys)

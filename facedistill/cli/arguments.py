@@ -1,0 +1,18 @@
+"""Types of command-line arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """A number above 0 of a command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not above 0.
+        ValueError: If it is no whole number.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return number
