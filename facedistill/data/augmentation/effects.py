@@ -1,0 +1,174 @@
+"""What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1].
+
+Random numbers come in as arguments, one row per image, so that every effect is a function of them alone.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facedistill.data.augmentation.geometry import axes
+
+_LUMA = (0.299, 0.587, 0.114)
+_TEXTURE_PX = 256
+
+
+def relight(images: Tensor, gamma: Tensor, contrast: Tensor, brightness: Tensor, color: Tensor) -> Tensor:
+    """Gamma on [0, 1], then contrast around middle gray, then brightness, then a brightness per channel.
+
+    Args:
+        images: (n, 3, H, W).
+        gamma: (n,) exponent.
+        contrast: (n,) factor.
+        brightness: (n,) added, in units of the [-1, 1] range.
+        color: (n, 3) added per channel.
+    """
+    light = images.add(1).mul_(0.5).clamp_min_(1e-4).pow_(gamma.view(-1, 1, 1, 1))
+    added = (brightness - contrast)[:, None] + color
+    return light.mul_(2 * contrast.view(-1, 1, 1, 1)).add_(added[:, :, None, None])
+
+
+def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
+    """Light that grows linearly across the face: a factor of 1 +- strength at opposite edges.
+
+    Args:
+        images: (n, 3, H, W).
+        angle: (n,) direction the light comes from, radians.
+        strength: (n,) in [0, 1].
+    """
+    x, y = axes(images)
+    slope = angle.cos().view(-1, 1, 1) * x + angle.sin().view(-1, 1, 1) * y[:, None]
+    factor = 1 + strength.view(-1, 1, 1) * slope
+    return (images + 1) * factor[:, None] - 1
+
+
+def gray(images: Tensor) -> Tensor:
+    """Luma (ITU-R BT.601) in all three channels."""
+    weights = images.new_tensor(_LUMA)[:, None, None]
+    return (images * weights).sum(1, keepdim=True).expand_as(images)
+
+
+def cover(images: Tensor, boxes: Tensor, color: Tensor, offsets: Tensor, noise: float = 0.3) -> Tensor:
+    """Covers a rectangle with a color and noise.
+
+    Args:
+        images: (n, 3, H, W).
+        boxes: (n, 4) left, top, right, bottom in [-1, 1].
+        color: (n, 3) in [-1, 1].
+        offsets: (n, 2) in [0, 1), where the noise is read from the fixed texture.
+        noise: Standard deviation of the noise.
+    """
+    x, y = axes(images)
+    left, top, right, bottom = boxes[:, :, None].unbind(1)
+    columns, rows = (x > left) & (x < right), (y > top) & (y < bottom)
+    inside = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return torch.where(inside, color[:, :, None, None] + noise * texture(images, offsets), images)
+
+
+def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
+    """Gaussian blur, then area averaging to fewer pixels and back; both are one linear map per axis.
+
+    Args:
+        images: (n, 3, S, S).
+        sigma: (n,) pixels; 0 does not blur.
+        resolution: (n,) int64 pixels in [1, S]; S keeps all.
+    """
+    n, channels, size, _ = images.shape
+    maps = _resampling(size).to(images)[resolution - 1] @ _gaussians(sigma, size)
+    rows = images.reshape(n, channels * size, size) @ maps.transpose(1, 2)
+    columns = maps @ rows.view(n, channels, size, size).transpose(1, 2).reshape(n, size, channels * size)
+    return columns.view(n, size, channels, size).transpose(1, 2)
+
+
+def sensor_noise(images: Tensor, strength: Tensor, offsets: Tensor) -> Tensor:
+    """Adds Gaussian noise of standard deviation `strength` (n,), read at `offsets` (n, 2) of a fixed texture."""
+    return images + strength.view(-1, 1, 1, 1) * texture(images, offsets)
+
+
+def jpeg(images: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG with 4:2:0 chroma keeps: 8 x 8 DCT, the standard's example tables scaled as libjpeg does.
+
+    Args:
+        images: (n, 3, H, W), H and W multiples of 16.
+        quality: (n,) in [1, 100].
+    """
+    red, green, blue = (images.clamp(-1, 1) * 127.5).unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    chroma = F.avg_pool2d(torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1), 2)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+    luma = _quantized(luma[:, None], images.new_tensor(_LUMA_TABLE), scale)[:, 0]
+    chroma = _quantized(chroma, images.new_tensor(_CHROMA_TABLE), scale)
+    bluish, reddish = chroma.repeat_interleave(2, -1).repeat_interleave(2, -2).unbind(1)
+    red, blue = luma + 1.402 * reddish, luma + 1.772 * bluish
+    return torch.stack([red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue], 1) / 127.5
+
+
+def texture(images: Tensor, offsets: Tensor) -> Tensor:
+    """(n, 3, H, W) standard normal noise: windows of one fixed texture, so that it costs a copy and no drawing."""
+    height, width = images.shape[-2:]
+    noise = _texture().to(images)
+    room = torch.tensor([_TEXTURE_PX - height + 1, _TEXTURE_PX - width + 1], device=offsets.device)
+    top, left = (offsets * room).long().unbind(-1)
+    windows = noise.unfold(1, height, 1).unfold(2, width, 1)  # (3, rows, columns, H, W), a view
+    return windows[:, top, left].transpose(0, 1)
+
+
+@lru_cache(maxsize=1)
+def _texture() -> Tensor:
+    drawn = torch.Generator().manual_seed(0)
+    return torch.randn(3, _TEXTURE_PX, _TEXTURE_PX, generator=drawn)
+
+
+@lru_cache(maxsize=4)
+def _resampling(size: int) -> Tensor:
+    """(size, size, size): matrix s - 1 averages `size` pixels to s and interpolates them linearly back."""
+    eye = torch.eye(size)[None]
+    resized = [
+        F.interpolate(F.adaptive_avg_pool1d(eye, n), size=size, mode="linear") for n in range(1, size + 1)
+    ]
+    return torch.cat(resized).transpose(1, 2)
+
+
+def _gaussians(sigma: Tensor, size: int) -> Tensor:
+    """(n, size, size) rows of normalized Gaussian weights; the identity where sigma is 0."""
+    place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
+    distance = (place[:, None] - place).square()
+    exponents = -distance / (2 * sigma.clamp_min(1e-2).square())[:, None, None]
+    weights = exponents.clamp_min_(-20).exp_()  # e^-20 = 2e-9; smaller weights are subnormal, which CPUs multiply slowly
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _quantized(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """Planes (n, c, H, W) after quantizing their 8 x 8 DCT coefficients by `table` (8, 8) times `scale` (n,)."""
+    n, c, height, width = planes.shape
+    blocks = planes.reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, -1, 64)
+    basis = _dct().to(planes)
+    steps = (table.flatten() * scale[:, None]).clamp(1, 255).floor()[:, None]
+    kept = (blocks @ basis.T).div_(steps).round_().mul_(steps) @ basis
+    return kept.view(n, c, height // 8, width // 8, 8, 8).transpose(3, 4).reshape(n, c, height, width)
+
+
+@lru_cache(maxsize=1)
+def _dct() -> Tensor:
+    """(64, 64) orthonormal DCT-II of 8 x 8 blocks, both as one axis."""
+    n = torch.arange(8, dtype=torch.float64)
+    basis = (math.pi / 8 * (n + 0.5) * n[:, None]).cos() * math.sqrt(2 / 8)
+    basis[0] /= math.sqrt(2)
+    return torch.kron(basis, basis).float()
+
+
+# ITU-T T.81, tables K.1 and K.2.
+_LUMA_TABLE = [
+    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
+    [14, 17, 22, 29, 51, 87, 80, 62], [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
+]  # fmt: skip
+_CHROMA_TABLE = [
+    [17, 18, 24, 47, 99, 99, 99, 99], [18, 21, 26, 66, 99, 99, 99, 99], [24, 26, 56, 99, 99, 99, 99, 99],
+    [47, 66, 99, 99, 99, 99, 99, 99], *[[99] * 8] * 4,
+]  # fmt: skip

@@ -1,0 +1,83 @@
+"""Geometric changes as one homography per image, and the black frame of a tight photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def homography(
+    *,
+    mirror: Tensor,
+    scale: Tensor,
+    angle: Tensor,
+    shift: Tensor,
+    shear: Tensor,
+    perspective: Tensor,
+    squeeze: Tensor,
+) -> Tensor:
+    """(N, 3, 3) maps from an output position to the input position it shows, both in [-1, 1] with y down.
+
+    Args:
+        mirror: (N,) bool.
+        scale: (N,) above 1 shows more of the image, so faces are smaller.
+        angle: (N,) radians.
+        shift: (N, 2) in widths.
+        shear: (N,) horizontal shift per height.
+        perspective: (N, 2) change of the depth from the center to the right and to the lower edge.
+        squeeze: (N,) >= 1; faces are narrower by this factor.
+    """
+    one, zero = torch.ones_like(scale), torch.zeros_like(scale)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    side = torch.where(mirror, -squeeze, squeeze)
+    similarity = _matrices([cos, -sin, 2 * shift[:, 0], sin, cos, 2 * shift[:, 1], zero, zero, one])
+    bent = _matrices([one, shear, zero, zero, one, zero, perspective[:, 0], perspective[:, 1], one])
+    narrow = _matrices([side, zero, zero, zero, one, zero, zero, zero, one])
+    return similarity @ bent @ narrow
+
+
+def warp(images: Tensor, homographies: Tensor) -> Tensor:
+    """Samples (N, C, H, W) images bilinearly; positions outside an image show its nearest pixel."""
+    x, y = axes(images)
+    across, down, depth = (
+        (row[:, 0, None] * x)[:, None, :] + (row[:, 1, None] * y + row[:, 2, None])[:, :, None]
+        for row in homographies.to(images.dtype).unbind(1)
+    )
+    depth = depth.clamp_min_(0.1).reciprocal_()
+    grid = torch.stack([across.mul_(depth), down.mul_(depth)], dim=-1)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def black_frame(images: Tensor, angle: Tensor, cuts: Tensor) -> Tensor:
+    """Blackens what a photograph cut tightly around a face does not show.
+
+    A photograph that ends next to the face leaves black wedges when the face is aligned. CFP's crops have them in 70 to
+    77 % of the images, LFW's in 0.25 %.
+
+    Args:
+        images: (N, C, H, W) in [-1, 1].
+        angle: (N,) rotation of the photograph, radians.
+        cuts: (N, 4) fractions of height and width cut off at the top, the bottom, the left and the right.
+    """
+    x, y = axes(images)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    across = (cos * x)[:, None, :] + (sin * y)[:, :, None]
+    down = (cos * y)[:, :, None] - (sin * x)[:, None, :]
+    top, bottom, left, right = (2 * cuts[:, :, None, None]).unbind(1)
+    inside = (down > top - 1) & (down < 1 - bottom) & (across > left - 1) & (across < 1 - right)
+    return torch.where(inside[:, None], images, -1.0)
+
+
+def axes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Centers of the pixels in [-1, 1]: x (W,) and y (H,)."""
+    height, width = images.shape[-2:]
+    x = (torch.arange(width, device=images.device, dtype=images.dtype) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=images.device, dtype=images.dtype) + 0.5) * (2 / height) - 1
+    return x, y
+
+
+def _matrices(entries: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(entries), dim=-1).view(-1, 3, 3)
