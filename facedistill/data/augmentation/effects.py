@@ -139,7 +139,9 @@ def _gaussians(sigma: Tensor, size: int) -> Tensor:
     place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
     distance = (place[:, None] - place).square()
     exponents = -distance / (2 * sigma.clamp_min(1e-2).square())[:, None, None]
-    weights = exponents.clamp_min_(-20).exp_()  # e^-20 = 2e-9; smaller weights are subnormal, which CPUs multiply slowly
+    weights = exponents.clamp_min_(
+        -20
+    ).exp_()  # e^-20 = 2e-9; smaller weights are subnormal, which CPUs multiply slowly
     return weights / weights.sum(-1, keepdim=True)
 
 
