@@ -27,6 +27,9 @@ from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 
+_AUGMENT = "data.source.augment"
+
+
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with overrides; files that changed since the last call are read again.
 
@@ -35,7 +38,7 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
         HydraException: If an override cannot be read or names nothing that exists.
         OmegaConfBaseException: If a value cannot be set.
     """
-    given = [parsed(text) for text in overrides]
+    given = [parsed(_as_group(text)) for text in overrides]
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     own = [one for one in given if one not in search]
     for one in own:
@@ -47,6 +50,16 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
     OmegaConf.set_struct(config, True)
     ConfigLoaderImpl._apply_overrides_to_config([one for one in own if one not in groups], config)
     return config
+
+
+def _as_group(text: str) -> str:
+    """Turns `augment=photo` and `data.source.augment=photo` into the choice of that group in its place."""
+    key, _, value = text.partition("=")
+    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value or value == "null":
+        return text
+    if value == "none":
+        return f"{_AUGMENT}=null"
+    return f"augment@{_AUGMENT}={value}"
 
 
 class _Repository:
