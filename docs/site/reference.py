@@ -28,6 +28,7 @@ GROUPS = {
     "teacher": "The frozen network that is imitated: network, weights and input format.",
     "generator": "The frozen generator that renders faces.",
     "data": "Where training faces come from. [More on data](../data.md).",
+    "augment": "Random changes of the faces, on the device. [What each effect does](../data.md#augmentation).",
     "optimizer": "The optimizer of all trained parameters.",
     "scheduler": "The factor on the learning rate by progress in images.",
     "strategy": "Devices, processes and precision: arguments of Lightning's trainer, under `trainer`.",

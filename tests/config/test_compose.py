@@ -25,7 +25,8 @@ ROUNDS = range(max(map(len, GROUPS.values())))
 
 def _by_hydra(overrides):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra_compose("train", list(overrides))
+        in_place = [text.replace("augment=", "augment@data.source.augment=") for text in overrides]
+        return hydra_compose("train", in_place)
 
 
 @pytest.mark.parametrize("number", ROUNDS)

@@ -79,8 +79,8 @@ def test_targets_bring_their_own_words(generated):
 
 
 def test_an_argument_that_the_yaml_leaves_alone_is_named(generated):
-    section = generated["reference/data.md"].split("\n## faces\n")[1].split("\n## ")[0]
-    assert "`rotation_deg` (default 0.0)" in section
+    section = generated["reference/augment.md"].split("\n## light\n")[1].split("\n## ")[0]
+    assert "`contrast` (default 0.0)" in section
 
 
 def test_choices_of_a_literal_are_listed(generated):
