@@ -26,7 +26,6 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
-
 _AUGMENT = "data.source.augment"
 
 
