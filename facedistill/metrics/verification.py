@@ -174,7 +174,7 @@ def verification_summary(
         "not measurable".
 
     >>> same = torch.arange(400) % 2 == 0
-    >>> summary = verification_summary(torch.rand(400) + same, same, torch.arange(400) // 40, resamples=10)
+    >>> summary = verification_summary(same + torch.rand(400) / 2, same, torch.arange(400) // 40, resamples=10)
     >>> summary["accuracy"], summary["auc"], summary["tar"]["1e-2"]["tar"], summary["tar"]["1e-4"]
     (1.0, 1.0, 1.0, 'not measurable')
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -241,7 +241,7 @@ class _Columns:
         return torch.special.ndtri(self.many(count) + 2.0**-25)
 
 
-def _changed(images: Tensor, chosen: Tensor, effect, *values: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _changed(images: Tensor, chosen: Tensor, effect: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """Applies `effect` in place to the rows where `chosen` (N,) is true; `values` have a row per image, all on the CPU."""
     rows = chosen.nonzero().squeeze(1)
     if not len(rows):
@@ -255,8 +255,8 @@ def _between(bounds: tuple[float, float], u: Tensor) -> Tensor:
     return bounds[0] + (bounds[1] - bounds[0]) * u
 
 
-def _range(name: str, bounds: object, lowest: float, highest: float) -> tuple[float, float]:
-    low, high = bounds  # type: ignore[misc]
+def _range(name: str, bounds: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
+    low, high = bounds
     if not lowest <= low <= high <= highest:
         raise ConfigError(
             f"augment.{name}=[{low}, {high}]: must be two rising numbers within [{lowest}, {highest}]"
