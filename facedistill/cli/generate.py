@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         "data.path=OUT. An interrupted generation goes on with the same command.",
     )
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="folder to make; a picture OUT.png comes beside it"
+        "out", type=Path, metavar="OUT", help="folder to make; a picture OUT.png is written next to it"
     )
     parser.add_argument(
         "overrides",
@@ -93,7 +93,7 @@ def _picture(faces: FaceSet, identities: int, images_per_identity: int, folder: 
 def _tell(made: MadeSet, images: int, identities: int, seconds: float, sheet: Path) -> None:
     meta: dict[str, Any] = dict(made.meta)
     separation = Separation(**{name: meta[name] for name in Separation.__dataclass_fields__})
-    state = f"rendered in {seconds:.0f} s" if made.anew else "there already"
+    state = f"rendered in {seconds:.0f} s" if made.is_new else "there already"
     print(f"{images} images of {identities} identities in {made.folder}, {state}; picture {sheet}")
     replaced = meta["replaced_identities"]
     print(f"the teacher says: {separation.sentence()}; {replaced} latents replaced as too near to another")

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads standard output any more, as in `facedistill train --help | head`."""
+    """Whether the reader of standard output is gone, as in `facedistill train --help | head`."""
     watched = select.poll()
     watched.register(sys.stdout, 0)
     return any(event & select.POLLERR for _, event in watched.poll(0))

@@ -173,7 +173,7 @@ def load_generated_pairs(path: Path, name: Purpose = "generated") -> PairsProtoc
         faces = ArrayImages(torch.cat([base, variation]))
     except (UserError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path}: is not a whole file of generated pairs; delete it, it will be made anew"
+            f"{path}: is not a complete file of generated pairs; delete it, and it is made again"
         ) from error
     k = len(base)
     identity = torch.arange(k)

@@ -196,5 +196,5 @@ class Results(_JsonObject):
         return self.network(role).protocols.get(protocol, {})
 
     def title(self, protocol: str) -> str:
-        """What people call a protocol; its name if nobody has given it a title."""
+        """The title of a protocol; its name if it has none."""
         return self.titles.get(protocol) or protocol_title(protocol)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PATIENCE_S = 2.0  # somebody may be asking at this moment whether the lock is held
+_PATIENCE_S = 2.0  # another process may be testing the lock at this moment
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def held(path: Path, note: str) -> Iterator[None]:
 
 
 def holder(path: Path) -> str | None:
-    """The note of the process that holds the lock file `path`; None where nobody does."""
+    """The note of the process that holds the lock file `path`; None if no process does."""
     try:
         with path.open() as stream:
             try:

@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_dir() -> Path:
-    """The folder `conf` of yaml files: inside an installed package, else beside it in a checkout.
+    """The folder `conf` of yaml files: inside an installed package, else next to it in a checkout.
 
     Raises:
         ConfigError: If neither exists, which means a broken installation.
@@ -18,4 +18,4 @@ def config_dir() -> Path:
     for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
         if folder.is_dir():
             return folder
-    raise ConfigError(f"no conf folder in or beside {_PACKAGE}; reinstall facedistill")
+    raise ConfigError(f"no conf folder in or next to {_PACKAGE}; reinstall facedistill")

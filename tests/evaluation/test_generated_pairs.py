@@ -168,5 +168,5 @@ def test_damaged_file_is_refused(tmp_path: Path) -> None:
         load_generated_pairs(path)
     assert (
         str(caught.value)
-        == f"{path}: is not a whole file of generated pairs; delete it, it will be made anew"
+        == f"{path}: is not a complete file of generated pairs; delete it, and it is made again"
     )

@@ -22,7 +22,7 @@ from facedistill.assets.pickle.reader import Inert, module_tensors, read_inert
 from facedistill.errors import AssetError
 
 NESTED = ("state_dict", "model_state_dict", "backbone", "model", "net", "network")
-"""Under which names a training script keeps the network beside its optimizer and settings."""
+"""Under which names a training script saves the network next to its optimizer and settings."""
 _SECONDS = 600
 _LARGEST_OUTPUT = 8 << 30
 
@@ -31,7 +31,7 @@ def convert_pickled(path: Path, target: Path) -> list[str]:
     """Writes the tensors of a pickle as safetensors, by name; runs nothing of it.
 
     Args:
-        path: A whole module, a checkpoint with Python objects beside its tensors, or a state dict.
+        path: A module, a checkpoint with Python objects next to its tensors, or a state dict.
         target: A new file; on failure it is not there.
 
     Returns:
@@ -88,8 +88,8 @@ def network_tensors(loaded: Any, name: str) -> tuple[dict[str, Tensor], list[str
     for key in NESTED:
         if isinstance(loaded.get(key), Mapping | Inert):
             tensors, left_out = network_tensors(loaded[key], name)
-            beside = [_kind(value) for other, value in loaded.items() if other != key]
-            return tensors, left_out + [kind for kind in beside if kind]
+            other_kinds = [_kind(value) for other, value in loaded.items() if other != key]
+            return tensors, left_out + [kind for kind in other_kinds if kind]
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     if not tensors:
         raise AssetError(

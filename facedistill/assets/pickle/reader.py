@@ -59,7 +59,7 @@ def read_inert(path: Path) -> Any:
         raise AssetError(f"{path.name} is {error}") from error
     except MalformedError as error:
         raise AssetError(
-            f"{path.name} cannot be read as data: it has {error}; fetch it again, or save it anew"
+            f"{path.name} cannot be read as data: it has {error}; fetch it again, or save it again"
         ) from error
     except _DAMAGED as error:
         detail = " ".join(str(error).split())[:100]

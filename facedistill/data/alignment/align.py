@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from facedistill.data.image_rows import write_rows
 from facedistill.errors import DataError
 from facedistill.images import to_rgb
 from facedistill.models.detectors.similarity import align_face
+from facedistill.system.files import atomic_path
 from facedistill.system.progress import Counting
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -43,7 +42,7 @@ def plan(src: Path, dst: Path) -> dict[Path, Path]:
         raise DataError(f"align: {src} is not a folder; name the folder that holds the photographs")
     source, target = src.resolve(), dst.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        raise DataError(f"align: {src} and {dst} lie inside one another; write to a folder beside {src}")
+        raise DataError(f"align: {src} and {dst} lie inside one another; write to a folder next to {src}")
     planned: dict[Path, Path] = {}
     origin: dict[Path, Path] = {}
     for photograph in sorted(_photographs(src)):
@@ -125,7 +124,7 @@ def _read(path: Path) -> Image.Image | str:
 
 
 def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
-    """Writes a picture of at most 24 photographs, spread over the folder, each beside its face.
+    """Writes a picture of at most 24 photographs, spread over the folder, each next to its face.
 
     Raises:
         UserError: If it cannot be written.
@@ -144,18 +143,8 @@ def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
 
 
 def _write(face: Image.Image, path: Path) -> None:
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path, DataError, "free space or change DST") as unfinished:
         if path.suffix.lower() == ".png":
-            face.save(beside, format="PNG")
+            face.save(unfinished, format="PNG")
         else:
-            face.save(beside, format="JPEG", quality=95, subsampling=0)
-        os.replace(beside, path)
-    except OSError as error:
-        raise DataError(
-            f"align: cannot write {path} ({error.strerror or error}); free or change DST"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            face.save(unfinished, format="JPEG", quality=95, subsampling=0)

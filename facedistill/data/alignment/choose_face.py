@@ -100,7 +100,7 @@ def _arrays(detector: Detector, faces: Any) -> tuple[np.ndarray, np.ndarray, np.
         shapes = ", ".join(str(part.shape) for part in parts)
         raise ConfigError(
             f"detector {type(detector).__name__}: find() gave boxes, scores, landmarks of shapes {shapes} instead of "
-            "(M, 4), (M,), (M, 5, 2); mend the detector"
+            "(M, 4), (M,), (M, 5, 2); fix the detector"
         )
     boxes, scores, landmarks = (part.astype(np.float64) for part in parts)
     return boxes, scores, landmarks

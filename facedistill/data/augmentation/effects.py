@@ -112,8 +112,8 @@ def texture(images: Tensor, offsets: Tensor) -> Tensor:
     """(n, 3, H, W) standard normal noise: windows of one fixed texture, so that it costs a copy and no drawing."""
     height, width = images.shape[-2:]
     noise = _texture().to(images)
-    room = torch.tensor([_TEXTURE_PX - height + 1, _TEXTURE_PX - width + 1], device=offsets.device)
-    top, left = (offsets * room).long().unbind(-1)
+    num_offsets = torch.tensor([_TEXTURE_PX - height + 1, _TEXTURE_PX - width + 1], device=offsets.device)
+    top, left = (offsets * num_offsets).long().unbind(-1)
     windows = noise.unfold(1, height, 1).unfold(2, width, 1)  # (3, rows, columns, H, W), a view
     return windows[:, top, left].transpose(0, 1)
 

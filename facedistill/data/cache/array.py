@@ -22,7 +22,7 @@ _SAVE_EVERY = 32  # blocks between two notes of how far the work is
 class KeptArray:
     """A memory-mapped array of N rows whose file name is a hash of all that its content depends on.
 
-    The rows are filled in blocks, in order, by `fill`; how many are done is written beside the file, so an
+    The rows are filled in blocks, in order, by `fill`; how many are done is written next to the file, so an
     interrupted computation goes on where it stopped. Other processes that want the same array wait for it.
     Another teacher, data set or augmentation has another name and is never read by mistake.
 

@@ -47,7 +47,7 @@ class FacePool:
         continues = path.exists() and path.stat().st_size == math.prod(shape)
         if resumes and not continues:
             raise UserError(
-                f"{path} is missing or of another size, and the checkpoint beside it replays its faces; put it back, or "
+                f"{path} is missing or of another size, and the checkpoint next to it replays its faces; put it back, or "
                 "force=true starts the run over"
             )
         if not continues:

@@ -68,7 +68,7 @@ class FolderFaces:
 
     Raises:
         DataError: In one sentence, if there is no image, an image of zero bytes, only one identity, or images
-            both beside and inside the identities' folders.
+            both next to and inside the identities' folders.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -42,12 +42,12 @@ class MadeSet:
     Attributes:
         folder: Of the shards.
         meta: What the set's note says of how it was made and how well the teacher separates it.
-        anew: Whether it was rendered now, and not found.
+        is_new: Whether it was rendered now, and not found.
     """
 
     folder: Path
     meta: Mapping[str, Any]
-    anew: bool
+    is_new: bool
 
 
 def synthetic_set(
@@ -120,7 +120,7 @@ def make_synthetic_set(
 ) -> MadeSet:
     """Renders K·M images to shards in `folder`, identity by identity, JPEG without chroma subsampling.
 
-    Finished parts lie in a hidden folder beside it until the set is whole, so that an interrupted generation
+    Finished parts are in a hidden folder next to it until the set is complete, so that an interrupted generation
     goes on; two processes that ask at once do the work once. The folder exists only when the set is whole.
 
     Args:
@@ -144,10 +144,10 @@ def make_synthetic_set(
     made_of = describe(generator, teacher, settings, images_per_identity, quality)
     work = folder.with_name(f".{folder.name}.parts")
     if folder.exists():
-        return MadeSet(folder, _same_set(folder, made_of), anew=False)
+        return MadeSet(folder, _same_set(folder, made_of), is_new=False)
     with _locked(folder):
         if folder.exists():  # another process was faster
-            return MadeSet(folder, _same_set(folder, made_of), anew=False)
+            return MadeSet(folder, _same_set(folder, made_of), is_new=False)
         _open_work(work, made_of, folder)
         chosen = _chosen(generator, teacher, settings, work, quiet)
         paths = _render_parts(generator, teacher, chosen, settings, images_per_identity, quality, work, quiet)
@@ -161,7 +161,7 @@ def make_synthetic_set(
         names = [f"synthetic-{settings.seed}-{k}" for k in range(settings.identities)]
         write_shards(folder, _items(paths, images_per_identity), names, per_shard, meta)
         shutil.rmtree(work, ignore_errors=True)
-    return MadeSet(folder, meta, anew=True)
+    return MadeSet(folder, meta, is_new=True)
 
 
 def _same_set(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any]:

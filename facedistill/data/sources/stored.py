@@ -95,7 +95,7 @@ class StoredFaces(Source):
         indices, balanced = self.plan.batch(number, batch_size)
         if balanced is not None and int((~balanced).sum()) % world_size:
             raise ConfigError(
-                f"data.batch_size={batch_size}: leaves {int((~balanced).sum())} images beside the balanced part, which "
+                f"data.batch_size={batch_size}: leaves {int((~balanced).sum())} images outside the balanced part, which "
                 f"{world_size} processes cannot share equally; change it by {int((~balanced).sum()) % world_size}"
             )
         share = np.arange(rank, batch_size, world_size)

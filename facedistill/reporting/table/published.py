@@ -22,7 +22,7 @@ class Source:
     Attributes:
         what: Paper, table, repository.
         protocol: How they were measured.
-        verified: Whether they were read in the source itself, and not in somebody's summary of it.
+        verified: Whether they were read in the source itself, and not in a summary of it.
         differs: What keeps them from being compared with ours, where something does.
     """
 

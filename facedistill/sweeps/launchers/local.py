@@ -1,4 +1,4 @@
-"""Runs jobs on this machine, each in a fresh process tree of its own, as many as it has room for."""
+"""Runs jobs on this machine, each in a fresh process tree of its own, as many as it has slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running jobs: started when there is room, watched, stopped together."""
+"""Running jobs: started when a slot is free, watched, stopped together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pool:
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, job: Job) -> bool:
-        """Starts the job if there is room and no other process is running it."""
+        """Starts the job if a slot is free and no other process runs it."""
         if not self.launcher.has_room(job):
             return False
         if holder := job.folder.holder:
@@ -111,7 +111,7 @@ def execute(
     logs: Path,
     finished: Callable[[Job], object] = lambda job: None,
 ) -> list[str]:
-    """Runs everything, in this order, as many at a time as there is room for.
+    """Runs everything, in this order, as many at a time as there are slots.
 
     Args:
         jobs: What to run.

@@ -20,9 +20,7 @@ PEAK_FLOPS = 989e12  # dense bf16, NVIDIA's data sheet
 WIDE_SHARE = (
     0.30  # of the peak, frozen ResNets and generators; trainings published for ResNets reach 8 to 23 %
 )
-LIGHT_SHARE = (
-    0.02  # assumed: light students are bound by memory and launches, and nobody has published theirs
-)
+LIGHT_SHARE = 0.02  # assumed: light students are bound by memory and launches, and no paper publishes theirs
 HOW = (
     f"2 FLOP x (3 x student at {LIGHT_SHARE:.0%} + (teacher + generator) at {WIDE_SHARE:.0%}) of {DEVICE}'s "
     f"{PEAK_FLOPS / 1e12:.0f} TFLOPS (dense bf16), by the images; without losses, heads, decoding and evaluation"
@@ -44,7 +42,7 @@ class ImageCost:
         student: Of all networks that learn.
         teacher: 0 where it is not asked, or its embeddings are kept; NaN where it is an ONNX graph, which has no
             layers to count before it is loaded.
-        generator: 0 where faces are stored; NaN where nobody has counted it; divided among the steps that replay a
+        generator: 0 where faces are stored; NaN where it is unknown; divided among the steps that replay a
             rendered face.
     """
 

@@ -44,7 +44,7 @@ def fetched_at_first_run(config: DictConfig) -> list[str]:
             continue
         name = OmegaConf.select(config, f"{group}.asset")
         if name and not cached_path(card := read_card(name)).exists():
-            found.append(f"{card.name} ({card.size_mb:.0f} MB); without network, {card.mend}")
+            found.append(f"{card.name} ({card.size_mb:.0f} MB); without network, {card.fix}")
     if OmegaConf.select(config, "backbone.pretrained"):
         found.append(
             "ImageNet weights of the backbone, by timm from the model hub where its cache lacks them"

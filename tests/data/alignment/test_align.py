@@ -137,11 +137,11 @@ MISTAKES: list[tuple[Callable[[Path], tuple[Path, Path]], str]] = [
     ),
     (
         lambda at: (at / "photos", at / "photos" / "dst"),
-        "align: {at}/photos and {at}/photos/dst lie inside one another; write to a folder beside {at}/photos",
+        "align: {at}/photos and {at}/photos/dst lie inside one another; write to a folder next to {at}/photos",
     ),
     (
         lambda at: (at / "photos", at),
-        "align: {at}/photos and {at} lie inside one another; write to a folder beside {at}/photos",
+        "align: {at}/photos and {at} lie inside one another; write to a folder next to {at}/photos",
     ),
     (
         lambda at: (at / "empty", at / "dst"),
@@ -178,7 +178,7 @@ def test_a_destination_that_cannot_be_written(src: Path, tmp_path: Path) -> None
     with pytest.raises(UserError) as caught:
         main([str(src), str(tmp_path / "dst"), "--quiet"])
     assert str(caught.value) == (
-        f"align: cannot write {tmp_path}/dst/Ann/Ann_0001.jpg (Not a directory); free or change DST"
+        f"{tmp_path}/dst/Ann/Ann_0001.jpg cannot be written (Not a directory); free space or change DST"
     )
 
 
@@ -264,7 +264,7 @@ def test_another_detector_by_its_path(src: Path, tmp_path: Path, capsys: Capture
         "Gone": "--detector {}: there is no such class (module {!r} has no attribute 'Gone'); give a dotted path "
         "that Python can import",
         "BadShapes": "detector BadShapes: find() gave boxes, scores, landmarks of shapes (2, 4), (2,), (2, 10) "
-        "instead of (M, 4), (M,), (M, 5, 2); mend the detector",
+        "instead of (M, 4), (M,), (M, 5, 2); fix the detector",
     }.items():
         words = [str(src), str(tmp_path / "other"), "--detector", f"{__name__}.{name}", "--quiet"]
         with pytest.raises(UserError) as caught:

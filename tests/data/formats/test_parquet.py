@@ -179,7 +179,7 @@ def test_bad_tables_are_named(tmp_path):
     )
     path.write_bytes(b"PAR1 and nothing else")
     assert message_of(path).startswith(f"{path}: cannot be read (")
-    assert message_of(path).endswith("; copy it again or write it anew")
+    assert message_of(path).endswith("; copy it again or write it again")
 
 
 def test_rows_without_bytes_are_named(tmp_path):

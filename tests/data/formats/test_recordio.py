@@ -230,8 +230,8 @@ def test_property_must_agree(tmp_path: Path) -> None:
         "4,112,112": f"{place}: says 4 identities, but train.rec holds 3 in 6 images; copy both again, or delete "
         "property if it belongs to another set",
         "3,112,96": f"{place}: says that the faces are 96x112 pixels, and faces are 112x112; run `facedistill "
-        "data align` on the photographs, or mend the file if it is wrong",
-        "three": f"{place}: must say `identities,112,112`, got 'three'; mend or delete it",
+        "data align` on the photographs, or fix the file if it is wrong",
+        "three": f"{place}: must say `identities,112,112`, got 'three'; fix or delete it",
     }.items():
         place.write_text(text)
         refused(tmp_path, message)

@@ -149,9 +149,9 @@ BAD_MEMBERS = {
               "on"),
     "negative": ([("1.png", PNG), ("1.cls", b"-1")], "byte 0: 1.cls says '-1', and a label is a whole number from 0 "
                  "on"),
-    "json": ([("1.png", PNG), ("1.json", b"{")], "byte 0: 1.json is no JSON; write it anew"),
+    "json": ([("1.png", PNG), ("1.json", b"{")], "byte 0: 1.json is not JSON; write it again"),
     "list": ([("1.png", PNG), ("1.json", b"[]")], 'byte 0: 1.json must hold an object with "label" or "identity"; '
-             "write it anew"),
+             "write it again"),
     "fraction": ([("1.png", PNG), ("1.json", b'{"label": 1.5}')], 'byte 0: 1.json says "label": 1.5, and a label is a '
                  "whole number from 0 on"),
     "nested": ([("1.png", PNG), ("1.json", b'{"identity": []}')], 'byte 0: 1.json says "identity": [], and an '
@@ -190,7 +190,7 @@ def test_faces_json_is_held_to_the_shards(tmp_path):
     assert ShardFaces(root / "000001.tar").identities == NAMES  # a single shard, asked for, is fine
     (root / "kept").rename(root / "000002.tar")
     pack(root / "000003.tar", [("9.png", PNG), ("9.cls", b"0")])
-    assert message_of(root) == f"{root}/faces.json: does not know 1 of 4 shards; remove the strangers"
+    assert message_of(root) == f"{root}/faces.json: does not list 1 of 4 shards; remove those"
     (root / "000003.tar").unlink()
     (root / "faces.json").write_text(note.replace('"images": 5', '"images": 6', 1), encoding="utf-8")
     assert message_of(root) == f"{root}/faces.json: says 13 images, and the shards hold 12; copy all again"

@@ -97,8 +97,8 @@ def test_an_interrupted_generation_goes_on(tmp_path: Path, monkeypatch: pytest.M
 
 def test_another_set_in_its_place_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2).anew
-    assert not make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2).anew
+    assert make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2).is_new
+    assert not make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2).is_new
     with pytest.raises(DataError) as caught:
         make_synthetic_set(GENERATOR, TEACHER, out, replace(SETTINGS, seed=6), 3)
     assert str(caught.value) == (

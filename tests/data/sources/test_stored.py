@@ -141,6 +141,6 @@ def test_an_uneven_general_part_is_refused():
     with pytest.raises(ConfigError) as error:
         source.raw(0, batch_size=12, world_size=2)
     assert str(error.value) == (
-        "data.batch_size=12: leaves 3 images beside the balanced part, which 2 processes cannot share equally; "
+        "data.batch_size=12: leaves 3 images outside the balanced part, which 2 processes cannot share equally; "
         "change it by 1"
     )

@@ -248,7 +248,7 @@ def test_a_wrong_hash_stops(state: dict[str, Tensor], save: Callable[[Any], Path
         ({"file": "/no/such.pth"}, "teacher.file=/no/such.pth: there is no such file"),
         (
             {"asset": "w600k_mbf", "file": "/a"},
-            "teacher.file: has no meaning beside teacher.asset=w600k_mbf; give one",
+            "teacher.file: has no meaning with teacher.asset=w600k_mbf; give one",
         ),
         (
             {"file": __file__, "sha256": "abc"},

@@ -32,7 +32,7 @@ class ParquetFaces:
     """Faces in a table with a column `image` and, if labelled, `label` or `identity`; see `FaceSet`.
 
     An image is `{bytes, path}`, as Hugging Face's `Image` feature stores it, or binary. A label is a whole number
-    (named by the `ClassLabel` of Hugging Face's metadata, if there), or a name. Labels are numbered anew without
+    (named by the `ClassLabel` of Hugging Face's metadata, if there), or a name. Labels are renumbered without
     gaps; `identities` keeps what they were. Opening reads the labels and no image; of a Parquet file a whole row
     group is read for one image, and the last ones, up to 64 MiB, are kept.
 

@@ -77,4 +77,4 @@ class ArrowTable:
 
 def _unreadable(path: Path, error: Exception, part: str = "") -> DataError:
     reason = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
-    return DataError(f"{path}{part}: cannot be read ({reason}); copy it again or write it anew")
+    return DataError(f"{path}{part}: cannot be read ({reason}); copy it again or write it again")

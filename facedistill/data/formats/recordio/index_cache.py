@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,6 +14,8 @@ import numpy as np
 
 from facedistill.assets import cache_dir
 from facedistill.data.formats.recordio.labels import Headers
+from facedistill.errors import UserError
+from facedistill.system.files import write_npz
 
 _SLOW_S = 3.0
 _VERSION = 1
@@ -24,7 +24,7 @@ _VERSION = 1
 def kept_index(path: Path, make: Callable[[], Headers]) -> Headers:
     """What `make` finds in `path`, or found in the same file before; kept when finding it took seconds.
 
-    The same file is one of the same place, size and time of change, beside an `.idx` of which that is true.
+    A file is the same if its path, size and time of change are, and those of its `.idx`.
     """
     place = cache_dir() / "recordio" / f"{_key(path)}.npz"
     if place.is_file():
@@ -35,8 +35,8 @@ def kept_index(path: Path, make: Callable[[], Headers]) -> Headers:
     headers = make()
     complete = len(headers.offsets) and headers.offsets[-1] + headers.spans[-1] == path.stat().st_size
     if complete and time.monotonic() - start > _SLOW_S:
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            _keep(place, headers)
+        with contextlib.suppress(UserError):  # a cache that cannot be written costs time, nothing else
+            _store(place, headers)
     return headers
 
 
@@ -50,15 +50,6 @@ def _key(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keep(place: Path, headers: Headers) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=place.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(
-                file, **{field.name: getattr(headers, field.name) for field in dataclasses.fields(headers)}
-            )
-        os.replace(name, place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _store(path: Path, headers: Headers) -> None:
+    columns = {field.name: getattr(headers, field.name) for field in dataclasses.fields(headers)}
+    write_npz(path, **columns)

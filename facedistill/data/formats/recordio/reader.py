@@ -23,12 +23,12 @@ class RecordIOFaces:
     """A labelled set of faces in one `.rec` file; see `FaceSet`.
 
     Reads both of insightface's layouts: record 0 a header that says where images end and identity records begin,
-    or images only. Labels may have gaps; they are numbered anew in their order, and `identities` keeps the
+    or images only. Labels may have gaps; they are renumbered in their order, and `identities` keeps the
     original numbers. Images come in the order of their keys. A set whose images all bear one label says
     nothing about identity, and is unlabelled (`labels` None).
 
     An `.idx` that is missing, stale or damaged is replaced by walking the `.rec`. What took long to find out
-    is kept in the cache folder; nothing is written beside the user's files.
+    is stored in the cache folder; nothing is written next to the user's files.
 
     Args:
         path: The `.rec` file, or the folder that holds it.
@@ -153,12 +153,12 @@ def _check_property(path: Path, labels: np.ndarray, names: np.ndarray, *, allow_
         count, high, wide = (int(field) for field in text.split(","))
     except ValueError:
         raise DataError(
-            f"{place}: must say `identities,112,112`, got {text[:40]!r}; mend or delete it"
+            f"{place}: must say `identities,112,112`, got {text[:40]!r}; fix or delete it"
         ) from None
     if (high, wide) != (112, 112):
         raise DataError(
             f"{place}: says that the faces are {wide}x{high} pixels, and faces are 112x112; "
-            "run `facedistill data align` on the photographs, or mend the file if it is wrong"
+            "run `facedistill data align` on the photographs, or fix the file if it is wrong"
         )
     if count not in (len(names), int(names[-1]) + 1) and not (allow_fewer and len(names) < count):
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from facedistill.data.formats.recordio.index import HEAD, LENGTH_BITS, LENGTH_MASK, MAGIC
 from facedistill.data.formats.recordio.labels import IR_HEADER
 from facedistill.errors import DataError
+from facedistill.system.files import atomic_path
 
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
 _MOST_IDENTITIES = 1 << 24
@@ -129,17 +129,8 @@ def _write(
 
 @contextmanager
 def _all_or_nothing(targets: list[Path]) -> Iterator[list[BinaryIO]]:
-    """Files that get their names only when all are whole."""
-    parts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
-    try:
-        with ExitStack() as stack:
-            files: list[BinaryIO] = [stack.enter_context(part.open("wb")) for part in parts]
-            yield files
-            for file in files:
-                file.flush()
-                os.fsync(file.fileno())
-        for part, target in zip(parts, targets, strict=True):
-            os.replace(part, target)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    """Files that get their names only when all are complete."""
+    with ExitStack() as names, ExitStack() as handles:
+        parts = [names.enter_context(atomic_path(target, DataError)) for target in targets]
+        files: list[BinaryIO] = [handles.enter_context(part.open("wb")) for part in parts]
+        yield files

@@ -1,4 +1,4 @@
-"""`faces.json`, which `write_shards` leaves beside its shards."""
+"""`faces.json`, which `write_shards` writes next to its shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facedistill.errors import DataError
 
 
 def read_note(paths: list[Path]) -> dict[str, Any] | None:
-    """What `write_shards` wrote beside the shards; None for anyone else's."""
+    """What `write_shards` wrote next to the shards; None for shards of another writer."""
     place = paths[0].parent / NOTE
     if not place.is_file() or any(path.parent != place.parent for path in paths):
         return None
@@ -35,7 +35,7 @@ def check_note(paths: list[Path], note: dict[str, Any], num_images: int) -> None
     place = paths[0].parent / NOTE
     if len(known) < len(paths):
         raise DataError(
-            f"{place}: does not know {len(paths) - len(known)} of {len(paths)} shards; remove the strangers"
+            f"{place}: does not list {len(paths) - len(known)} of {len(paths)} shards; remove those"
         )
     stated = sum(shards[path.name]["images"] for path in known)
     complete = len(paths) == len(sorted(paths[0].parent.glob("*.tar")))

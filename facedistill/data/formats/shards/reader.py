@@ -1,4 +1,4 @@
-"""Faces in WebDataset tar shards: `000000.jpg`, `000000.cls` beside each other in `000000.tar`, `000001.tar`, …"""
+"""Faces in WebDataset tar shards: `000000.jpg`, `000000.cls` in `000000.tar`, `000001.tar`, …"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ShardFaces:
 
     Members belong together when they follow one another and agree up to the first dot of the file name, as in
     WebDataset. A sample has one image (.jpg, .jpeg, .png, .webp), and its label in `.cls` (a whole number) or
-    in `.json` ("label", a whole number, or "identity", a name). Labels are numbered anew without gaps;
+    in `.json` ("label", a whole number, or "identity", a name). Labels are renumbered without gaps;
     `identities` keeps what they were. Opening reads every header and label once, and no image.
 
     Args:
@@ -134,7 +134,7 @@ class ShardFaces:
 
 
 class _File:
-    """An open file that closes when nobody reads from it any more."""
+    """An open file that is closed with its last reader."""
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

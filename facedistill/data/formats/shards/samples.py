@@ -69,7 +69,7 @@ def image_and_label(fd: int, path: Path, sample: list[tuple[str, Member]]) -> tu
         if ending not in _LABELS:
             continue
         if member.size > _LONGEST_LABEL:
-            raise DataError(f"{where}: {member.name} has {member.size} bytes, too many for a label; mend it")
+            raise DataError(f"{where}: {member.name} has {member.size} bytes, too many for a label; fix it")
         content = os.pread(fd, member.size, member.start)
         if ending == "cls":
             if not re.fullmatch(rb"\s*\d{1,18}\s*", content):
@@ -86,9 +86,9 @@ def _from_json(content: bytes, where: str) -> int | str | None:
     try:
         fields = json.loads(content)
     except (ValueError, RecursionError):
-        raise DataError(f"{where} is no JSON; write it anew") from None
+        raise DataError(f"{where} is not JSON; write it again") from None
     if not isinstance(fields, dict):
-        raise DataError(f'{where} must hold an object with "label" or "identity"; write it anew')
+        raise DataError(f'{where} must hold an object with "label" or "identity"; write it again')
     label, identity = fields.get("label"), fields.get("identity")
     if label is not None:
         if type(label) is not int or not 0 <= label < 10**18:
