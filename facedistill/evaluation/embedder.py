@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from facedistill.distributed.collectives import gather_constant, rank, world_size
 from facedistill.evaluation.protocols.base import Flip, Protocol
 from facedistill.images import to_float
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 FLIPS = ("none", "sum", "unit_sum", "both")
 
@@ -50,7 +50,10 @@ def embed(
     embeddings = []
     try:
         backbone.to(device).eval()
-        with torch.inference_mode(), Counting(protocol.name, len(share), quiet=quiet or own > 0) as progress:
+        with (
+            torch.inference_mode(),
+            ProgressBar(protocol.name, len(share), quiet=quiet or own > 0) as progress,
+        ):
             for faces in protocol.images(batch_size, share):
                 images = to_float(faces.to(device))
                 embeddings.append(_embedded(backbone, images, flip).float().cpu())

@@ -23,7 +23,7 @@ from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.latents import draw_latents
 from facedistill.models.synthetic_identities import embed_bytes, render_accepted, to_bytes
 from facedistill.models.weights import read_weights, write_weights
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 from facedistill.types import Generator
 
 Purpose: TypeAlias = Literal["generated", "validation"]
@@ -147,7 +147,7 @@ def make_generated_pairs(
     if not path.is_file():
         drawn = []
         title = f"making {purpose} pairs, once"
-        with Counting(title, settings.identities, "identities", quiet=quiet) as progress:
+        with ProgressBar(title, settings.identities, "identities", quiet=quiet) as progress:
             for indices in torch.arange(settings.identities).split(_BATCH):
                 drawn.append(_draw(generator, teacher, indices, settings, STREAMS[purpose]))
                 progress.advance(len(indices))

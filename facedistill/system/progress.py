@@ -1,4 +1,4 @@
-"""How far a long pass over a face set is."""
+"""The progress of a long pass over a face set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_PATIENCE_S = 2.0
+_DELAY_S = 2.0
 
 
-class Counting:
+class ProgressBar:
     """Shows title, count, rate and time left of a pass that takes longer than two seconds.
 
     In a terminal this is a bar; elsewhere a plain line every `line_every_s` seconds, on standard error.
@@ -45,10 +45,10 @@ class Counting:
         self.quiet = quiet
         self.done = 0
         self._bar: Progress | None = None
-        self._start = self._told = clock()
+        self._start = self._last_line_s = clock()
 
-    def __enter__(self) -> Counting:
-        self._start = self._told = self.clock()
+    def __enter__(self) -> ProgressBar:
+        self._start = self._last_line_s = self.clock()
         return self
 
     def __exit__(
@@ -61,11 +61,11 @@ class Counting:
         """`count` more are done."""
         self.done += count
         now = self.clock()
-        if self.quiet or now - self._start < _PATIENCE_S:
+        if self.quiet or now - self._start < _DELAY_S:
             return
         if not self.console.is_interactive:
-            if now - self._told >= self.line_every_s:
-                self._told = now
+            if now - self._last_line_s >= self.line_every_s:
+                self._last_line_s = now
                 self.console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
             return
         if self._bar is None:

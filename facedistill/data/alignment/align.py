@@ -16,7 +16,7 @@ from facedistill.errors import DataError
 from facedistill.images import to_rgb
 from facedistill.models.detectors.similarity import align_face
 from facedistill.system.files import atomic_path
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _SIZE_PX = 112
@@ -79,7 +79,7 @@ def align_folder(
         ConfigError: If the detector's answer is not what it should be.
     """
     failures = []
-    with Counting("aligning", len(planned), "photographs", quiet=quiet) as counting:
+    with ProgressBar("aligning", len(planned), "photographs", quiet=quiet) as progress:
         for photograph, face in planned.items():
             if again or not face.exists():
                 aligned = align_photograph(detector, photograph, rule=rule, min_face_px=min_face_px)
@@ -87,7 +87,7 @@ def align_folder(
                     failures.append(Failure(photograph.relative_to(src), aligned))
                 else:
                     _write(aligned, face)
-            counting.advance()
+            progress.advance()
     return failures
 
 

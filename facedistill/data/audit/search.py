@@ -13,7 +13,7 @@ from facedistill.data.audit.result import Audit
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.errors import DataError
 from facedistill.images import SIZE_PX, decode_face, to_float
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 _BATCH = 64
 
@@ -60,7 +60,7 @@ def _embedded(
     faces: FaceSet, teacher: nn.Module, device: torch.device, title: str, unreadable: list[str], quiet: bool
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Positions (n,) and unit embeddings (n, D) of the readable images, block by block."""
-    with Counting(title, len(faces), quiet=quiet) as counting:
+    with ProgressBar(title, len(faces), quiet=quiet) as progress:
         for start in range(0, len(faces), _BATCH):
             numbers = range(start, min(start + _BATCH, len(faces)))
             positions, images = [], []
@@ -74,4 +74,4 @@ def _embedded(
                 with torch.inference_mode():
                     batch = to_float(torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2))
                     yield np.array(positions), F.normalize(teacher(batch).float(), dim=1)
-            counting.advance(len(numbers))
+            progress.advance(len(numbers))

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from facedistill.errors import DataError
 from facedistill.system.locks import one_at_a_time
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 _SAVE_EVERY = 32  # blocks between two notes of how far the work is
 
@@ -81,11 +81,11 @@ class KeptArray:
                     os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once
                 file.truncate(self._num_bytes)
         array = np.memmap(self.path, dtype=self.dtype, mode="r+", shape=self.shape)
-        with Counting(title, self.shape[0] - done) as counting:
+        with ProgressBar(title, self.shape[0] - done) as progress:
             for number, start in enumerate(range(done, self.shape[0], block), start=1):
                 stop = min(start + block, self.shape[0])
                 array[start:stop] = compute(start, stop)
-                counting.advance(stop - start)
+                progress.advance(stop - start)
                 if number % _SAVE_EVERY == 0 or stop == self.shape[0]:
                     array.flush()
                     self._note(stop)

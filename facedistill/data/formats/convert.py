@@ -14,7 +14,7 @@ from facedistill.data.formats.open import open_faces
 from facedistill.data.formats.verify import problem_of
 from facedistill.errors import DataError
 from facedistill.system.files import new_target
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class _Stream:
         self.written = self.skipped = self.images = self.owned = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, int | None]]:
-        with Counting("converting", len(self.faces)) as counting:
+        with ProgressBar("converting", len(self.faces)) as progress:
             for index in range(len(self.faces)):
-                counting.advance()
+                progress.advance()
                 problem = problem_of(self.faces, index, self.size_px)
                 if problem is not None:
                     self._left_out(problem)
@@ -92,11 +92,11 @@ def _digest(image: bytes, name: str) -> int:
 def _compare(written: FaceSet, stream: _Stream, target: Path) -> None:
     """Compares what was written with what was read."""
     images = 0
-    with Counting("reading back", len(written)) as counting:
+    with ProgressBar("reading back", len(written)) as progress:
         for index in range(len(written)):
             name = "" if written.labels is None else written.identities[int(written.labels[index])]
             images += _digest(written.encoded(index), name)
-            counting.advance()
+            progress.advance()
     expected = stream.images if written.labels is None else stream.owned
     if len(written) != stream.written or images != expected:
         raise DataError(

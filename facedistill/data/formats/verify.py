@@ -11,7 +11,7 @@ from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
 from facedistill.errors import DataError
 from facedistill.images import decode_face
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 _CHUNK = 64
 
@@ -46,12 +46,12 @@ def problems(faces: FaceSet, *, size_px: int | None = 112, threads: int = 1) -> 
     """
     chunks = (range(start, min(start + _CHUNK, len(faces))) for start in range(0, len(faces), _CHUNK))
     waiting: deque[Future[list[str]]] = deque()
-    with Counting("verifying", len(faces)) as counting, ThreadPoolExecutor(threads) as pool:
+    with ProgressBar("verifying", len(faces)) as progress, ThreadPoolExecutor(threads) as pool:
         for chunk in chunks:
             waiting.append(pool.submit(_problems_of, faces, chunk, size_px))
             if len(waiting) >= 4 * threads:
                 yield from waiting.popleft().result()
-                counting.advance(_CHUNK)
+                progress.advance(_CHUNK)
         for future in waiting:
             yield from future.result()
 

@@ -29,7 +29,7 @@ from facedistill.models.synthetic_identities import (
 )
 from facedistill.models.weights import read_weights, write_weights
 from facedistill.system.locks import one_at_a_time
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 _VERSION = 1
 _PART = 256  # images between two points from which an interrupted generation goes on
@@ -210,8 +210,8 @@ def _chosen(
     if path.is_file():
         kept = read_weights(path)[0]
         return ChosenIdentities(kept["candidates"], kept["embeddings"])
-    with Counting("choosing identities", settings.identities, "identities", quiet=quiet) as counting:
-        chosen = choose_identities(generator, teacher, settings, counting.advance)
+    with ProgressBar("choosing identities", settings.identities, "identities", quiet=quiet) as progress:
+        chosen = choose_identities(generator, teacher, settings, progress.advance)
     write_weights(path, {"candidates": chosen.candidates, "embeddings": chosen.embeddings}, {})
     return chosen
 
@@ -230,13 +230,13 @@ def _render_parts(
     batches = torch.arange(settings.identities * images_per_identity).split(_PART)
     paths = [work / f"{number:08d}.safetensors" for number in range(len(batches))]
     missing = [(path, batch) for path, batch in zip(paths, batches, strict=True) if not path.is_file()]
-    with Counting("rendering", sum(len(batch) for _, batch in missing), quiet=quiet) as counting:
+    with ProgressBar("rendering", sum(len(batch) for _, batch in missing), quiet=quiet) as progress:
         for path, batch in missing:
             made = []
             for some in batch.split(32):
                 k, j = some // images_per_identity, some % images_per_identity
                 made.append(render_identity_images(generator, teacher, chosen, k, j, settings))
-                counting.advance(len(some))
+                progress.advance(len(some))
             faces = torch.cat([one.faces for one in made])
             files = [_jpeg(face, quality) for face in faces.permute(0, 2, 3, 1).numpy()]
             state = {

@@ -18,7 +18,7 @@ from facedistill.data.formats.shards.samples import IMAGES, image_and_label, lab
 from facedistill.data.formats.shards.tar_members import members
 from facedistill.data.formats.shards.writer import write_shards
 from facedistill.errors import DataError
-from facedistill.system.progress import Counting
+from facedistill.system.progress import ProgressBar
 
 __all__ = ["ShardFaces", "shard_paths", "write_shards"]
 
@@ -61,10 +61,10 @@ class ShardFaces:
             array("q"),
         )
         found: list[int | str | None] = []
-        with Counting(f"indexing {self.path.name}", len(self._paths), "shards", quiet=quiet) as counting:
+        with ProgressBar(f"indexing {self.path.name}", len(self._paths), "shards", quiet=quiet) as progress:
             for number, shard in enumerate(self._paths):
                 self._index(number, shard, found, drop=truncated == "drop", quiet=quiet)
-                counting.advance()
+                progress.advance()
         if not found:
             raise DataError(
                 f"{path}: holds no images ({', '.join(sorted(IMAGES))}); give the shards of a face set"
