@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from facedistill.errors import DataError
+from facedistill.system.files import write_atomically
 from facedistill.system.locks import one_at_a_time
 from facedistill.system.progress import ProgressBar
 
@@ -113,6 +114,4 @@ class KeptArray:
         return int(note["rows"]) if whole and note.get("depends_on") == self.depends_on else 0
 
     def _note(self, rows: int) -> None:
-        part = self._note_path.with_suffix(".part")
-        part.write_text(json.dumps({"rows": rows, "depends_on": self.depends_on}, indent=1))
-        part.replace(self._note_path)
+        write_atomically(self._note_path, json.dumps({"rows": rows, "depends_on": self.depends_on}, indent=1))
