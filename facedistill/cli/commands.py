@@ -8,6 +8,10 @@ COMMANDS = {
         "facedistill.cli.evaluate",
         "measure a run, a student file or a teacher on the benchmarks that are found",
     ),
+    "export": (
+        "facedistill.cli.export",
+        "write a student as ONNX, int8, torch.export or OpenVINO, and check it",
+    ),
     "embed": ("facedistill.cli.embed", "embed aligned face images with a student file"),
     "report": ("facedistill.cli.report", "write the report and the model card of a run again"),
     "dashboard": (

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
+from facedistill.export.pixels import PixelInput, Pixels, contract
 from facedistill.export.student import KEY, describe
 from facedistill.models.backbones import Backbone
 from facedistill.system.files import write_atomically
-from facedistill.types import InputSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "images", "embeddings"
 
 
-def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes a graph `images` (N, 3, H, W) float32 -> `embeddings` (N, D), any N, as in eval mode.
+def export_onnx(
+    backbone: Backbone, path: Path, metadata: Mapping[str, Any], pixels: Pixels = "float"
+) -> None:
+    """Writes a graph `images` -> `embeddings` (N, D), any N, as in eval mode.
 
     `metadata_props` hold the sentence `input_contract`, `embedding_dim`, and under "facedistill" the same
     description as the safetensors file.
@@ -32,21 +35,26 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> 
         backbone: One of `facedistill.export.student.BACKBONES`; its mode, dtype and device stay as they are.
         path: The .onnx file, weights inside.
         metadata: JSON-ready facts about the run: run id, teacher, licences.
+        pixels: "float" takes (N, 3, H, W) float32 images, scaled; "rgb" and "bgr" take (N, H, W, 3) uint8 pixels and
+            return unit embeddings.
 
     Raises:
         ConfigError: If the backbone's class is unknown.
         UserError: If the file cannot be written.
     """
+    write_atomically(path, onnx_model(backbone, metadata, pixels).SerializeToString())
+
+
+def onnx_model(backbone: Backbone, metadata: Mapping[str, Any], pixels: Pixels = "float") -> onnx.ModelProto:
+    """The graph that `export_onnx` writes."""
     import onnx
 
     description = describe(backbone, metadata)
-    network = copy.deepcopy(backbone).cpu().float().eval()
-    size = backbone.input_spec.size_px
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own and onnxscript's deprecations
         program = torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, size, size),),  # 2: a batch of one would be taken for a constant
+            inference_network(backbone, pixels),
+            (example_input(backbone, pixels),),
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("N")},),
             input_names=[INPUT],
@@ -58,13 +66,28 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) -> 
     onnx.helper.set_model_props(
         model,
         {
-            "input_contract": contract(backbone.input_spec),
+            "input_contract": contract(backbone.input_spec, pixels),
             "embedding_dim": str(backbone.embedding_dim),
+            "pixels": pixels,
             KEY: json.dumps(description, sort_keys=True),
         },
     )
     onnx.checker.check_model(model)
-    write_atomically(path, model.SerializeToString())
+    return model
+
+
+def inference_network(backbone: Backbone, pixels: Pixels) -> nn.Module:
+    """A copy in eval mode and float32 on the CPU, with its preprocessing if it takes uint8 pixels."""
+    network = copy.deepcopy(backbone).cpu().float().eval()
+    return network if pixels == "float" else PixelInput(network, backbone.input_spec, pixels).eval()
+
+
+def example_input(backbone: Backbone, pixels: Pixels) -> Tensor:
+    """Two black images; a batch of one would be taken for a constant."""
+    size = backbone.input_spec.size_px
+    if pixels == "float":
+        return torch.zeros(2, 3, size, size)
+    return torch.zeros(2, size, size, 3, dtype=torch.uint8)
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -75,11 +98,3 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
         part.doc_string = ""
     assert not model.functions, "functions would hold notes of their own"
     return model
-
-
-def contract(spec: InputSpec) -> str:
-    """What a caller must feed, in one sentence."""
-    return (
-        f"{spec.color} aligned faces of {spec.size_px}x{spec.size_px} px, float32 (N, 3, H, W), "
-        f"(x - {spec.mean}) / {spec.std} of values 0..255"
-    )

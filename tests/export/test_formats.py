@@ -1,0 +1,104 @@
+"""Every exported format embeds as the student does, takes any batch, and says what it wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from facedistill.errors import ConfigError, UserError
+from facedistill.export.formats import FORMATS, NUM_CALIBRATION, Export, as_input, find_format
+from facedistill.export.gate import Row, check, compare
+from facedistill.export.pixels import PIXELS, PixelInput, Pixels
+from facedistill.images import to_float
+from facedistill.models.backbones import Backbone, TinyFaR
+from facedistill.types import InputSpec
+
+
+def pixel_images(number: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return to_float(torch.randint(256, (number, 3, 112, 112), generator=generator, dtype=torch.uint8))
+
+
+@pytest.fixture(scope="module")
+def student() -> Backbone:
+    torch.manual_seed(2)
+    return TinyFaR("c", 16).eval()
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_pixel_input_gives_the_unit_embeddings_of_the_scaled_image(student: Backbone, order: Pixels) -> None:
+    images = pixel_images(3)
+    assert order != "float"
+    found = PixelInput(student, student.input_spec, order)(as_input(images, order))
+    expected = nn.functional.normalize(student(images))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_network_trained_on_bgr_gets_bgr() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 12, bias=False))
+    nn.init.eye_(network[1].weight)
+    pixels = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+    pixels[..., 0] = 255  # red
+    found = PixelInput(network, InputSpec(size_px=2, color="BGR", mean=0.0), "rgb")(pixels)
+    assert found[0, :8].abs().max() == 0
+    assert (found[0, 8:] == 0.5).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pixels", PIXELS)
+@pytest.mark.parametrize("name", [name for name, kind in FORMATS.items() if kind.is_exact])
+def test_exact_formats_embed_as_the_student(
+    name: str, pixels: Pixels, student: Backbone, tmp_path: Path
+) -> None:
+    kind = find_format(name)
+    path = tmp_path / f"student{kind.suffix}"
+    kind.write(Export(student, {"run": "r"}, pixels, pixel_images(4)), path)
+    rows = compare(student, kind.open(path), pixel_images(5), [])
+    check(path, rows, is_exact=True, allowed_loss=0)
+    assert kind.open(path)(pixel_images(64)).shape == (64, 16)
+
+
+@pytest.mark.slow
+def test_int8_is_a_quarter_of_the_size_and_close(student: Backbone, tmp_path: Path) -> None:
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    kind, faces = find_format("onnx-int8"), pixel_images(NUM_CALIBRATION + 8)
+    path = tmp_path / "student.int8.onnx"
+    kind.write(Export(student, {}, "float", faces), path)
+    find_format("onnx").write(Export(student, {}, "float", faces), tmp_path / "float.onnx")
+    assert path.stat().st_size < 0.45 * (tmp_path / "float.onnx").stat().st_size
+    assert compare(student, kind.open(path), faces[NUM_CALIBRATION:], [])[0].mean_cosine > 0.98
+
+
+def test_the_check_refuses_other_embeddings(student: Backbone, tmp_path: Path) -> None:
+    rows = compare(student, lambda_network(lambda images: student(images).flip(1)), pixel_images(2), [])
+    with pytest.raises(UserError, match="does not embed as its student does"):
+        check(tmp_path / "student.onnx", rows, is_exact=True, allowed_loss=0)
+
+
+def test_the_check_refuses_embeddings_that_are_no_numbers(student: Backbone, tmp_path: Path) -> None:
+    rows = compare(student, lambda_network(lambda images: student(images) * torch.nan), pixel_images(2), [])
+    with pytest.raises(UserError, match="does not embed"):
+        check(tmp_path / "student.onnx", rows, is_exact=False, allowed_loss=1)
+
+
+def test_the_check_refuses_a_loss_of_accuracy(tmp_path: Path) -> None:
+    rows = [Row("faces", 0, 0.99, 0.9), Row("cfp_fp", 7000, 0.99, 0.9, (0.90, 0.89))]
+    with pytest.raises(UserError, match=r"89.00 % on cfp_fp where the student has 90.00 %"):
+        check(tmp_path / "s.onnx", rows, is_exact=False, allowed_loss=0.003)
+    check(tmp_path / "s.onnx", rows, is_exact=False, allowed_loss=0.02)
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(ConfigError, match="--format tflite: must be one of onnx, onnx-int8, torch-export"):
+        find_format("tflite")
+
+
+def lambda_network(run: object) -> nn.Module:
+    class Network(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return run(images)  # type: ignore[operator]
+
+    return Network()
