@@ -7,6 +7,7 @@ between, the files are merged as plain containers. `tests/config/test_compose.py
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -27,6 +28,8 @@ from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
+_OPTIONAL = ("experiment", "debug", "augment")  # groups of which none may be chosen
+_ENTRIES_BY_NAME = ("method.losses",)
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -37,18 +40,39 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
         HydraException: If an override cannot be read or names nothing that exists.
         OmegaConfBaseException: If a value cannot be set.
     """
+    repository, groups, values = _opened(root, overrides)
+    config = OmegaConf.create(repository.composed(groups))
+    OmegaConf.set_struct(config, True)
+    for one in values:
+        _demand_all_named(one, config)
+        ConfigLoaderImpl._apply_overrides_to_config([one], config)
+    return config
+
+
+def chosen_files(root: str, overrides: Sequence[str]) -> list[str]:
+    """The files that `compose_files` merges, as "data/stylegan", in their order."""
+    repository, groups, _ = _opened(root, overrides)
+    return [str(default.config_path) for default in repository.defaults(groups)]
+
+
+def options(root: str, overrides: Sequence[str], group: str) -> list[str]:
+    """The choices of a group, those of the overrides' search path included; none where there is no such group."""
+    search = [text for text in overrides if text.startswith("hydra.searchpath=")]
+    repository = _opened(root, search)[0]
+    return list(repository.options(group)) if repository.group_exists(group) else []
+
+
+def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str, ...], list[Override]]:
+    """The files of a root and its search path, the overrides that choose files, and those that set values."""
     given = [parsed(_as_group(text)) for text in overrides]
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     own = [one for one in given if one not in search]
-    for one in own:
-        _check(one)
     folders = (str(config_dir()), *_folders(search))
     repository = _repository(root, tuple(str(one.input_line) for one in search), _state(folders))
+    for one in own:
+        _check(one, repository)
     groups = [one for one in own if repository.group_exists(one.key_or_group)]
-    config = OmegaConf.create(repository.composed(tuple(str(one.input_line) for one in groups)))
-    OmegaConf.set_struct(config, True)
-    ConfigLoaderImpl._apply_overrides_to_config([one for one in own if one not in groups], config)
-    return config
+    return repository, tuple(str(one.input_line) for one in groups), [one for one in own if one not in groups]
 
 
 def _as_group(text: str) -> str:
@@ -72,14 +96,19 @@ class _Repository:
             _, self.files = loader._parse_overrides_and_create_caching_repo(root, list(search))
         self.root = root
         self.group_exists = lru_cache(self.files.group_exists)
+        self.options = lru_cache(self.files.get_group_options)
         self.composed = lru_cache(maxsize=256)(self._compose)
 
-    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
+    def defaults(self, groups: Sequence[str]) -> list[ResultDefault]:
+        """The files that a choice of groups merges."""
         overrides = [parsed(text) for text in groups]
-        chosen = create_defaults_list(
+        found = create_defaults_list(
             self.files, self.root, overrides, prepend_hydra=False, skip_missing=False
         )
-        return _merged(chosen.defaults, self.files)
+        return list(found.defaults)
+
+    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
+        return _merged(self.defaults(groups), self.files)
 
 
 _repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root, search))
@@ -92,12 +121,7 @@ def parsed(text: str) -> Override:
     return override
 
 
-def choices(group: str) -> list[str]:
-    """The names of `conf/<group>/`; none where there is no such group."""
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
-def _check(override: Override) -> None:
+def _check(override: Override, repository: _Repository) -> None:
     text, group = override.input_line, override.key_or_group
     if override.is_hydra_override():
         raise ConfigError(
@@ -107,8 +131,37 @@ def _check(override: Override) -> None:
         raise ConfigError(
             f"{text}: several values are a sweep; add -m, or write a list as [a,b] and a text with commas in quotes"
         )
-    if choices(group) and not override.is_delete() and not isinstance(override.value(), str | list):
-        raise ConfigError(f"{text}: there is no such {group}; there are {', '.join(choices(group))}")
+    if override.is_delete() or not repository.group_exists(group):
+        return
+    options, value = repository.options(group), override.value()
+    for name in value if isinstance(value, list) else [value]:
+        optional = name is None and group in _OPTIONAL
+        if not optional and str(name) not in options:
+            raise ConfigError(no_such_choice(group, text.partition("=")[2], str(name), options))
+
+
+def no_such_choice(group: str, given: str, name: str, options: Sequence[str]) -> str:
+    """A sentence on a choice that a group does not have, with the nearest name."""
+    near = difflib.get_close_matches(name, options, n=1)
+    meant = f"did you mean {near[0]}? There are" if near else "there are"
+    return f"{group}={given}: there is no such {group}; {meant} {', '.join(options)}"
+
+
+def _demand_all_named(override: Override, config: DictConfig) -> None:
+    """Refuses `method.losses={…}` that leaves losses in that it does not name: Hydra merges dictionaries."""
+    key, value = override.key_or_group, override.value()
+    for by_name in _ENTRIES_BY_NAME if not (override.is_add() or override.is_delete()) else ():
+        if by_name != key and not by_name.startswith(f"{key}."):
+            continue
+        for part in filter(None, by_name.removeprefix(key).split(".")):
+            value = value.get(part) if isinstance(value, dict) else None
+        kept = set(OmegaConf.select(config, by_name) or {}) - set(value if isinstance(value, dict) else ())
+        if kept and isinstance(value, dict):
+            without = " ".join(f"~{by_name}.{name}" for name in sorted(kept))
+            raise ConfigError(
+                f"{override.input_line}: would keep {', '.join(sorted(kept))}, because a dictionary adds to {by_name}; "
+                f"delete the others first with {without}, or name them all"
+            )
 
 
 def _folders(search: Sequence[Override]) -> Iterator[str]:

@@ -9,30 +9,22 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config import signature
+from facedistill.config import numbers, signature
 from facedistill.config import trainer_settings as trainer
 from facedistill.errors import ConfigError
 from facedistill.types import Requirements
 
-_POSITIVE = (
-    "images",
-    "data.batch_size",
-    "data.validation.faces",
-    "data.source.pool_images",
-    "data.synthetic.identities",
-    "data.synthetic.images_per_identity",
-    "callbacks.validate_every_images",
-    "callbacks.checkpoint_every_images",
-    "callbacks.log_every_steps",
-)
-_NOT_NEGATIVE = (
-    "seed",
-    "data.num_workers",
-    "data.source.rho",
-    "data.source.replay",
-    "method.identity_weight",
-    "method.weight",
-)
+# Keys that every configuration has: nodes, then values.
+_NODES = (
+    "backbone", "data", "data.source", "data.validation", "optimizer", "scheduler", "method", "teacher", "teacher.network",
+    "teacher.input_spec", "generator", "generator.network", "callbacks", "evaluation", "logger", "trainer",
+)  # fmt: skip
+_VALUES = (
+    "name", "seed", "images", "runs_dir", "force", "data.batch_size", "data.validation.faces",
+    "callbacks.validate_every_images", "callbacks.checkpoint_every_images", "callbacks.log_every_steps",
+    "evaluation.protocols", "evaluation.data_dir", "evaluation.batch_size", "evaluation.flip", "trainer.accelerator",
+    "trainer.strategy", "trainer.precision", "teacher.embedding_dim",
+)  # fmt: skip
 
 
 def validate(config: DictConfig) -> None:
@@ -46,7 +38,7 @@ def validate(config: DictConfig) -> None:
     """
     plain, found = _resolved(config)
     if not found:
-        found = [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
+        found = _absent(plain) or [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
@@ -86,17 +78,25 @@ def _missing(node: Any, prefix: str = "") -> list[str]:
     return [prefix] if node == "???" else []
 
 
-def _numbers(config: Mapping[str, Any]) -> list[str]:
+def _absent(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each required key that is absent, or holds a value where keys belong."""
     found = []
-    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+    for key in (*_NODES, *_VALUES):
         value = _select(config, key)
-        wanted = "> 0" if key in _POSITIVE else ">= 0"
         if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            found.append(f"{key}: expected a number {wanted}, got {value!r}")
-        elif value < 0 or (value == 0 and key in _POSITIVE):
-            found.append(f"{key}={value}: must be {wanted}")
+            found.append(f"{key}: is missing; every configuration has it")
+        elif key in _NODES and not isinstance(value, Mapping):
+            found.append(f"{key}: expected keys below it, got {value!r}")
+    return found
+
+
+def _numbers(config: Mapping[str, Any]) -> list[str]:
+    found = numbers.problems(config)
+    for key in ("name", "runs_dir"):
+        if not str(config[key]).strip():
+            found.append(f"{key}: must not be empty")
+    if not isinstance(config["force"], bool):
+        found.append(f"force: expected true or false, got {config['force']!r}")
     if not found and config["images"] < config["data"]["batch_size"]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
