@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException, HydraException, OverridePar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config.files import chosen_files, compose_files, no_such_choice, options, parsed
+from facedistill.config.files import chosen_files, compose_files, no_such_choice, options, parsed, unreadable
 from facedistill.config.known_keys import demand_known, dotted, hint
 from facedistill.config.numbers import with_whole_numbers
 from facedistill.errors import ConfigError
@@ -33,12 +33,16 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
 def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}; write key=value or group=choice"
+        return unreadable(str(error.override))
     if found := re.search(r"Could not find '(\S+?)/(\S+)'", text):
         group, choice = found.groups()
         return no_such_choice(group, choice, choice, options(root, overrides, group))
     if found := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
         return f"~{found.group(1)}: there is no such key to delete"
+    if found := re.match(r"Multiple values for (\S+?)\.", text):
+        return f"+{found.group(1)}: is a group of the configuration already; leave out the +"
+    if found := re.match(r"Error merging override (.+)", text):
+        return f"{found.group(1)}: does not fit what is there, a list or keys; give each key below it by its full name"
     if "Could not append" in text and (found := re.search(r"'([^']+)'", text)):
         return f"+{found.group(1)}: is there already; leave out the +"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(

@@ -28,7 +28,6 @@ from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
-_OPTIONAL = ("experiment", "debug", "augment")  # groups of which none may be chosen
 _ENTRIES_BY_NAME = ("method.losses",)
 
 
@@ -66,6 +65,9 @@ def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str
     """The files of a root and its search path, the overrides that choose files, and those that set values."""
     given = [parsed(_as_group(text)) for text in overrides]
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
+    for folder in _folders(search):
+        if not folder.startswith("pkg://") and not os.path.isdir(folder):
+            raise ConfigError(f"hydra.searchpath={folder}: there is no such folder")
     own = [one for one in given if one not in search]
     folders = (str(config_dir()), *_folders(search))
     repository = _repository(root, tuple(str(one.input_line) for one in search), _state(folders))
@@ -78,9 +80,9 @@ def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str
 def _as_group(text: str) -> str:
     """Turns `augment=photo` and `data.source.augment=photo` into the choice of that group in its place."""
     key, _, value = text.partition("=")
-    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value or value == "null":
+    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value:
         return text
-    if value == "none":
+    if value in ("none", "null"):
         return f"{_AUGMENT}=null"
     return f"augment@{_AUGMENT}={value}"
 
@@ -114,6 +116,11 @@ class _Repository:
 _repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root, search))
 
 
+def unreadable(text: str) -> str:
+    """A sentence on an override that Hydra's grammar does not admit."""
+    return f"cannot read the override {text!r}; write key=value or group=choice"
+
+
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> Override:
     """Reads one override by Hydra's grammar."""
@@ -122,7 +129,9 @@ def parsed(text: str) -> Override:
 
 
 def _check(override: Override, repository: _Repository) -> None:
-    text, group = override.input_line, override.key_or_group
+    text, group = str(override.input_line), override.key_or_group
+    if not group:
+        raise ConfigError(unreadable(text))
     if override.is_hydra_override():
         raise ConfigError(
             f"{text}: of Hydra's own settings only hydra.searchpath has an effect here; leave it out"
@@ -135,8 +144,7 @@ def _check(override: Override, repository: _Repository) -> None:
         return
     options, value = repository.options(group), override.value()
     for name in value if isinstance(value, list) else [value]:
-        optional = name is None and group in _OPTIONAL
-        if not optional and str(name) not in options:
+        if str(name) not in options:
             raise ConfigError(no_such_choice(group, text.partition("=")[2], str(name), options))
 
 

@@ -18,16 +18,14 @@ from facedistill.system.paths import config_dir
 _WITHOUT_NODE = ("experiment", "debug", "strategy", "asset")
 _CHECKED_ELSEWHERE = ("trainer",)  # by facedistill.config.trainer_settings
 _BY_NAME = ("evaluation.places",)  # children with free names and equal keys
-_INSTEAD = {
-    name: "the budget is counted in images; set images=N, the number of images seen"
-    for name in ("epochs", "max_epochs", "max_steps", "num_epochs", "steps")
-}
+_INSTEAD = dict.fromkeys(
+    ("epochs", "max_epochs", "max_steps", "num_epochs", "steps"),
+    "the budget is counted in images; set images=N, the number of images seen",
+)
 _READ = re.compile(r"\$\{([\w.]+)\}")
 
 
-def demand_known(
-    config: DictConfig, root: str, chosen: Callable[[], Sequence[str]] = lambda: ()
-) -> None:
+def demand_known(config: DictConfig, root: str, chosen: Callable[[], Sequence[str]] = lambda: ()) -> None:
     """Refuses keys that no file of `conf/` defines and no interpolation reads.
 
     The arguments of a node with a `_target_` are checked by `facedistill.config.validate`.
@@ -61,20 +59,37 @@ def hint(key: str, config: Mapping[str, Any], chosen: Sequence[str] = ()) -> str
     '; did you mean optimizer.lr?'
     """
     group, _, rest = key.partition(".")
-    last = key.rpartition(".")[2]
+    parent, _, last = key.rpartition(".")
     if last in _INSTEAD:
         return f": {_INSTEAD[last]}"
-    keys = [one for one in dotted(config) if one != key and not one.rpartition(".")[2].startswith("_")]
+    keys = [
+        one
+        for one in dotted(config)
+        if not f"{key}.".startswith(f"{one}.") and not f"{one}.".startswith(f"{key}.")
+    ]
     deeper = [one for one in keys if one.endswith(f".{last}")]
-    within = [one for one in deeper if one.startswith(f"{group}.")]
-    others = [name for name, node in _files(group) if rest and rest in set(dotted(node))]
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
-    if within:
+    if within := [one for one in deeper if one.startswith(f"{group}.")]:
         return _did_you_mean(within)
-    if others:
+    if others := [name for name, node in _files(group) if rest and rest in set(dotted(node))]:
         own = next((one.replace("/", "=", 1) for one in chosen if one.startswith(f"{group}/")), group)
         return f": {own} has no {rest}; it is a key of {group}={', '.join(others)}"
-    return _did_you_mean(near or deeper) if near or deeper else "; see `facedistill train --help` for the keys"
+    if same := deeper or ([] if rest else list(_elsewhere(last))):
+        return _did_you_mean(same)
+    beside = {one.rpartition(".")[2]: one for one in keys if one.rpartition(".")[0] == parent}
+    if near := difflib.get_close_matches(last, beside, n=1, cutoff=0.6):
+        return _did_you_mean([beside[near[0]]])
+    if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
+        return _did_you_mean(near)
+    if parent and beside:
+        return f"; there are {', '.join(beside)}"
+    return "; see `facedistill train --help` for the keys"
+
+
+def _elsewhere(last: str) -> Iterator[str]:
+    """Keys of that name that only other choices of a group have."""
+    for folder in sorted(path.name for path in config_dir().iterdir() if path.is_dir()):
+        if folder not in _WITHOUT_NODE and any(last in node for _, node in _files(folder)):
+            yield f"{folder}.{last}"
 
 
 def dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from facedistill.errors import ConfigError
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers that a key admits; a list at the key holds such numbers only.
+    """Numbers that a key admits.
 
     Attributes:
         range: As a sentence names it: "> 0", ">= 0", or an interval such as "in [0, 1)".
@@ -30,8 +30,8 @@ class Numbers:
         """A sentence on a value that is not admitted."""
         kind = "a whole number" if self.whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return f"{key}: expected {kind} {self.range}, got {value!r}"
-        return None if self._holds(value) else f"{key}={value}: must be {self.range}"
+            return f"{key.removesuffix('[]')}: expected {kind} {self.range}, got {value!r}"
+        return None if self._holds(value) else f"{key.removesuffix('[]')}={value}: must be {self.range}"
 
     def _holds(self, value: float) -> bool:
         if self.range in ("> 0", ">= 0"):
@@ -52,29 +52,49 @@ _SHARE = Numbers("in (0, 1]")
 _BELOW_ONE = Numbers("in [0, 1)")
 _BETWEEN = Numbers("in (0, 1)")
 _COSINE = Numbers("in [-1, 1]")
-# Patterns of whole dotted keys, `*` for any beginning; the first that fits holds.
+_PROBABILITIES = (
+    "flip", "gray", "squeeze_probability", "side_light", "occlusion", "side_occlusion", "blur", "low_resolution", "noise",
+    "jpeg", "frame",
+)  # fmt: skip
+# Patterns of whole dotted keys, `*` for any beginning, `[]` for the items of a list; the first that fits holds.
 _RULES: tuple[tuple[Numbers, str], ...] = (
     (_SEED, "seed *.seed *.sampler_seed"),
-    (_COUNT, "images per_shard *images_per_identity *.identities *.batch_size *.faces *.pool_images *.max_tries"),
+    (
+        _COUNT,
+        "images per_shard *images_per_identity *.identities *.batch_size *.faces *.pool_images *.max_tries",
+    ),
     (_COUNT, "*.embedding_dim *.size_px *.sub_centers *.micro_batch *_every_images *.every_images"),
-    (_COUNT, "*.log_every_steps *.balanced.images launcher.slots launcher.nodes launcher.cpus launcher.max_jobs"),
-    (_COUNT, "launcher.time_min sweep.trials method.dim method.num_negatives method.num_impostors method.size"),
+    (
+        _COUNT,
+        "*.log_every_steps *.balanced.images launcher.slots launcher.nodes launcher.cpus launcher.max_jobs",
+    ),
+    (
+        _COUNT,
+        "launcher.time_min sweep.trials method.dim method.num_negatives method.num_impostors method.size",
+    ),
     (_COUNT, "method.num_relations method.list_length method.step"),
     (_COUNT_OR_NONE, "*.num_workers *.replay *.num_pairs *.resamples launcher.gpus sweep.startup_trials"),
-    (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.orders"),
-    (Numbers("in [1, 100]", whole=True), "quality *.jpeg_quality"),
-    (_POSITIVE, "optimizer.lr optimizer.eps *.temperature head.scale head.head.scale method.scale *.input_spec.std"),
-    (_POSITIVE, "head.concentration head.norm_range method.power launcher.memory_gb scheduler.gamma"),
-    (_BELOW_ONE, "optimizer.momentum optimizer.betas"),
+    (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.orders[]"),
+    (Numbers("in [1, 100]", whole=True), "quality *.jpeg_quality[]"),
+    (
+        _POSITIVE,
+        "optimizer.lr optimizer.eps *.temperature head.scale head.head.scale method.scale *.input_spec.std",
+    ),
+    (_POSITIVE, "head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma"),
+    (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
-    (_FRACTION, "method.return_at method.mass data.source.augment.flip data.source.augment.gray *.accuracy.value"),
-    (_SHARE, "head.sample_rate scheduler.at"),
-    (_BETWEEN, "method.fars synthetic.shrink"),
+    (_FRACTION, "method.return_at method.mass *.accuracy.value"),
+    *((_FRACTION, f"*.augment.{name}") for name in _PROBABILITIES),
+    (_SHARE, "head.sample_rate scheduler.at[]"),
+    (_BETWEEN, "method.fars[] synthetic.shrink"),
     (_COSINE, "*.min_teacher_cosine *.max_identity_cosine"),
-    (_NOT_NEGATIVE, "*weight *_decay *.rho *synthetic.spread *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma"),
-    (_NOT_NEGATIVE, "method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad"),
+    (
+        _NOT_NEGATIVE,
+        "*weight *_decay *.rho *synthetic.spread *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma",
+    ),
+    (_NOT_NEGATIVE, "method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]"),
     (_NOT_NEGATIVE, "data.source.augment.scale data.source.augment.rotation_deg data.source.augment.shift"),
-)  # fmt: skip
+)
 _OPTIONS = [
     (numbers, re.compile("|".join(re.escape(one).replace(r"\*", ".*") for one in text.split())))
     for numbers, text in _RULES
@@ -119,7 +139,8 @@ def with_whole_numbers(config: DictConfig) -> DictConfig:
     plain: Any = OmegaConf.to_container(config, resolve=False)
     for key, value in _values(plain):
         admitted = numbers_at(key)
-        if admitted is not None and admitted.whole and isinstance(value, float) and value.is_integer():
+        whole = admitted is not None and admitted.whole and not key.endswith("[]")
+        if whole and isinstance(value, float) and value.is_integer():
             OmegaConf.update(config, key, int(value))
     return config
 
@@ -131,12 +152,12 @@ def _is_ours(config: Mapping[str, Any], group: str) -> bool:
 
 
 def _values(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its dotted key; the items of a list have the key of the list."""
-    if isinstance(node, Mapping):
+    """Every value with its dotted key; a list or a dictionary is one where a number belongs."""
+    if isinstance(node, Mapping) and numbers_at(key) is None:
         for name, child in node.items():
             yield from _values(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
+    elif isinstance(node, list) and numbers_at(key) is None:
         for child in node:
-            yield from _values(child, key)
+            yield from _values(child, f"{key}[]")
     else:
         yield key, node

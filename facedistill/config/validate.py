@@ -25,6 +25,10 @@ _VALUES = (
     "evaluation.protocols", "evaluation.data_dir", "evaluation.batch_size", "evaluation.flip", "trainer.accelerator",
     "trainer.strategy", "trainer.precision", "teacher.embedding_dim",
 )  # fmt: skip
+_FLIPS = ("none", "sum", "unit_sum")
+# Keys of the dictionaries that classes of the package take.
+_BALANCED = ("identities", "images")
+_LOSS = ("loss", "weight")
 
 
 def validate(config: DictConfig) -> None:
@@ -38,7 +42,7 @@ def validate(config: DictConfig) -> None:
     """
     plain, found = _resolved(config)
     if not found:
-        found = _absent(plain) or [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
+        found = [*_numbers(plain), *_texts(plain), *_arguments(plain), *_combinations(plain)]
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
@@ -47,6 +51,8 @@ def validate(config: DictConfig) -> None:
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
+    if found := _absent(OmegaConf.to_container(config, resolve=False)):
+        return {}, found
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -92,16 +98,37 @@ def _absent(config: Mapping[str, Any]) -> list[str]:
 
 def _numbers(config: Mapping[str, Any]) -> list[str]:
     found = numbers.problems(config)
-    for key in ("name", "runs_dir"):
-        if not str(config[key]).strip():
-            found.append(f"{key}: must not be empty")
-    if not isinstance(config["force"], bool):
-        found.append(f"force: expected true or false, got {config['force']!r}")
     if not found and config["images"] < config["data"]["batch_size"]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
     return found or _validation_faces(config)
+
+
+def _texts(config: Mapping[str, Any]) -> list[str]:
+    """Values that are no numbers, and entries of the dictionaries that classes take."""
+    found = []
+    if not str(config["name"]).strip():
+        found.append("name: must not be empty")
+    for key in ("runs_dir", "data.path", "evaluation.data_dir"):
+        value = _select(config, key)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            found.append(f"{key}: expected a path, got {value!r}" + (f"; write ./{value}" if value else ""))
+    if not isinstance(config["force"], bool):
+        found.append(f"force: expected true or false, got {config['force']!r}")
+    protocols, flip = config["evaluation"]["protocols"], config["evaluation"]["flip"]
+    if not isinstance(protocols, list) or not all(isinstance(name, str) for name in protocols):
+        found.append(f"evaluation.protocols: expected a list of names, as [lfw], got {protocols!r}")
+    if flip not in _FLIPS:
+        found.append(f"evaluation.flip: expected {' | '.join(_FLIPS)}, got {flip!r}")
+    losses = _select(config, "method.losses")
+    entries = {f"method.losses.{name}": _LOSS for name in losses} if isinstance(losses, Mapping) else {}
+    for key, known in {"data.source.balanced": _BALANCED, **entries}.items():
+        node = _select(config, key)
+        for name in node if isinstance(node, Mapping) else ():
+            if name not in known:
+                found.append(f"{key}.{name}: no such key; there are {', '.join(known)}")
+    return found
 
 
 def _validation_faces(config: Mapping[str, Any]) -> list[str]:

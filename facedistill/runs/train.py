@@ -86,9 +86,7 @@ def check_start(config: DictConfig) -> None:
     """
     validate(config)
     faces = OmegaConf.select(config, "data.validation.faces")
-    check_machine(
-        settings_of(config), config.data.batch_size, faces, lambda: has_batch_norm(config.backbone)
-    )
+    check_machine(settings_of(config), config.data.batch_size, faces, lambda: has_batch_norm(config.backbone))
 
 
 def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
+from facedistill.config.files import unreadable
 from facedistill.errors import ConfigError
 
 
@@ -27,9 +28,7 @@ def expand(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     try:
         overrides = OverridesParser.create().parse_overrides(list(arguments))
     except OverrideParseException as error:
-        raise ConfigError(
-            f"cannot read the override {error.override!r}; write key=value or group=choice"
-        ) from error
+        raise ConfigError(unreadable(str(error.override))) from error
     choices = []
     for override in overrides:
         key = override.get_key_element()

@@ -39,6 +39,17 @@ def test_all_problems_are_reported_at_once():
     (["data.source.replay=many"], "data.source.replay: expected a whole number >= 0, got 'many'"),
     (["method._target_=facedistill.methods.nothing"], "method._target_: facedistill.methods.nothing cannot be imported"),
     (["name=???"], "name: needs a value"),
+    (["~images"], "images: is missing; every configuration has it"),
+    (["~data.source"], "data.source: is missing; every configuration has it"),
+    (["force=maybe"], "force: expected true or false, got 'maybe'"),
+    (["runs_dir=3"], "runs_dir: expected a path, got 3; write ./3"),
+    (["evaluation.protocols=lfw"], "evaluation.protocols: expected a list of names, as [lfw], got 'lfw'"),
+    (["evaluation.flip=both"], "evaluation.flip: expected none | sum | unit_sum, got 'both'"),
+    (["scheduler=multi_step", "scheduler.at=0.3"], "scheduler.at: expected a list, got 0.3"),
+    (["method=ekd", "data.source={balanced: {identites: 8}}", "data=faces", "data.path=x"],
+     "data.source.balanced.identites: no such key; there are identities, images"),
+    (["method=weighted_sum", "+method.losses.mse.wieght=1"],
+     "method.losses.mse.wieght: no such key; there are loss, weight"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
