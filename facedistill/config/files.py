@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,15 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
+_KEY = re.compile(r"[+~]{0,2}[\w@./]+=")
+_PATH = re.compile(r"\+{0,2}(name|runs_dir|[\w.]+\.(path|file|data_dir|name))")
 _ENTRIES_BY_NAME = ("method.losses",)
 
 
@@ -118,13 +122,28 @@ _repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root,
 
 def unreadable(text: str) -> str:
     """A sentence on an override that Hydra's grammar does not admit."""
-    return f"cannot read the override {text!r}; write key=value or group=choice"
+    if "=" not in text or not _KEY.match(text):
+        return f"cannot read the override {text!r}; write key=value or group=choice"
+    key, _, value = text.partition("=")
+    return f"cannot read the value of {text!r}; put it in quotes twice, as '{key}=\"{value}\"'"
+
+
+def quoted(text: str) -> str:
+    """An override in which a path is in quotes where Hydra's grammar needs them: `runs_dir=/data (1)/runs`."""
+    try:
+        OverridesParser.create().parse_overrides([text])
+    except OverrideParseException:
+        key, _, value = text.partition("=")
+        if _PATH.fullmatch(key):
+            value = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'{key}="{value}"'
+    return text
 
 
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> Override:
     """Reads one override by Hydra's grammar."""
-    (override,) = OverridesParser.create().parse_overrides([text])
+    (override,) = OverridesParser.create().parse_overrides([quoted(text)])
     return override
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
-from facedistill.config.files import unreadable
+from facedistill.config.files import quoted, unreadable
 from facedistill.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def expand(arguments: Sequence[str]) -> list[tuple[str, ...]]:
             every job in one process.
     """
     try:
-        overrides = OverridesParser.create().parse_overrides(list(arguments))
+        overrides = OverridesParser.create().parse_overrides([quoted(text) for text in arguments])
     except OverrideParseException as error:
         raise ConfigError(unreadable(str(error.override))) from error
     choices = []

@@ -13,7 +13,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
 from facedistill.config import compose
-from facedistill.config.files import unreadable
+from facedistill.config.files import quoted, unreadable
 from facedistill.errors import ConfigError, UserError
 from facedistill.runs.sources import instantiate
 from facedistill.sweeps.grid import expand
@@ -111,7 +111,7 @@ def _fixed(arguments: Sequence[str]) -> list[str]:
     fixed = []
     for text in arguments:
         try:
-            (override,) = OverridesParser.create().parse_overrides([text])
+            (override,) = OverridesParser.create().parse_overrides([quoted(text)])
         except OverrideParseException as error:
             raise ConfigError(unreadable(text)) from error
         if not override.is_sweep_override():
