@@ -1,1 +1,17 @@
 """The command `facedistill`: one module per command; nothing else imports them."""
+
+import os
+import signal
+import sys
+
+
+def _stop(number: int, frame: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(128 + signal.SIGINT)
+
+
+# Until `main` runs, Ctrl-C would print a traceback of the imports.
+if (
+    os.path.basename(sys.argv[0]) == "facedistill" or "facedistill.cli.main" in sys.orig_argv
+) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _stop)

@@ -6,21 +6,18 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from facedistill.cli.arguments import positive
-from facedistill.config import signature
-from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
-from facedistill.models.cost import Latency, Size, latency_of, size_of
-from facedistill.runs.method_cost import processor
-from facedistill.runs.sources import instantiate
 from facedistill.system.paths import config_dir
+
+if TYPE_CHECKING:
+    from facedistill.models.cost import Latency, Size
 
 ENOUGH = 0.8  # of its threads' time; below this, times depend on other work on the machine
 
@@ -50,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     names, overrides = _chosen(options.backbones)
+    import torch
+
+    from facedistill.runs.method_cost import processor
+
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = []
@@ -87,6 +88,10 @@ def backbone_row(name: str, overrides: Sequence[str] = (), batch_size: int | Non
     Raises:
         ConfigError: If an override names nothing that this network has.
     """
+    from facedistill.config import compose, signature
+    from facedistill.models.cost import latency_of, size_of
+    from facedistill.runs.sources import instantiate
+
     node = compose("train", [f"backbone={name}", *overrides]).backbone
     for key in ("asset", "pretrained"):
         if key in node:
@@ -147,6 +152,8 @@ def _table(rows: Sequence[BackboneRow]) -> Table:
 
 
 def _as_json(rows: Sequence[BackboneRow], measured: bool) -> dict[str, Any]:
+    from facedistill.runs.method_cost import processor
+
     entries = [
         {"name": row.name, "embedding_dim": row.embedding_dim, **asdict(row.size)}
         | (asdict(row.latency) if row.latency else {})

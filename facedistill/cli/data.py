@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.data.formats.base import all_formats
 from facedistill.errors import DataError
 
 _ELSEWHERE = {"align": "facedistill.cli.align", "audit": "facedistill.cli.audit"}
@@ -64,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="write the same set in another format")
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", type=Path, metavar="TARGET", help="must not exist yet")
-    convert.add_argument("--to", required=True, choices=[form.key for form in all_formats()])
+    convert.add_argument(
+        "--to", required=True, metavar="FORMAT", help="shards, folder, ...; see docs/data.md"
+    )
     convert.add_argument("--skip-damaged", action="store_true", help="leave damaged images out, with a count")
     convert.set_defaults(run=_convert)
 
@@ -110,8 +111,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from facedistill.data.formats.base import all_formats
     from facedistill.data.formats.convert import convert
 
+    formats = [form.key for form in all_formats()]
+    if options.to not in formats:
+        raise DataError(f"--to {options.to}: there is no such format; there are {', '.join(formats)}")
     done = convert(options.source, options.target, options.to, skip_damaged=options.skip_damaged)
     print(f"{options.target}: {done.written:,} images written and read back, all equal")
     if done.skipped:

@@ -24,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     from omegaconf import OmegaConf
 
     from facedistill.config import compose
+    from facedistill.config.files import options
+    from facedistill.config.numbers import demand_numbers
     from facedistill.export import load_student
     from facedistill.reporting.table.results import as_text, results_table
     from facedistill.runs.assembly import load_teacher
@@ -39,14 +41,29 @@ def main(arguments: Sequence[str]) -> int:
                 changed_evaluation(run_config, parsed.overrides) if run_config and parsed.overrides else None
             )
             results = evaluate_run(folder, evaluation)
-    elif path.is_file():
-        results = evaluate_network("student", load_student(path), compose("train", parsed.overrides))
-    elif path.suffix or "/" in parsed.what:
+    elif path.is_dir():
         raise UserError(
-            f"{path}: there is no such run folder or student file; see `facedistill evaluate --help`"
+            f"{path}: is a folder without a run.json, and no run; give a run folder, a student.safetensors or the name of "
+            "a teacher"
+        )
+    elif path.suffix == ".onnx":
+        raise UserError(
+            f"{path}: evaluate takes the student.safetensors next to it; `facedistill embed` takes .onnx"
+        )
+    elif path.is_file():
+        config = compose("train", parsed.overrides)
+        demand_numbers(config)
+        results = evaluate_network("student", load_student(path), config)
+    elif path.suffix or "/" in parsed.what:
+        raise UserError(f"{path}: there is no such run folder or student file")
+    elif parsed.what not in (teachers := options("train", parsed.overrides, "teacher")):
+        raise UserError(
+            f"{parsed.what}: is neither a run folder nor a student file here, nor a teacher; there are the teachers "
+            f"{', '.join(teachers)}"
         )
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
+        demand_numbers(config)
         results = evaluate_network("teacher", load_teacher(config), config)
         expected = OmegaConf.select(config, "teacher.card.accuracy")
     print(as_text(results_table(results)), *results.absent.values(), sep="\n")

@@ -7,22 +7,14 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from omegaconf import DictConfig
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-from facedistill.assets import licence_record
-from facedistill.assets.own_file import card_of
-from facedistill.config import compose
-from facedistill.data.formats.face_set import FaceSet
-from facedistill.data.formats.open import open_faces
-from facedistill.data.generation.separation import Separation
-from facedistill.data.generation.synthetic_set import MadeSet, make_synthetic_set
-from facedistill.data.image_rows import write_rows
-from facedistill.images import decode_face
-from facedistill.models.synthetic_identities import SyntheticIdentities
-from facedistill.runs.assembly import load_generator, load_teacher
+    from facedistill.data.formats.face_set import FaceSet
+    from facedistill.data.generation.synthetic_set import MadeSet
+    from facedistill.models.synthetic_identities import SyntheticIdentities
 
 _ROWS, _COLUMNS = 10, 8
 
@@ -52,7 +44,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_intermixed_args(list(arguments))
+    from facedistill.config import compose
+    from facedistill.config.numbers import demand_numbers
+    from facedistill.data.formats.open import open_faces
+    from facedistill.models.synthetic_identities import SyntheticIdentities
+
     config = compose("generate", options.overrides)
+    demand_numbers(config)
     settings = SyntheticIdentities(**config.synthetic)
     start = time.monotonic()
     made = _make(config, settings, options.out, options.quiet)
@@ -63,6 +61,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make(config: DictConfig, settings: SyntheticIdentities, out: Path, quiet: bool) -> MadeSet:
+    import torch
+
+    from facedistill.assets import licence_record
+    from facedistill.assets.own_file import card_of
+    from facedistill.data.generation.synthetic_set import make_synthetic_set
+    from facedistill.runs.assembly import load_generator, load_teacher
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cards = [card_of(config.generator, "generator"), card_of(config.teacher, "teacher")]
     assets = {"generator_asset": cards[0].name, "teacher_asset": cards[1].name}
@@ -82,6 +87,11 @@ def _make(config: DictConfig, settings: SyntheticIdentities, out: Path, quiet: b
 
 def _picture(faces: FaceSet, identities: int, images_per_identity: int, folder: Path) -> Path:
     """The first images of identities spread over the set, one identity per row."""
+    import torch
+
+    from facedistill.data.image_rows import write_rows
+    from facedistill.images import decode_face
+
     shown = torch.linspace(0, identities - 1, min(identities, _ROWS)).long().tolist()
     rows = []
     for k in shown:
@@ -91,6 +101,8 @@ def _picture(faces: FaceSet, identities: int, images_per_identity: int, folder: 
 
 
 def _tell(made: MadeSet, images: int, identities: int, seconds: float, sheet: Path) -> None:
+    from facedistill.data.generation.separation import Separation
+
     meta: dict[str, Any] = dict(made.meta)
     separation = Separation(**{name: meta[name] for name in Separation.__dataclass_fields__})
     state = f"rendered in {seconds:.0f} s" if made.is_new else "there already"

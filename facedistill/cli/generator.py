@@ -6,23 +6,15 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import yaml
-from omegaconf import OmegaConf
-
-from facedistill.assets.archive import sha256_of
-from facedistill.assets.card import MEBI
-from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.models.generators import FrozenGenerator, resample
-from facedistill.models.generators.stylegan_conversion import convert
-from facedistill.models.generators.stylegan_generator import NoiseMode, StyleGANGenerator
-from facedistill.models.latents import draw_latents
-from facedistill.models.weights import write_weights
-from facedistill.reporting.generator_sheet import Row, draw_sheet
-from facedistill.runs.assembly import load_generator
 from facedistill.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from facedistill.models.generators import FrozenGenerator
+    from facedistill.models.generators.stylegan_generator import NoiseMode
+    from facedistill.reporting.generator_sheet import Row
 
 _STEPS = (0.25, 0.5, 0.75, 1.0)
 """Coefficients c of the variations; in training c = (cos(student, teacher) + 1) / 2."""
@@ -72,6 +64,14 @@ def _convert(options: argparse.Namespace) -> int:
         raise ConfigError(f"--name {name}: use lower-case letters, digits, '_', '-' and '.'")
     if not file.is_file():
         raise ConfigError(f"{options.file}: does not exist; give the path of a generator's file")
+    import yaml
+
+    from facedistill.assets.archive import sha256_of
+    from facedistill.assets.card import MEBI
+    from facedistill.models.generators.stylegan_conversion import convert
+    from facedistill.models.generators.stylegan_generator import StyleGANGenerator
+    from facedistill.models.weights import write_weights
+
     print(f"{file.name}: sha256 {sha256_of(file)}")
     weights = out / f"{name}.safetensors"
     write_weights(weights, convert({file.name: file}), {"origin": file.name, "licence": options.licence})
@@ -121,16 +121,23 @@ def _is_stylegan3(weights: Path) -> bool:
         return "synthesis.layout" in file.keys()  # noqa: SIM118
 
 
-@torch.no_grad()
 def _preview(options: argparse.Namespace) -> int:
     if options.faces < 1:
         raise ConfigError(f"--faces {options.faces}: must be at least 1")
+    import torch
+    from omegaconf import OmegaConf
+
+    from facedistill.config import compose
+    from facedistill.reporting.generator_sheet import draw_sheet
+    from facedistill.runs.assembly import load_generator
+
     config = compose("train", options.overrides)
     spread = OmegaConf.select(config, "data.source.spread") or "covariance"
     rho = OmegaConf.select(config, "data.source.rho")
     rho = 1.0 if rho is None else rho
     generator = load_generator(config).to("cuda" if torch.cuda.is_available() else "cpu")
-    rows = render_rows(generator, options.faces, options.seed, spread, rho)
+    with torch.no_grad():
+        rows = render_rows(generator, options.faces, options.seed, spread, rho)
     steps = [f"{spread}, c·rho = {step * rho:g}" for step in _STEPS]
     crop = OmegaConf.select(config, "generator.network.crop") or ""
     captions = [f"native, {generator.native_size} px", f"crop {crop}, 112 px", *steps]
@@ -144,6 +151,11 @@ def _preview(options: argparse.Namespace) -> int:
 
 def render_rows(generator: FrozenGenerator, count: int, seed: int, spread: str, rho: float) -> list[Row]:
     """A few faces, native and cropped, and their variations of increasing size, one noise direction each."""
+    import torch
+
+    from facedistill.models.generators import resample
+    from facedistill.models.latents import draw_latents
+
     shown = torch.arange(count)
     z, noise = (
         draw_latents(seed, f"preview/{name}", shown, generator.latent_dim).to(generator.mean_w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import select
 import signal
@@ -47,7 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):  # names of files and our own messages, in any locale
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "facedistill.cli":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on the handler below
+        if wrong := next((text for text in arguments if not _is_utf8(text)), None):
+            return _refuse(f"{os.fsencode(wrong)!r} is not UTF-8; rename the file or folder")
         return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except UserError as error:
         return _refuse(str(error))
@@ -59,6 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         Console(stderr=True).print("interrupted; the same command continues")
         return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reader_is_gone() -> bool:

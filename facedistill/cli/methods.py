@@ -6,20 +6,19 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_object
-from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from facedistill.cli.arguments import positive
-from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
-from facedistill.runs.method_cost import Cost, Sizes, measure, processor
 from facedistill.system.paths import config_dir
 from facedistill.types import Offers
+
+if TYPE_CHECKING:
+    from facedistill.runs.method_cost import Cost, Sizes
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     names = _chosen(options.methods)
+    from facedistill.runs.method_cost import Sizes, processor
+
     sizes = Sizes(options.images, options.dim, options.identities, options.steps)
     rows = [method_row(name) for name in names]
     costs: dict[str, Cost | str] = {}
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def method_row(name: str) -> MethodRow:
     """Reads one yaml and its class."""
+    from hydra.utils import get_object
+    from omegaconf import OmegaConf
+
     config = OmegaConf.load(config_dir() / "method" / f"{name}.yaml")
     method = get_object(config._target_)
     required = method.requirements_with(config)
@@ -100,6 +104,9 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 def _cost(name: str, sizes: Sizes) -> Cost | str:
     """What the method costs, or one line on why it cannot be measured this way."""
+    from facedistill.config import compose
+    from facedistill.runs.method_cost import measure
+
     config = compose("train", [f"method={name}"])
     try:
         return measure(config, sizes)
@@ -140,6 +147,8 @@ def _value(value: Any) -> str:
 def _as_json(
     rows: Sequence[MethodRow], costs: Mapping[str, Cost | str], sizes: Sizes | None
 ) -> dict[str, Any]:
+    from facedistill.runs.method_cost import processor
+
     methods = []
     for row in rows:
         entry = asdict(row)

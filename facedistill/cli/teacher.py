@@ -9,35 +9,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from facedistill.assets import cache_dir
-from facedistill.assets.archive import sha256_of
-from facedistill.assets.card import MEBI
-from facedistill.assets.card_reader import available_cards, read_card
-from facedistill.assets.pickle.convert import convert_pickled
 from facedistill.cli.evaluate import main as evaluate
-from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generated_pairs
-from facedistill.images import to_float
-from facedistill.metrics.decidability import Decidability, decidability, tied
-from facedistill.models.backbones.mobilefacenet import MobileFaceNet
-from facedistill.models.teachers.checkpoint import refuse_web_page
-from facedistill.models.teachers.frozen import FrozenTeacher
-from facedistill.models.teachers.golden import golden_of
-from facedistill.models.teachers.recognize import Family, recognize
-from facedistill.models.weights import read_weights, write_weights
-from facedistill.runs.assembly import load_generator, load_teacher
-from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.system.files import write_atomically
 from facedistill.types import InputSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from facedistill.metrics.decidability import Decidability
+    from facedistill.models.teachers.frozen import FrozenTeacher
+    from facedistill.models.teachers.recognize import Family
 
 SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))
 """Mean and std on 0..255 that published recognizers are fed with."""
@@ -56,6 +43,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    import yaml
+
+    from facedistill.assets.archive import sha256_of
+    from facedistill.assets.card_reader import available_cards, read_card
+    from facedistill.models.teachers.golden import golden_of
+    from facedistill.models.teachers.recognize import recognize
+
     file = Path(options.file).expanduser().absolute()
     name = options.name or re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
@@ -87,6 +81,9 @@ def _add(options: argparse.Namespace) -> int:
 
 def _on_lfw(name: str, folder: str) -> None:
     """Evaluates the teacher on LFW if its faces are found, else prints where they were looked for."""
+    from facedistill.config import compose
+    from facedistill.runs.evaluate import open_configured_protocols
+
     overrides = [folder, "evaluation.protocols=[lfw]"]
     found, absent = open_configured_protocols(compose("train", [f"teacher={name}", *overrides]))
     if found:
@@ -96,6 +93,10 @@ def _on_lfw(name: str, folder: str) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from facedistill.assets.pickle.convert import convert_pickled
+    from facedistill.models.teachers.checkpoint import refuse_web_page
+    from facedistill.models.weights import read_weights
+
     file, target = (Path(path).expanduser().absolute() for path in (options.file, options.out))
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out {options.out}: name a file that ends in .safetensors")
@@ -151,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def probe_faces(identities: int, quiet: bool = False) -> tuple[Tensor, Tensor]:
     """Base faces and variations, each uint8 (K, 3, 112, 112), rendered once into the cache."""
+    from facedistill.assets import cache_dir
+    from facedistill.config import compose
+    from facedistill.evaluation.generated_pairs import GeneratedPairs, make_generated_pairs
+    from facedistill.models.weights import read_weights
+    from facedistill.runs.assembly import load_generator, load_teacher
+
     config = compose("train", [])
     pairs = config.evaluation.generated_pairs
     settings = GeneratedPairs(identities, pairs.seed, pairs.spread, pairs.min_teacher_cosine)
@@ -164,6 +171,9 @@ def probe_faces(identities: int, quiet: bool = False) -> tuple[Tensor, Tensor]:
 @contextmanager
 def loaded(family: Family, file: Path) -> Iterator[FrozenTeacher]:
     """The file as a frozen teacher, with its family's input spec, or else the package's default."""
+    from facedistill.models.teachers.frozen import FrozenTeacher
+    from facedistill.models.weights import write_weights
+
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         write_weights(weights, family.convert({file.name: file}), {})
@@ -175,6 +185,8 @@ def measure(
     teacher: FrozenTeacher, family: Family, faces: tuple[Tensor, Tensor]
 ) -> dict[InputSpec, Decidability]:
     """The decidability under every plausible input spec, best first; the teacher keeps the last that was tried."""
+    from facedistill.metrics.decidability import decidability
+
     own = family.input_spec
     specs = [InputSpec(family.size_px, color, *scale) for color in ("RGB", "BGR") for scale in SCALES]
     specs += [own] if own is not None and own not in specs else []
@@ -198,6 +210,8 @@ def choose(
     Raises:
         ConfigError: If the faces do not single one out, contradict the family, or are not separated at all.
     """
+    from facedistill.metrics.decidability import tied
+
     best = next(iter(measured))
     if given is not None:
         return given
@@ -232,6 +246,9 @@ def propose(
     golden: list[list[float]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The contents of `teacher/NAME.yaml` and `asset/NAME.yaml`."""
+    from facedistill.assets.card import MEBI
+    from facedistill.models.backbones.mobilefacenet import MobileFaceNet
+
     convert = f"{family.convert.__module__}.{family.convert.__name__}"
     home = "backbones" if family.network is MobileFaceNet else "teachers"
     target = f"facedistill.models.{home}.{family.network.__name__}"
@@ -272,10 +289,16 @@ def _given(options: argparse.Namespace, family: Family) -> InputSpec | None:
 
 
 def _embed(teacher: FrozenTeacher, faces: Tensor) -> Tensor:
+    import torch
+
+    from facedistill.images import to_float
+
     return torch.cat([teacher(to_float(part)) for part in faces.split(_BATCH)])
 
 
 def _show(measured: dict[InputSpec, Decidability], family: Family) -> None:
+    from facedistill.metrics.decidability import tied
+
     best = next(iter(measured.values()))
     table = Table("color", "mean", "std", "genuine", "impostor", "d-prime", "AUC", "")
     for spec, found in measured.items():

@@ -27,16 +27,18 @@ def main(arguments: Sequence[str]) -> int:
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
+        from facedistill.config import compose
+
+        compose("train", [argument for argument in arguments if "=" in argument and argument[0] != "-"])
         _run_hydra(arguments)
         return 0
-    from facedistill.config import validate
     from facedistill.runs.inputs import open_inputs
     from facedistill.runs.processes import is_main_process
-    from facedistill.runs.train import train
+    from facedistill.runs.train import check_start, train
     from facedistill.sweeps.job import demand_planned
 
     config, overrides, planned = _requested(arguments)
-    validate(config)
+    check_start(config)
     inputs = open_inputs(config)
     if planned is not None:
         demand_planned(arguments[1], planned, inputs.folder.path.name)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config.files import choices, compose_files, parsed
+from facedistill.config.files import chosen_files, compose_files, no_such_choice, options, parsed, unreadable
+from facedistill.config.known_keys import demand_known, dotted, hint
+from facedistill.config.numbers import with_whole_numbers
 from facedistill.errors import ConfigError
 
 
@@ -18,22 +20,31 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with Hydra overrides.
 
     Raises:
-        ConfigError: If an override cannot be read or names nothing that exists.
+        ConfigError: If an override cannot be read or names nothing that exists, or a key is unknown.
     """
     try:
-        return compose_files(root, overrides)
+        config = compose_files(root, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_sentence(error, root, overrides)) from error
+    demand_known(config, root, lambda: chosen_files(root, overrides))
+    return with_whole_numbers(config)
 
 
 def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}; write key=value or group=choice"
-    found = re.search(r"Could not find '(\S+?)/(\S+)'", text)
-    if found:
+        return unreadable(str(error.override))
+    if found := re.search(r"Could not find '(\S+?)/(\S+)'", text):
         group, choice = found.groups()
-        return f"{group}={choice}: there is no such {group}; there are {', '.join(choices(group))}"
+        return no_such_choice(group, choice, choice, options(root, overrides, group))
+    if found := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return f"~{found.group(1)}: there is no such key to delete"
+    if found := re.match(r"Multiple values for (\S+?)\.", text):
+        return f"+{found.group(1)}: is a group of the configuration already; leave out the +"
+    if found := re.match(r"Error merging override (.+)", text):
+        return f"{found.group(1)}: does not fit what is there, a list or keys; give each key below it by its full name"
+    if "Could not append" in text and (found := re.search(r"'([^']+)'", text)):
+        return f"+{found.group(1)}: is there already; leave out the +"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
@@ -44,29 +55,15 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
 
 
 def _did_you_mean(key: str, root: str, overrides: Sequence[str]) -> str:
-    config = compose_files(root, [text for text in overrides if _is_group_choice(text)])
-    keys = _keys(config)
-    if key in keys:  # the key exists, and the value adds keys below it
+    chosen = [text for text in overrides if _is_choice(text, root, overrides)]
+    config: Any = OmegaConf.to_container(compose_files(root, chosen), resolve=False)
+    if key in dotted(config):  # the key exists, and the value adds keys below it
         return f": it adds keys to {key}; write ++{key}=… to add them"
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else "; see `facedistill train --help` for the keys"
+    return hint(key, config, chosen_files(root, chosen))
 
 
-def _is_group_choice(text: str) -> bool:
+def _is_choice(text: str, root: str, overrides: Sequence[str]) -> bool:
     override = parsed(text)
-    return override.value() in choices(str(override.key_or_group))
-
-
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key in map(str, config):
-        name = f"{prefix}{key}"
-        keys.append(name)
-        node = (
-            None
-            if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key)
-            else config[key]
-        )
-        if isinstance(node, DictConfig):
-            keys += _keys(node, f"{name}.")
-    return keys
+    return override.key_or_group == "hydra.searchpath" or bool(
+        options(root, overrides, str(override.key_or_group))
+    )

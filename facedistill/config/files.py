@@ -7,7 +7,9 @@ between, the files are merged as plain containers. `tests/config/test_compose.py
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +23,16 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
+_KEY = re.compile(r"[+~]{0,2}[\w@./]+=")
+_PATH = re.compile(r"\+{0,2}(name|runs_dir|[\w.]+\.(path|file|data_dir|name))")
+_ENTRIES_BY_NAME = ("method.losses",)
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -37,26 +43,50 @@ def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
         HydraException: If an override cannot be read or names nothing that exists.
         OmegaConfBaseException: If a value cannot be set.
     """
+    repository, groups, values = _opened(root, overrides)
+    config = OmegaConf.create(repository.composed(groups))
+    OmegaConf.set_struct(config, True)
+    for one in values:
+        _demand_all_named(one, config)
+        ConfigLoaderImpl._apply_overrides_to_config([one], config)
+    return config
+
+
+def chosen_files(root: str, overrides: Sequence[str]) -> list[str]:
+    """The files that `compose_files` merges, as "data/stylegan", in their order."""
+    repository, groups, _ = _opened(root, overrides)
+    return [str(default.config_path) for default in repository.defaults(groups)]
+
+
+def options(root: str, overrides: Sequence[str], group: str) -> list[str]:
+    """The choices of a group, those of the overrides' search path included; none where there is no such group."""
+    search = [text for text in overrides if text.startswith("hydra.searchpath=")]
+    repository = _opened(root, search)[0]
+    return list(repository.options(group)) if repository.group_exists(group) else []
+
+
+def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str, ...], list[Override]]:
+    """The files of a root and its search path, the overrides that choose files, and those that set values."""
     given = [parsed(_as_group(text)) for text in overrides]
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
+    for folder in _folders(search):
+        if not folder.startswith("pkg://") and not os.path.isdir(folder):
+            raise ConfigError(f"hydra.searchpath={folder}: there is no such folder")
     own = [one for one in given if one not in search]
-    for one in own:
-        _check(one)
     folders = (str(config_dir()), *_folders(search))
     repository = _repository(root, tuple(str(one.input_line) for one in search), _state(folders))
+    for one in own:
+        _check(one, repository)
     groups = [one for one in own if repository.group_exists(one.key_or_group)]
-    config = OmegaConf.create(repository.composed(tuple(str(one.input_line) for one in groups)))
-    OmegaConf.set_struct(config, True)
-    ConfigLoaderImpl._apply_overrides_to_config([one for one in own if one not in groups], config)
-    return config
+    return repository, tuple(str(one.input_line) for one in groups), [one for one in own if one not in groups]
 
 
 def _as_group(text: str) -> str:
     """Turns `augment=photo` and `data.source.augment=photo` into the choice of that group in its place."""
     key, _, value = text.partition("=")
-    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value or value == "null":
+    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value:
         return text
-    if value == "none":
+    if value in ("none", "null"):
         return f"{_AUGMENT}=null"
     return f"augment@{_AUGMENT}={value}"
 
@@ -72,33 +102,55 @@ class _Repository:
             _, self.files = loader._parse_overrides_and_create_caching_repo(root, list(search))
         self.root = root
         self.group_exists = lru_cache(self.files.group_exists)
+        self.options = lru_cache(self.files.get_group_options)
         self.composed = lru_cache(maxsize=256)(self._compose)
 
-    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
+    def defaults(self, groups: Sequence[str]) -> list[ResultDefault]:
+        """The files that a choice of groups merges."""
         overrides = [parsed(text) for text in groups]
-        chosen = create_defaults_list(
+        found = create_defaults_list(
             self.files, self.root, overrides, prepend_hydra=False, skip_missing=False
         )
-        return _merged(chosen.defaults, self.files)
+        return list(found.defaults)
+
+    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
+        return _merged(self.defaults(groups), self.files)
 
 
 _repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root, search))
 
 
+def unreadable(text: str) -> str:
+    """A sentence on an override that Hydra's grammar does not admit."""
+    if "=" not in text or not _KEY.match(text):
+        return f"cannot read the override {text!r}; write key=value or group=choice"
+    key, _, value = text.partition("=")
+    return f"cannot read the value of {text!r}; put it in quotes twice, as '{key}=\"{value}\"'"
+
+
+def quoted(text: str) -> str:
+    """An override in which a path is in quotes where Hydra's grammar needs them: `runs_dir=/data (1)/runs`."""
+    try:
+        OverridesParser.create().parse_overrides([text])
+    except OverrideParseException:
+        key, _, value = text.partition("=")
+        if _PATH.fullmatch(key):
+            value = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'{key}="{value}"'
+    return text
+
+
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> Override:
     """Reads one override by Hydra's grammar."""
-    (override,) = OverridesParser.create().parse_overrides([text])
+    (override,) = OverridesParser.create().parse_overrides([quoted(text)])
     return override
 
 
-def choices(group: str) -> list[str]:
-    """The names of `conf/<group>/`; none where there is no such group."""
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
-def _check(override: Override) -> None:
-    text, group = override.input_line, override.key_or_group
+def _check(override: Override, repository: _Repository) -> None:
+    text, group = str(override.input_line), override.key_or_group
+    if not group:
+        raise ConfigError(unreadable(text))
     if override.is_hydra_override():
         raise ConfigError(
             f"{text}: of Hydra's own settings only hydra.searchpath has an effect here; leave it out"
@@ -107,8 +159,36 @@ def _check(override: Override) -> None:
         raise ConfigError(
             f"{text}: several values are a sweep; add -m, or write a list as [a,b] and a text with commas in quotes"
         )
-    if choices(group) and not override.is_delete() and not isinstance(override.value(), str | list):
-        raise ConfigError(f"{text}: there is no such {group}; there are {', '.join(choices(group))}")
+    if override.is_delete() or not repository.group_exists(group):
+        return
+    options, value = repository.options(group), override.value()
+    for name in value if isinstance(value, list) else [value]:
+        if str(name) not in options:
+            raise ConfigError(no_such_choice(group, text.partition("=")[2], str(name), options))
+
+
+def no_such_choice(group: str, given: str, name: str, options: Sequence[str]) -> str:
+    """A sentence on a choice that a group does not have, with the nearest name."""
+    near = difflib.get_close_matches(name, options, n=1)
+    meant = f"did you mean {near[0]}? There are" if near else "there are"
+    return f"{group}={given}: there is no such {group}; {meant} {', '.join(options)}"
+
+
+def _demand_all_named(override: Override, config: DictConfig) -> None:
+    """Refuses `method.losses={…}` that leaves losses in that it does not name: Hydra merges dictionaries."""
+    key, value = override.key_or_group, override.value()
+    for by_name in _ENTRIES_BY_NAME if not (override.is_add() or override.is_delete()) else ():
+        if by_name != key and not by_name.startswith(f"{key}."):
+            continue
+        for part in filter(None, by_name.removeprefix(key).split(".")):
+            value = value.get(part) if isinstance(value, dict) else None
+        kept = set(OmegaConf.select(config, by_name) or {}) - set(value if isinstance(value, dict) else ())
+        if kept and isinstance(value, dict):
+            without = " ".join(f"~{by_name}.{name}" for name in sorted(kept))
+            raise ConfigError(
+                f"{override.input_line}: would keep {', '.join(sorted(kept))}, because a dictionary adds to {by_name}; "
+                f"delete the others first with {without}, or name them all"
+            )
 
 
 def _folders(search: Sequence[Override]) -> Iterator[str]:

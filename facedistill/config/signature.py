@@ -6,7 +6,7 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -101,6 +101,8 @@ def _parameters(target: Callable[..., Any]) -> tuple[dict[str, tuple[Any, bool]]
 
 
 def _type_problem(key: str, parameter: tuple[Any, bool], value: Any) -> list[str]:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return []
     options = _options(parameter[0])
     if options is None or any(_fits(option, value) for option in options):
         return []
@@ -119,6 +121,10 @@ def _options(annotation: Any) -> list[Any] | None:
         )
     if typing.get_origin(annotation) is Literal:
         return [annotation]
+    if typing.get_origin(annotation) in (list, tuple, Sequence):
+        return [list]
+    if typing.get_origin(annotation) in (dict, Mapping):
+        return [dict]
     return [annotation] if annotation in (int, float, bool, str, type(None)) else None
 
 
@@ -135,7 +141,8 @@ def _fits(option: Any, value: Any) -> bool:
 def _name(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return " | ".join(str(choice) for choice in typing.get_args(option))
-    return "null" if option is type(None) else str(option.__name__)
+    names = {type(None): "null", list: "a list", dict: "keys with values"}
+    return names.get(option) or str(option.__name__)
 
 
 def _did_you_mean(name: str, known: dict[str, Any]) -> str:

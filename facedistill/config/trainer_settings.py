@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
+
+from facedistill.config.known_keys import hint
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 STRATEGIES = ("auto", "ddp", "fsdp")
@@ -39,9 +40,7 @@ def problems(settings: Mapping[str, Any], split: bool, reads_maps: str | None = 
 
 
 def _unknown(key: str) -> str:
-    near = difflib.get_close_matches(key, _KNOWN, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}"
-    return f"trainer.{key}: no such setting; {hint}"
+    return f"trainer.{key}: no such setting{hint(f'trainer.{key}', {'trainer': dict.fromkeys(_KNOWN)})}"
 
 
 def _choices(settings: Mapping[str, Any]) -> list[str]:

@@ -9,30 +9,26 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config import signature
+from facedistill.config import numbers, signature
 from facedistill.config import trainer_settings as trainer
 from facedistill.errors import ConfigError
 from facedistill.types import Requirements
 
-_POSITIVE = (
-    "images",
-    "data.batch_size",
-    "data.validation.faces",
-    "data.source.pool_images",
-    "data.synthetic.identities",
-    "data.synthetic.images_per_identity",
-    "callbacks.validate_every_images",
-    "callbacks.checkpoint_every_images",
-    "callbacks.log_every_steps",
-)
-_NOT_NEGATIVE = (
-    "seed",
-    "data.num_workers",
-    "data.source.rho",
-    "data.source.replay",
-    "method.identity_weight",
-    "method.weight",
-)
+# Keys that every configuration has: nodes, then values.
+_NODES = (
+    "backbone", "data", "data.source", "data.validation", "optimizer", "scheduler", "method", "teacher", "teacher.network",
+    "teacher.input_spec", "generator", "generator.network", "callbacks", "evaluation", "logger", "trainer",
+)  # fmt: skip
+_VALUES = (
+    "name", "seed", "images", "runs_dir", "force", "data.batch_size", "data.validation.faces",
+    "callbacks.validate_every_images", "callbacks.checkpoint_every_images", "callbacks.log_every_steps",
+    "evaluation.protocols", "evaluation.data_dir", "evaluation.batch_size", "evaluation.flip", "trainer.accelerator",
+    "trainer.strategy", "trainer.precision", "teacher.embedding_dim",
+)  # fmt: skip
+_FLIPS = ("none", "sum", "unit_sum")
+# Keys of the dictionaries that classes of the package take.
+_BALANCED = ("identities", "images")
+_LOSS = ("loss", "weight")
 
 
 def validate(config: DictConfig) -> None:
@@ -46,7 +42,7 @@ def validate(config: DictConfig) -> None:
     """
     plain, found = _resolved(config)
     if not found:
-        found = [*_numbers(plain), *_arguments(plain), *_combinations(plain)]
+        found = [*_numbers(plain), *_texts(plain), *_arguments(plain), *_combinations(plain)]
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])
@@ -55,6 +51,8 @@ def validate(config: DictConfig) -> None:
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
+    if found := _absent(OmegaConf.to_container(config, resolve=False)):
+        return {}, found
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -86,22 +84,51 @@ def _missing(node: Any, prefix: str = "") -> list[str]:
     return [prefix] if node == "???" else []
 
 
-def _numbers(config: Mapping[str, Any]) -> list[str]:
+def _absent(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each required key that is absent, or holds a value where keys belong."""
     found = []
-    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+    for key in (*_NODES, *_VALUES):
         value = _select(config, key)
-        wanted = "> 0" if key in _POSITIVE else ">= 0"
         if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            found.append(f"{key}: expected a number {wanted}, got {value!r}")
-        elif value < 0 or (value == 0 and key in _POSITIVE):
-            found.append(f"{key}={value}: must be {wanted}")
+            found.append(f"{key}: is missing; every configuration has it")
+        elif key in _NODES and not isinstance(value, Mapping):
+            found.append(f"{key}: expected keys below it, got {value!r}")
+    return found
+
+
+def _numbers(config: Mapping[str, Any]) -> list[str]:
+    found = numbers.problems(config)
     if not found and config["images"] < config["data"]["batch_size"]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
     return found or _validation_faces(config)
+
+
+def _texts(config: Mapping[str, Any]) -> list[str]:
+    """Values that are no numbers, and entries of the dictionaries that classes take."""
+    found = []
+    if not str(config["name"]).strip():
+        found.append("name: must not be empty")
+    for key in ("runs_dir", "data.path", "evaluation.data_dir"):
+        value = _select(config, key)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            found.append(f"{key}: expected a path, got {value!r}" + (f"; write ./{value}" if value else ""))
+    if not isinstance(config["force"], bool):
+        found.append(f"force: expected true or false, got {config['force']!r}")
+    protocols, flip = config["evaluation"]["protocols"], config["evaluation"]["flip"]
+    if not isinstance(protocols, list) or not all(isinstance(name, str) for name in protocols):
+        found.append(f"evaluation.protocols: expected a list of names, as [lfw], got {protocols!r}")
+    if flip not in _FLIPS:
+        found.append(f"evaluation.flip: expected {' | '.join(_FLIPS)}, got {flip!r}")
+    losses = _select(config, "method.losses")
+    entries = {f"method.losses.{name}": _LOSS for name in losses} if isinstance(losses, Mapping) else {}
+    for key, known in {"data.source.balanced": _BALANCED, **entries}.items():
+        node = _select(config, key)
+        for name in node if isinstance(node, Mapping) else ():
+            if name not in known:
+                found.append(f"{key}.{name}: no such key; there are {', '.join(known)}")
+    return found
 
 
 def _validation_faces(config: Mapping[str, Any]) -> list[str]:

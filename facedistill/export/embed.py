@@ -23,6 +23,8 @@ class Embedder:
 
     Attributes:
         embedding_dim: D.
+        size_px: Side of the faces that it takes.
+        num_resized: How many of the files embedded so far had another size.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,6 +34,7 @@ class Embedder:
             AssetError: If it is missing, damaged, of another kind, or not exported by facedistill.
         """
         self._backbone = self._session = None
+        self.num_resized = 0
         if path.suffix == ".safetensors":
             self._backbone = load_student(path).to(memory_format=torch.channels_last)
             self.embedding_dim = self._backbone.embedding_dim
@@ -61,8 +64,9 @@ class Embedder:
         """
         parts = [torch.empty(0, self.embedding_dim)]
         for start in range(0, len(files), batch_size):
-            faces = [read_face(Path(file), self.size_px) for file in files[start : start + batch_size]]
-            parts.append(self.embed_images(torch.stack(faces)))
+            read = [_read(Path(file), self.size_px) for file in files[start : start + batch_size]]
+            self.num_resized += sum(is_resized for _, is_resized in read)
+            parts.append(self.embed_images(torch.stack([face for face, _ in read])))
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -89,6 +93,11 @@ def read_face(file: Path, size_px: int) -> Tensor:
     Raises:
         DataError: If the file is missing, damaged, no image, or not square.
     """
+    return _read(file, size_px)[0]
+
+
+def _read(file: Path, size_px: int) -> tuple[Tensor, bool]:
+    """The face, and whether it was resized."""
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -103,6 +112,7 @@ def read_face(file: Path, size_px: int) -> Tensor:
             f"{file} is {image.width}x{image.height} px and not a square aligned face; "
             "align it first with `facedistill data align`"
         )
-    if image.size != (size_px, size_px):
+    is_resized = image.size != (size_px, size_px)
+    if is_resized:
         image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return to_float(torch.from_numpy(np.array(image))).permute(2, 0, 1).contiguous()
+    return to_float(torch.from_numpy(np.array(image))).permute(2, 0, 1).contiguous(), is_resized

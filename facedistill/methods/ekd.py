@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from facedistill.losses.rank_thresholds import RankThresholds
 from facedistill.losses.ranks import rank_losses, score_pairs
 from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
+from facedistill.system.messages import print_message
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 REPORT_EVERY = 100  # steps between two looks from the host, on an accelerator
@@ -145,4 +145,4 @@ class EKD(IdentityMethod):
     def _say(self, subject: str, sentence: str) -> None:
         if subject not in self._said:
             self._said.add(subject)
-            warnings.warn(sentence, stacklevel=2)
+            print_message(sentence)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 DPI = 200
 LINES = {"student": "-", "teacher": "--"}
@@ -59,6 +58,10 @@ class Drawing:
 
     def png(self, theme: Theme) -> bytes:
         """Draws the figure in `theme` as a PNG."""
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         with mpl.rc_context(_settings(theme)):
             figure = Figure(figsize=self.size_in, layout="constrained")
             FigureCanvasAgg(figure)

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from facedistill.assets import cache_dir, obtain
 from facedistill.assets.own_file import card_of
@@ -51,6 +52,14 @@ class Assembly:
     data: FaceDataModule
     trainer: Trainer
     timing: TimeShare
+
+
+def has_batch_norm(backbone: DictConfig) -> bool:
+    """Whether the student has batch normalization; built without memory for its weights, and without fetching any."""
+    node = {**backbone, **({"pretrained": False} if "pretrained" in backbone else {})}
+    with torch.device("meta"):
+        network = instantiate(node)
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def load_teacher(config: DictConfig) -> FrozenTeacher:

@@ -13,6 +13,7 @@ from torch import nn
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose
+from facedistill.config.numbers import demand_numbers
 from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.benchmark import Role, run_protocols
 from facedistill.evaluation.protocols.base import Protocol
@@ -80,6 +81,7 @@ def changed_evaluation(config: DictConfig, overrides: Sequence[str]) -> DictConf
                 f"{text}: a run is evaluated as it was trained; change keys under evaluation only"
             )
     chosen = compose("train", overrides)
+    demand_numbers(chosen)
     if "evaluation" in keys:
         return chosen.evaluation
     changed = OmegaConf.create({"evaluation": config.evaluation})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +98,19 @@ def root_device(settings: Mapping[str, Any]) -> torch.device:
     return trainer.strategy.root_device
 
 
-def check_machine(settings: Mapping[str, Any], batch_size: int) -> None:
+def check_machine(
+    settings: Mapping[str, Any],
+    batch_size: int,
+    validation_faces: int | None = None,
+    has_batch_norm: Callable[[], bool] = lambda: False,
+) -> None:
     """Refuses settings that do not fit this machine or the launcher of this process.
 
     Args:
         settings: The `trainer` node.
         batch_size: Global batch size.
+        validation_faces: Number of faces of the validation.
+        has_batch_norm: Whether the student has batch normalization; asked only where parts hold one image.
 
     Raises:
         ConfigError: With the key, the value and the fix.
@@ -144,6 +151,17 @@ def check_machine(settings: Mapping[str, Any], batch_size: int) -> None:
         raise ConfigError(
             f"data.batch_size={batch_size}: must be a multiple of {processes} process(es) x "
             f"trainer.accumulate_grad_batches={parts}, so that all parts are equal"
+        )
+    if validation_faces is not None and validation_faces < processes:
+        raise ConfigError(
+            f"data.validation.faces={validation_faces}: less than one face for each of the {processes} processes; set "
+            f"data.validation.faces={processes} or more"
+        )
+    together = batch_size // parts if settings.get("sync_batchnorm") else batch_size // (parts * processes)
+    if together == 1 and has_batch_norm():
+        raise ConfigError(
+            f"data.batch_size={batch_size}: {processes} process(es) x trainer.accumulate_grad_batches={parts} leave 1 image "
+            "at a time, and the student's batch normalization needs 2 or more; raise data.batch_size"
         )
 
 

@@ -16,7 +16,7 @@ from facedistill.distributed.process_watch import ProcessWatch, process_death_me
 from facedistill.errors import Interrupted, UserError
 from facedistill.reporting import write_report
 from facedistill.reporting.run.model_card import write_model_card
-from facedistill.runs.assembly import assemble, settings_of
+from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
 from facedistill.runs.checkpointing import interrupt_on_signals
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_run
@@ -47,8 +47,7 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     Raises:
         UserError: If the configuration, the weights or the folder do not allow the run.
     """
-    validate(config)
-    check_machine(settings_of(config), config.data.batch_size)
+    check_start(config)
     inputs = inputs or open_inputs(config)
     folder = inputs.folder
     if not is_main_process():
@@ -77,6 +76,17 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     folder.update_record(status="finished")
     _publish(config, folder)
     return folder
+
+
+def check_start(config: DictConfig) -> None:
+    """Finds what the configuration, this machine and the launcher do not allow, before anything is loaded or written.
+
+    Raises:
+        ConfigError: If there is anything.
+    """
+    validate(config)
+    faces = OmegaConf.select(config, "data.validation.faces")
+    check_machine(settings_of(config), config.data.batch_size, faces, lambda: has_batch_norm(config.backbone))
 
 
 def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) -> None:

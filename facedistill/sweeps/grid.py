@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
+from facedistill.config.files import quoted, unreadable
 from facedistill.errors import ConfigError
 
 
@@ -25,11 +26,9 @@ def expand(arguments: Sequence[str]) -> list[tuple[str, ...]]:
             every job in one process.
     """
     try:
-        overrides = OverridesParser.create().parse_overrides(list(arguments))
+        overrides = OverridesParser.create().parse_overrides([quoted(text) for text in arguments])
     except OverrideParseException as error:
-        raise ConfigError(
-            f"cannot read the override {error.override!r}; write key=value or group=choice"
-        ) from error
+        raise ConfigError(unreadable(str(error.override))) from error
     choices = []
     for override in overrides:
         key = override.get_key_element()

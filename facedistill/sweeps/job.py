@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import compose, validate
 from facedistill.config.class_names import with_current_paths
+from facedistill.config.known_keys import demand_known
+from facedistill.config.numbers import with_whole_numbers
 from facedistill.errors import ConfigError
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import open_inputs
@@ -98,7 +100,8 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
     planned = config.pop(_PLANNED, None)
     OmegaConf.set_struct(config, True)
     if planned is None:
-        return config, (), None
+        demand_known(config, "train")
+        return with_whole_numbers(config), (), None
     return config, tuple(planned.overrides), planned.run
 
 

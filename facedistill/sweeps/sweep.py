@@ -13,6 +13,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
 from facedistill.config import compose
+from facedistill.config.files import quoted, unreadable
 from facedistill.errors import ConfigError, UserError
 from facedistill.runs.sources import instantiate
 from facedistill.sweeps.grid import expand
@@ -110,11 +111,9 @@ def _fixed(arguments: Sequence[str]) -> list[str]:
     fixed = []
     for text in arguments:
         try:
-            (override,) = OverridesParser.create().parse_overrides([text])
+            (override,) = OverridesParser.create().parse_overrides([quoted(text)])
         except OverrideParseException as error:
-            raise ConfigError(
-                f"cannot read the override {text!r}; write key=value or group=choice"
-            ) from error
+            raise ConfigError(unreadable(text)) from error
         if not override.is_sweep_override():
             if not override.is_hydra_override() or override.key_or_group == "hydra.searchpath":
                 fixed.append(text)

@@ -46,7 +46,7 @@ def test_every_choice_of_every_group_composes_as_hydra_does(number):
     "overrides", [["~head"], ["~optimizer", "+optimizer=sgd"], ["++a.b=1"], ["logger=csv", "~logger.csv"]]
 )
 def test_deletions_and_additions_compose_as_hydra_does(overrides):
-    assert compose("train", overrides) == _by_hydra(overrides)
+    assert files.compose_files("train", overrides) == _by_hydra(overrides)
 
 
 def test_compositions_share_nothing():

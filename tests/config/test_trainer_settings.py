@@ -45,7 +45,7 @@ def test_every_strategy_takes_every_precision_or_says_why(strategy, precision):
      "trainer.accumulate_grad_batches: expected a whole number > 0, got 0"),
     (["trainer.gradient_clip_val=-1"],
      "trainer.gradient_clip_val: expected a norm > 0, or null for none, got -1"),
-    (["+trainer.precison=32-true"], "trainer.precison: no such setting; did you mean precision?"),
+    (["+trainer.precison=32-true"], "trainer.precison: no such setting; did you mean trainer.precision?"),
     (["strategy=fsdp", "trainer.accelerator=cpu"],
      "trainer.strategy=fsdp: needs GPUs, and trainer.accelerator is cpu; set it to gpu, or choose strategy=ddp_cpu"),
     (["strategy=fsdp", "head=arcface_sharded", "method=supervised", LABELLED],

@@ -19,8 +19,8 @@ def test_all_problems_are_reported_at_once():
         "images=0", "+method.wieght=2", "data.source.rho=-1", "backbone.embedding_dim=256"
     ).splitlines() == [
         "4 problem(s) in the configuration",
-        "  images=0: must be > 0",
         "  data.source.rho=-1: must be >= 0",
+        "  images=0: must be > 0",
         "  method.wieght: SynthDistill has no such argument",
         "  backbone.embedding_dim=256: SynthDistill compares the student's embeddings with the teacher's, which have 512 "
         "dimensions; leave the key out, or use a method that compares relations or logits, such as method=rkd",
@@ -29,16 +29,27 @@ def test_all_problems_are_reported_at_once():
 
 @pytest.mark.parametrize(("overrides", "problem"), [
     (["images=-5"], "images=-5: must be > 0"),
-    (["images=abc"], "images: expected a number > 0, got 'abc'"),
+    (["images=abc"], "images: expected a whole number > 0, got 'abc'"),
     (["images=100"], "images=100: less than one batch of data.batch_size=128"),
     (["data.batch_size=0"], "data.batch_size=0: must be > 0"),
     (["+data.source.rhoo=1"], "data.source.rhoo: RenderedFaces has no such argument; did you mean rho?"),
     (["data.source.resampling=sometimes"],
      "data.source.resampling: expected dynamic | static, got 'sometimes'"),
     (["method.objective=l1"], "method.objective: expected mse | cosine, got 'l1'"),
-    (["data.source.replay=many"], "data.source.replay: expected a number >= 0, got 'many'"),
+    (["data.source.replay=many"], "data.source.replay: expected a whole number >= 0, got 'many'"),
     (["method._target_=facedistill.methods.nothing"], "method._target_: facedistill.methods.nothing cannot be imported"),
     (["name=???"], "name: needs a value"),
+    (["~images"], "images: is missing; every configuration has it"),
+    (["~data.source"], "data.source: is missing; every configuration has it"),
+    (["force=maybe"], "force: expected true or false, got 'maybe'"),
+    (["runs_dir=3"], "runs_dir: expected a path, got 3; write ./3"),
+    (["evaluation.protocols=lfw"], "evaluation.protocols: expected a list of names, as [lfw], got 'lfw'"),
+    (["evaluation.flip=both"], "evaluation.flip: expected none | sum | unit_sum, got 'both'"),
+    (["scheduler=multi_step", "scheduler.at=0.3"], "scheduler.at: expected a list, got 0.3"),
+    (["method=ekd", "data.source={balanced: {identites: 8}}", "data=faces", "data.path=x"],
+     "data.source.balanced.identites: no such key; there are identities, images"),
+    (["method=weighted_sum", "+method.losses.mse.wieght=1"],
+     "method.losses.mse.wieght: no such key; there are loss, weight"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
@@ -51,7 +62,7 @@ BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yam
     ("imagse=5", "unknown override 'imagse'; did you mean images?"),
     ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
     ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
-    ("backbone=resnet", f"backbone=resnet: there is no such backbone; there are {', '.join(BACKBONES)}"),
+    ("backbone=resnet", f"backbone=resnet: there is no such backbone; did you mean iresnet50? There are {', '.join(BACKBONES)}"),
     ("images", "cannot read the override 'images'; write key=value or group=choice"),
 ])  # fmt: skip
 def test_a_wrong_override_is_one_sentence(override, sentence):

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import csv
 
 from facedistill.errors import DataError
 
-_TYPES = {"text": pa.string(), "int": pa.int64(), "float": pa.float64()}
+_TYPES = {"text": "string", "int": "int64", "float": "float64"}
 
 
 def read_columns(path: Path, kinds: Sequence[str], *, header: bool = False) -> list[np.ndarray]:
@@ -29,6 +27,9 @@ def read_columns(path: Path, kinds: Sequence[str], *, header: bool = False) -> l
     Raises:
         DataError: If the file is missing or empty, or a line is malformed.
     """
+    import pyarrow as pa
+    from pyarrow import csv
+
     wanted = ", ".join(kinds)
     try:
         if header:

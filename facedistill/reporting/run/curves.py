@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from facedistill.reporting.numbers import short
 from facedistill.reporting.run.files import Series
 from facedistill.reporting.style import Drawing, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SMOOTHED_SHARE = 0.03
 
@@ -105,6 +107,8 @@ def _label_axes(axes: Axes, quantity: str, lines: int) -> None:
     axes.set_xlabel("images seen")
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda seen, _: short(seen).replace(" ", "") if seen else "0")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from PIL import Image
 
 from facedistill.reporting.figures import part
@@ -16,6 +15,9 @@ from facedistill.reporting.numbers import cosine
 from facedistill.reporting.pages import jpeg_uri
 from facedistill.reporting.run.files import Faces
 from facedistill.reporting.style import Drawing, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SHOWN = 16
 _COLUMNS = 4

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from facedistill.metrics.verification import Roc, roc
 from facedistill.reporting.figures import estimates
@@ -16,6 +15,9 @@ from facedistill.reporting.numbers import is_number
 from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.files import Scores
 from facedistill.reporting.style import LINES, Drawing, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BINS = 64
 _MOST_STEPS = 4000  # of a drawn curve: finer than a pixel; IJB's have a million

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from facedistill.reporting.style import LIGHT
 from facedistill.reporting.table.comparison import Comparison, column_title, is_rate
 
 
 def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
     """Draws one metric of all rows that were measured; says whether there was anything to draw."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     column = comparison.metrics.index(metric)
     factor = 100 if is_rate(metric) else 1
     rows = [(line.figures[column], line.label) for line in comparison.lines]

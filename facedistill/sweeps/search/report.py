@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 from io import StringIO
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from facedistill.reporting.style import DPI, LIGHT
 from facedistill.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FEW = 4  # trials that it takes before an importance means anything
 
@@ -76,6 +75,9 @@ def _draw(study: Any, keys: list[str], metric: str, path: Path) -> bool:
     finished = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     if len(finished) < _FEW or len({trial.value for trial in finished}) == 1:
         return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     importance = importances(study)
     keys = [key for key in importance if key in keys]
     figure = Figure(figsize=(2.6 * max(2, len(keys)), 2.2 + 0.3 * len(keys) + 2.6), layout="constrained")

@@ -88,6 +88,11 @@ def read_table(folder: Path) -> Table:
     """
     path = folder / "rows.yaml"
     if not path.is_file():
+        if not folder.parent.is_dir():
+            raise ConfigError(
+                f"there is no folder {folder.parent} here; tables are made in a clone of the repository: git clone it, "
+                "and run the command there"
+            )
         others = sorted(p.parent.name for p in folder.parent.glob("*/rows.yaml"))
         raise ConfigError(f"TABLE={folder.name}: there is no such table; there are {', '.join(others)}")
     content = yaml.safe_load(path.read_text())

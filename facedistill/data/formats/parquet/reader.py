@@ -9,16 +9,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from facedistill.data.formats.fingerprint import fingerprint_of
 from facedistill.data.formats.numbered import numbered
 from facedistill.data.formats.parquet.tables import ArrowTable, ParquetTable
 from facedistill.data.formats.parquet.writer import write_parquet
 from facedistill.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["ParquetFaces", "table_paths", "write_parquet"]
 
@@ -147,6 +149,8 @@ class ParquetFaces:
             return b""
 
     def _read_labels(self, tables: list[ParquetTable | ArrowTable]) -> tuple[np.ndarray | None, list[str]]:
+        import pyarrow as pa
+
         columns = {next((name for name in _LABELS if name in table.schema.names), None) for table in tables}
         if len(columns) > 1:
             raise DataError(f"{self.path}: its files do not agree on the column of labels; write them alike")
@@ -239,6 +243,8 @@ def _saved_files(root: Path) -> list[Path]:
 
 
 def _check_image_column(path: Path, schema: pa.Schema) -> None:
+    import pyarrow as pa
+
     if "image" not in schema.names:
         raise DataError(
             f"{path}: has no column image, only {', '.join(schema.names) or 'none'}; rename the column of the images"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from facedistill.errors import DataError
 
-_ERRORS = (pa.ArrowException, OSError, ValueError)
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class ParquetTable:
@@ -24,13 +23,15 @@ class ParquetTable:
     """
 
     def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
         self.path = path
         try:
             self._file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
             self.schema: pa.Schema = self._file.schema_arrow
             metadata = self._file.metadata
             groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        except _ERRORS as error:
+        except _errors() as error:
             raise _unreadable(path, error) from error
         self.group_sizes = [(group.num_rows, group.total_byte_size) for group in groups]
 
@@ -38,14 +39,14 @@ class ParquetTable:
         """One column of one row group."""
         try:
             return self._file.read_row_group(number, columns=[column], use_threads=False).column(column)
-        except _ERRORS as error:
+        except _errors() as error:
             raise _unreadable(self.path, error, f", row group {number}") from error
 
     def read_column(self, column: str) -> pa.ChunkedArray:
         """One whole column."""
         try:
             return self._file.read(columns=[column], use_threads=False).column(column)
-        except _ERRORS as error:
+        except _errors() as error:
             raise _unreadable(self.path, error, f", column {column}") from error
 
 
@@ -53,6 +54,8 @@ class ArrowTable:
     """One memory-mapped Arrow stream, as `save_to_disk` writes it, or Arrow file; its batches are the groups."""
 
     def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
         self.path = path
         try:
             source = pa.memory_map(str(path))
@@ -60,7 +63,7 @@ class ArrowTable:
                 self._table = pa.ipc.open_stream(source).read_all()
             except pa.ArrowInvalid:
                 self._table = pa.ipc.open_file(source).read_all()
-        except _ERRORS as error:
+        except _errors() as error:
             raise _unreadable(path, error) from error
         self.schema: pa.Schema = self._table.schema
         self._batches = self._table.to_batches()
@@ -68,6 +71,8 @@ class ArrowTable:
 
     def read_group(self, number: int, column: str) -> pa.ChunkedArray:
         """One column of one batch; nothing is copied."""
+        import pyarrow as pa
+
         return pa.chunked_array([self._batches[number].column(column)])
 
     def read_column(self, column: str) -> pa.ChunkedArray:
@@ -78,3 +83,10 @@ class ArrowTable:
 def _unreadable(path: Path, error: Exception, part: str = "") -> DataError:
     reason = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
     return DataError(f"{path}{part}: cannot be read ({reason}); copy it again or write it again")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What Arrow raises for a damaged file."""
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError, ValueError

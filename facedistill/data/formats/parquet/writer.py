@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from facedistill.data.formats.face_set import image_ending
 from facedistill.errors import DataError
 from facedistill.system.files import new_target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROWS_PER_GROUP = 16  # a whole group is read for one image; larger ones make shuffled reading slow
 _ROWS_PER_FILE = 50_000
@@ -37,6 +38,8 @@ def write_parquet(
         DataError: If the path exists, there is no image, a label is outside [0, K), an image is no JPEG, PNG or
             WebP file, or writing fails.
     """
+    import pyarrow.parquet as pq
+
     target = Path(path)
     alone = target.suffix == ".parquet"
     schema = _schema(identities)
@@ -66,6 +69,8 @@ def write_parquet(
 
 
 def _schema(identities: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
     features: dict[str, object] = {"image": {"_type": "Image"}}
     fields = [pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
     if identities:
@@ -77,6 +82,8 @@ def _schema(identities: Sequence[str]) -> pa.Schema:
 def _table(
     group: Sequence[tuple[bytes, int | None]], first: int, schema: pa.Schema, num_identities: int
 ) -> pa.Table:
+    import pyarrow as pa
+
     columns = [pa.array(list(_images(group, first)), schema.field("image").type)]
     if num_identities:
         labels = [label for _, label in group]
