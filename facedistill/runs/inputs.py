@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -61,6 +62,13 @@ def learned_from(config: DictConfig) -> list[AssetCard]:
     """The weights whose licences the student inherits; without the generator if it renders no training faces."""
     cards = asset_cards(config)
     return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+
+
+def stored_faces(config: DictConfig, faces: FaceSet | None) -> dict[str, Any]:
+    """What the record of a run says of its faces at `data.path`: name, number, fingerprint; empty where it has none."""
+    if faces is None:
+        return {}
+    return {"set": Path(config.data.path).name, "images": len(faces), "fingerprint": faces.fingerprint}
 
 
 def trains_on_generated_faces(config: DictConfig) -> bool:

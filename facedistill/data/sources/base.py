@@ -81,6 +81,10 @@ class Source(ABC):
         """(M, 3, 112, 112) uint8 images spread over the set, M <= `number`, not augmented; where `stores_images` is true."""
         raise NotImplementedError(f"{type(self).__name__} stores no images")
 
+    def held_out_images(self) -> Tensor | None:
+        """(M, 3, 112, 112) uint8 images that are never trained on, for validation next to generated faces; or None."""
+        return None
+
     def example_faces(self, compare: Compare, num_faces: int) -> dict[str, Tensor] | None:
         """Held-out faces for the report, with the figures that it shows; None where it shows none."""
         return None

@@ -103,8 +103,11 @@ class RenderedFaces(Source):
 
         Rank r takes every `world_size`-th sample of the global batch from r on.
         """
+        return self.draw(number, torch.arange(rank, batch_size, world_size), batch_size)
+
+    def draw(self, number: int, share: Tensor, batch_size: int) -> dict[str, Any]:
+        """Latents, noise and indices of step `number` for the positions `share` (n,) of the global batch."""
         step = self.step(number)
-        share = torch.arange(rank, batch_size, world_size)
         raw: dict[str, Any] = {"step": number, "share": share}
         if step.kind == "replayed":
             stream = f"replay/{number}"
@@ -118,18 +121,25 @@ class RenderedFaces(Source):
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Renders (or replays) the batch on the device the tensors are on."""
+        images, latents = self.render(raw)
+        return FaceBatch(images=self.augmented(images, raw["step"], raw["share"]), latents=latents)
+
+    def render(self, raw: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Faces (n, 3, 112, 112) of `draw`, not augmented, and their latents (n, L); None for replayed faces."""
         step = self.step(raw["step"])
+        put_before = step.rendered_before * len(raw["share"])
         if step.kind == "replayed":
             assert self.pool is not None
-            images, latents = self.pool.take(raw["draw"], step.rendered_before * len(raw["share"])), None
-        else:
-            latents = self._latents(step, raw)
-            images = self.generator.render(latents)
-            if self.pool is not None:
-                self.pool.put(images, step.rendered_before * len(raw["share"]))
-        if self.augment is not None:
-            images = self.augment(images, seed=self.seed, step=step.number, samples=raw["share"])
-        return FaceBatch(images=images, latents=latents)
+            return self.pool.take(raw["draw"], put_before), None
+        latents = self._latents(step, raw)
+        images = self.generator.render(latents)
+        if self.pool is not None:
+            self.pool.put(images, put_before)
+        return images, latents
+
+    def augmented(self, images: Tensor, step: int, samples: Tensor) -> Tensor:
+        """The images (n, 3, 112, 112) at the positions `samples` (n,) of step `step`, changed by `augment`."""
+        return self.augment(images, seed=self.seed, step=step, samples=samples) if self.augment else images
 
     def observe(self, raw_step: int, agreement: Tensor) -> None:
         """Keeps the agreement (n,) in [-1, 1] of a fresh batch for the resampled batch that follows it.
