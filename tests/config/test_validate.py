@@ -71,8 +71,15 @@ def test_identity_is_what_changes_the_result():
     assert of() == of(
         "name=other", "runs_dir=elsewhere", "logger=csv", "force=true", "callbacks.log_every_steps=3"
     )
-    others = [of("seed=1"), of("images=4096"), of("backbone=tinyfar_a"), of("data.source.rho=0.5")]
-    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 6
+    assert of() == of("data.source.teacher_view=same") == of("~data.source.teacher_view")
+    others = [
+        of("data.source.teacher_view=clean"),
+        of("seed=1"),
+        of("images=4096"),
+        of("backbone=tinyfar_a"),
+        of("data.source.rho=0.5"),
+    ]
+    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 7
 
 
 @pytest.mark.parametrize("method", ["cosine", "embedding_mse", "weighted_sum"])

@@ -90,9 +90,8 @@ class MixedFaces(RenderedFaces):
         """Renders (or replays) faces, puts the photographs before them, and augments all."""
         rendered, _ = self.render(raw)
         photographs = to_float(raw["photographs"].permute(0, 3, 1, 2)).to(rendered.dtype)
-        return FaceBatch(
-            images=self.augmented(torch.cat([photographs, rendered]), raw["step"], raw["positions"])
-        )
+        images = torch.cat([photographs, rendered])
+        return FaceBatch(**self.views(images, step=raw["step"], samples=raw["positions"]))
 
     def held_out_images(self) -> Tensor:
         """(M, 3, 112, 112) uint8 photographs that are never trained on, not augmented."""
