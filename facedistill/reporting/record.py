@@ -108,7 +108,7 @@ class RunRecord(_JsonObject):
         versions: Of the packages, by name.
         machine: `system`, `cpu`, `cores`, `threads`, `gpu`.
         licences: `asset`, `licence`, `note` and `origin` of each asset that the student learned from.
-        stored_faces: `set`, `images` and `fingerprint` of the faces on disk that it learned from; empty where none.
+        stored_faces: `set`, `images` and `fingerprint` of the faces on disk, or rendered to disk, that it learned from.
         files: sha256 of weights and fingerprint of faces, by name; part of the run id.
         wandb_id: Id of the wandb run that an interrupted run continues.
         unfinished: `images_seen` and `images` of a student that was exported before the end.

@@ -29,7 +29,7 @@ from facedistill.runs.callbacks.timing import TimeShare
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.inputs import Inputs, uses_generated_faces
+from facedistill.runs.inputs import Inputs, record_rendered_set, uses_generated_faces
 from facedistill.runs.processes import process_rank
 from facedistill.runs.sources import (
     build_head,
@@ -96,6 +96,8 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher, inputs.faces)
     resume = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+    if OmegaConf.select(config, "data.synthetic") is not None:
+        record_rendered_set(config, folder, source.faces, resume=resume)  # type: ignore[attr-defined]
     source.open(folder.path, resume=resume, rank=process_rank())
     check_offers(requirements(config), source)
     data = FaceDataModule(

@@ -83,7 +83,8 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running",
         **provenance(shlex.join(["facedistill", "train", *overrides])),
-        licences=licences_learned_from(config, inputs.faces), stored_faces=stored_faces(config, inputs.faces),
+        licences=licences_learned_from(config, inputs.faces),
+        stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,
         files=dict(inputs.origin.files),
         wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
     )  # fmt: skip

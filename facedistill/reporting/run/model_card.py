@@ -174,7 +174,8 @@ def _limits(files: RunFiles, blocks: list[Block]) -> list[str]:
     limits = []
     if synthetic or source.endswith(("RenderedFaces", "SyntheticIdentityStream")):
         limits.append("It was distilled on rendered faces alone; photographs differ from them.")
-    if name := part(files.record.stored_faces, "set"):
+    name = part(files.record.stored_faces, "set")
+    if name and not synthetic:
         limits.append(
             f"It learned from images of {name}; a benchmark may show people that they show (data audit)."
         )

@@ -14,7 +14,7 @@ import yaml
 from facedistill.errors import ConfigError
 from facedistill.evaluation.protocols.find import protocol_title
 from facedistill.metrics.confidence import mean_interval
-from facedistill.reporting.figures import Estimate, estimates, label_of
+from facedistill.reporting.figures import Estimate, estimates, label_of, part
 from facedistill.reporting.numbers import NOT_MEASURED, is_number
 from facedistill.reporting.record import Results
 from facedistill.reporting.table.published import Published, Source, read_published
@@ -170,8 +170,9 @@ def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, fl
 
 
 def _stored_faces(records: Sequence[Mapping[str, Any]]) -> str:
-    """Says in a row's label which images on disk its runs learned from."""
-    names = sorted({str(r["stored_faces"].get("set")) for r in records if r.get("stored_faces")})
+    """Says in a row's label which images of the user's its runs learned from."""
+    own = [r for r in records if r.get("stored_faces") and not part(r["config"], "data", "synthetic")]
+    names = sorted({str(r["stored_faces"].get("set")) for r in own})
     return f" (images of {', '.join(names)})" if names else ""
 
 
