@@ -104,6 +104,15 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
     assert opened == [folder]
 
 
+def test_photographs_that_validation_would_take_are_refused_before_a_run_folder_is_made(folder, tmp_path):
+    runs = tmp_path / "runs"
+    with pytest.raises(
+        ConfigError, match=r"^data.source.held_out=500: the set has 12 photographs, and some must be left"
+    ):
+        train(compose("train", ["data=mixed", f"data.path={folder}", f"runs_dir={runs}", "evaluation=none"]))
+    assert not runs.exists()
+
+
 def test_a_run_goes_on_with_the_rendered_set_that_it_began_with(tmp_path):
     config, folder = compose("train", ["data=synthetic_identities"]), RunFolder(tmp_path / "pocket-00000000")
     folder.create()

@@ -53,11 +53,7 @@ class MixedFaces(RenderedFaces):
                 f"data.source.share={share}: must be between 0 and 1; use data=stylegan for rendered faces alone, or "
                 "data=faces for photographs alone"
             )
-        if not 0 <= held_out < len(faces):
-            raise ConfigError(
-                f"data.source.held_out={held_out}: the set has {len(faces)} photographs, and some must be left to train "
-                f"on; set it to {len(faces) // 10}"
-            )
+        demand_some_left(faces, held_out)
         self.faces = faces
         self.share = share
         order = drawn_from(0, "held-out photographs").permutation(len(faces))
@@ -96,3 +92,16 @@ class MixedFaces(RenderedFaces):
     def held_out_images(self) -> Tensor:
         """(M, 3, 112, 112) uint8 photographs that are never trained on, not augmented."""
         return torch.from_numpy(read_faces(self.faces, self._held_out)).permute(0, 3, 1, 2).contiguous()
+
+
+def demand_some_left(faces: FaceSet, held_out: int) -> None:
+    """Refuses a set of which validation would take every photograph.
+
+    Raises:
+        ConfigError: In that case.
+    """
+    if not 0 <= held_out < len(faces):
+        raise ConfigError(
+            f"data.source.held_out={held_out}: the set has {len(faces)} photographs, and some must be left to train on; "
+            f"set it to {len(faces) // 10}"
+        )
