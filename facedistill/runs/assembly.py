@@ -30,7 +30,7 @@ from facedistill.runs.callbacks.timing import TimeShare
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.inputs import Inputs, uses_generated_faces
+from facedistill.runs.inputs import Inputs, record_rendered_set, uses_generated_faces
 from facedistill.runs.processes import process_rank
 from facedistill.runs.sources import (
     build_head,
@@ -105,6 +105,8 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher, inputs.faces)
     resume = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+    if OmegaConf.select(config, "data.synthetic") is not None:
+        record_rendered_set(config, folder, source.faces, resume=resume)  # type: ignore[attr-defined]
     source.open(folder.path, resume=resume, rank=process_rank())
     check_offers(requirements(config), source)
     data = FaceDataModule(
@@ -186,10 +188,14 @@ def check_offers(required: Requirements, source: Source) -> None:
 
 
 def _validation_faces(source: Source, held_out: PairsProtocol | None, number: int) -> Tensor:
-    """(M, 3, H, W) uint8 with M <= `number`: generated faces, or photographs of the training set, not augmented."""
-    if held_out is not None:
-        return torch.cat(list(held_out.images()))[:number]
-    return source.stored_images(number)
+    """(M, 3, H, W) uint8, not augmented: generated faces and those that the source holds out, or stored ones.
+
+    At most `number` of them are generated or stored.
+    """
+    if held_out is None:
+        return source.stored_images(number)
+    generated, own = torch.cat(list(held_out.images()))[:number], source.held_out_images()
+    return generated if own is None else torch.cat([generated, own])
 
 
 def _trainer(

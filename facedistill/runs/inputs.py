@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facedistill.assets import AssetCard, read_card
+from facedistill.assets import AssetCard, licence_record, read_card
 from facedistill.assets.own_file import card_of
 from facedistill.config import make_run_id, result_relevant
 from facedistill.data.formats.face_set import FaceSet
+from facedistill.errors import UserError
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.processes import is_main_process
 from facedistill.runs.sources import open_set, source_class
 
 GENERATED = "generated"
@@ -61,6 +64,40 @@ def learned_from(config: DictConfig) -> list[AssetCard]:
     """The weights whose licences the student inherits; without the generator if it renders no training faces."""
     cards = asset_cards(config)
     return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+
+
+def stored_faces(config: DictConfig, faces: FaceSet | None) -> dict[str, Any]:
+    """What the record of a run says of its faces on disk: name, number, fingerprint; empty where it has none."""
+    if faces is None:
+        return {}
+    name = Path(config.data.path).name if config.data.get("path") else "synthetic identities"
+    return {"set": name, "images": len(faces), "fingerprint": faces.fingerprint}
+
+
+def record_rendered_set(config: DictConfig, folder: RunFolder, faces: FaceSet, *, resume: bool) -> None:
+    """Records the set of `data.synthetic` that a run learns from; a set rendered again has other bytes.
+
+    Raises:
+        UserError: If a resumed run began with another set.
+    """
+    now, before = stored_faces(config, faces), folder.record().stored_faces
+    if resume and before and before.get("fingerprint") != now["fingerprint"]:
+        raise UserError(
+            f"{folder.path}: began with a rendered set of fingerprint {before.get('fingerprint')}, and the cache now holds "
+            f"{now['fingerprint']}, rendered again; restore that set, or force=true starts the run over"
+        )
+    if is_main_process():
+        folder.update_record(stored_faces=now)
+
+
+def licences_learned_from(config: DictConfig, faces: FaceSet | None) -> list[dict[str, str]]:
+    """The terms of the weights and of the faces on disk that the student learned from, for the run's record."""
+    found = [licence_record(card) for card in learned_from(config)]
+    if faces is not None:
+        note = f"{len(faces):,} images on disk; their own terms apply to what learned from them."
+        name = Path(config.data.path).name
+        found.append({"asset": name, "licence": "not stated", "note": note, "origin": "data.path"})
+    return found
 
 
 def trains_on_generated_faces(config: DictConfig) -> bool:

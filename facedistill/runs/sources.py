@@ -19,6 +19,7 @@ from facedistill.data.formats.open import format_of, open_faces
 from facedistill.data.formats.sizes import demand_one_size
 from facedistill.data.generation.synthetic_set import synthetic_set
 from facedistill.data.sources.base import Source
+from facedistill.data.sources.mixed import demand_some_left
 from facedistill.errors import ConfigError, UserError
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
@@ -76,7 +77,8 @@ def open_set(config: DictConfig) -> FaceSet | None:
 
     Raises:
         DataError: If nothing readable lies there, or its faces have other sizes than 112 x 112.
-        ConfigError: If it is of another format than `data.format`, or lacks the labels that the method needs.
+        ConfigError: If it is of another format than `data.format`, lacks the labels that the method needs, or has no more
+            photographs than are held out.
     """
     path = OmegaConf.select(config, "data.path")
     if path is None:
@@ -91,6 +93,9 @@ def open_set(config: DictConfig) -> FaceSet | None:
             "with labels (a folder of one folder per identity), or choose a method without them"
         )
     demand_one_size(faces, path)
+    held_out = OmegaConf.select(config, "data.source.held_out")
+    if held_out is not None:
+        demand_some_left(faces, held_out)
     return faces
 
 

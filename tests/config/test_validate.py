@@ -50,6 +50,10 @@ def test_all_problems_are_reported_at_once():
      "data.source.balanced.identites: no such key; there are identities, images"),
     (["method=weighted_sum", "+method.losses.mse.wieght=1"],
      "method.losses.mse.wieght: no such key; there are loss, weight"),
+    (["data=mixed"], "data.path: needs a value"),
+    (["data=mixed", "data.path=x", "data.source.share=1.0"], "data.source.share=1.0: must be in (0, 1)"),
+    (["data=mixed", "data.path=x", "method=gkd", "method.size=4", "data.source.resampling=static"],
+     "data: GKD needs labels, and MixedFaces offers none; use data=synthetic_identities, or labelled faces of your own"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
@@ -78,8 +82,15 @@ def test_identity_is_what_changes_the_result():
     assert of() == of(
         "name=other", "runs_dir=elsewhere", "logger=csv", "force=true", "callbacks.log_every_steps=3"
     )
-    others = [of("seed=1"), of("images=4096"), of("backbone=tinyfar_a"), of("data.source.rho=0.5")]
-    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 6
+    assert of() == of("data.source.teacher_view=same") == of("~data.source.teacher_view")
+    others = [
+        of("data.source.teacher_view=clean"),
+        of("seed=1"),
+        of("images=4096"),
+        of("backbone=tinyfar_a"),
+        of("data.source.rho=0.5"),
+    ]
+    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 7
 
 
 @pytest.mark.parametrize("method", ["cosine", "embedding_mse", "weighted_sum"])

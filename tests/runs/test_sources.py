@@ -14,8 +14,9 @@ from facedistill.cli.train import main
 from facedistill.config import compose
 from facedistill.data.formats.open import open_faces
 from facedistill.data.sources.stored import StoredFaces
-from facedistill.errors import ConfigError, DataError
-from facedistill.runs.inputs import open_inputs
+from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import open_inputs, record_rendered_set
 from facedistill.runs.sources import open_set, source_class, teacher_centers
 from facedistill.runs.train import train
 from tests.data.formats.drawn_set import DrawnSet
@@ -101,6 +102,32 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
     job.write_text(OmegaConf.to_yaml(compose("train", overrides)))
     assert main(["--config", str(job)] if from_file else overrides) == 0
     assert opened == [folder]
+
+
+def test_photographs_that_validation_would_take_are_refused_before_a_run_folder_is_made(folder, tmp_path):
+    runs = tmp_path / "runs"
+    with pytest.raises(
+        ConfigError, match=r"^data.source.held_out=500: the set has 12 photographs, and some must be left"
+    ):
+        train(compose("train", ["data=mixed", f"data.path={folder}", f"runs_dir={runs}", "evaluation=none"]))
+    assert not runs.exists()
+
+
+def test_a_run_goes_on_with_the_rendered_set_that_it_began_with(tmp_path):
+    config, folder = compose("train", ["data=synthetic_identities"]), RunFolder(tmp_path / "pocket-00000000")
+    folder.create()
+    first, again = DrawnSet(), DrawnSet(images=9)
+    record_rendered_set(config, folder, first, resume=True)  # an older version recorded none
+    expected = {"set": "synthetic identities", "images": 32, "fingerprint": first.fingerprint}
+    assert folder.record().stored_faces == expected
+    record_rendered_set(config, folder, first, resume=True)
+    with pytest.raises(
+        UserError, match=f"began with a rendered set of fingerprint {first.fingerprint}, and the cache"
+    ):
+        record_rendered_set(config, folder, again, resume=True)
+    assert folder.record().stored_faces == expected
+    record_rendered_set(config, folder, again, resume=False)
+    assert folder.record().stored_faces["fingerprint"] == again.fingerprint
 
 
 def test_a_class_that_is_no_source_is_refused():

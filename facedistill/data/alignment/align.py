@@ -18,7 +18,24 @@ from facedistill.models.detectors.similarity import align_face
 from facedistill.system.files import atomic_path
 from facedistill.system.progress import ProgressBar
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".jpe",
+        ".jfif",
+        ".gif",
+        ".jp2",
+        ".heic",
+        ".heif",
+        ".avif",
+    }
+)
 _SIZE_PX = 112
 _PICTURE_PAIRS, _PAIRS_PER_ROW = 24, 4
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from facedistill.data.formats.face_set import FaceSet, image_ending
 from facedistill.data.formats.fingerprint import fingerprint_of
 from facedistill.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
+_NOT_READ = frozenset({".gif", ".tif", ".tiff", ".jp2", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".tga"})
 
 
 class Folder(Format):
@@ -23,10 +26,11 @@ class Folder(Format):
     example = "a folder of one folder per identity"
     in_folder = SUFFIXES
     in_subfolders = True
+    reads_damaged = True
 
     def open(self, path: str | Path, truncated: Truncated) -> FaceSet:
         """See `FolderFaces`."""
-        return FolderFaces(path)
+        return FolderFaces(path, truncated=truncated)
 
     def write(self, target: Path, items: Items, names: Sequence[str]) -> None:
         """Writes image n as `000000n.jpg` (or its other ending) into the folder of its identity."""
@@ -58,29 +62,40 @@ class FolderFaces:
     """Images below one folder: a folder per identity, or all in one and unlabelled; see `FaceSet`.
 
     Identities and the images of each are sorted by name; an identity's folder may hold folders of its own.
-    Files and folders whose names begin with a dot, and files that are no images by their ending, are ignored.
+    Files and folders whose names begin with a dot, and files that are no images by their ending, are ignored; images
+    of types that are not read, such as GIF, are counted on standard error.
 
     Args:
         path: The folder.
+        truncated: "refuse" images of zero bytes; "drop" leaves them out and says so on standard error.
 
     Attributes:
         labels, identities, fingerprint: See `FaceSet`. An identity's name is that of its folder.
+        damage: With "drop", a sentence for each image of zero bytes; else empty.
 
     Raises:
         DataError: In one sentence, if there is no image, an image of zero bytes, only one identity, or images
             both next to and inside the identities' folders.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, truncated: Truncated = "refuse") -> None:
         self.path = path = Path(path)
         if not path.is_dir():
             raise DataError(f"{path}: is not a folder; give the folder that holds one folder per identity")
-        self._names, sizes = _images_below(path)
+        self._names, sizes, not_read = _images_below(path)
         if not self._names:
             raise DataError(
                 f"{path}: holds no images ({', '.join(sorted(SUFFIXES))}); give a folder of images"
             )
-        _refuse_empty(path, self._names, sizes)
+        if not_read:
+            kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(not_read.items()))
+            print(
+                f"{path}: left out images of types that are not read: {kinds}; convert them to PNG",
+                file=sys.stderr,
+            )
+        self.damage: list[str] = []
+        if not sizes.all():
+            self._names, sizes = self._without_empty(sizes, drop=truncated == "drop")
         owners = [name.split("/", 1)[0] if "/" in name else None for name in self._names]
         num_flat = owners.count(None)
         self.labels: np.ndarray | None = None
@@ -113,9 +128,25 @@ class FolderFaces:
         """The path of one image."""
         return f"{self._root}/{self._names[index]}"
 
+    def _without_empty(self, sizes: np.ndarray, *, drop: bool) -> tuple[list[str], np.ndarray]:
+        empty = [name for name, size in zip(self._names, sizes, strict=True) if not size]
+        if not drop or len(empty) == len(sizes):
+            raise DataError(
+                f"{self.path}: {len(empty)} of {len(sizes)} images have zero bytes, the first {empty[0]}; "
+                "replace or remove them"
+            )
+        self.damage = [f"{self.path}/{name} has zero bytes; replace or remove it" for name in empty]
+        for sentence in self.damage:
+            print(f"left out: {sentence}", file=sys.stderr)
+        return [name for name, size in zip(self._names, sizes, strict=True) if size], sizes[sizes > 0]
 
-def _images_below(root: Path) -> tuple[list[str], np.ndarray]:
-    """(N,) paths below the root, the identities' folders in order and each one's images in order; (N,) sizes."""
+
+def _images_below(root: Path) -> tuple[list[str], np.ndarray, Counter[str]]:
+    """(N,) paths below the root, the identities' folders in order and each one's images in order; (N,) sizes.
+
+    Also the endings of images that are not read, with their number.
+    """
+    not_read: Counter[str] = Counter()
     found: list[tuple[list[str], str, int]] = []
     pending = [""]
     try:
@@ -128,21 +159,14 @@ def _images_below(root: Path) -> tuple[list[str], np.ndarray]:
                     name = f"{below}{entry.name}"
                     if entry.is_dir():
                         pending.append(f"{name}/")
-                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                    elif (ending := os.path.splitext(entry.name)[1].lower()) in _NOT_READ:
+                        not_read[ending] += 1
+                    elif ending in SUFFIXES:
                         found.append((name.split("/"), name, entry.stat().st_size))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     found.sort()
-    return [name for _, name, _ in found], np.array([size for *_, size in found], dtype=np.int64)
-
-
-def _refuse_empty(path: Path, names: list[str], sizes: np.ndarray) -> None:
-    empty = np.flatnonzero(sizes == 0)
-    if len(empty):
-        raise DataError(
-            f"{path}: {len(empty)} of {len(names)} images have zero bytes, the first {names[empty[0]]}; "
-            "replace or remove them"
-        )
+    return [name for _, name, _ in found], np.array([size for *_, size in found], dtype=np.int64), not_read
 
 
 def _refuse_mixture(path: Path, num_flat: int, num_nested: int, identities: list[str]) -> None:

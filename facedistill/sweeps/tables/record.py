@@ -18,7 +18,7 @@ from facedistill.sweeps.tables.plan import PlannedRun
 from facedistill.system.files import write_atomically
 
 _COPIED = (
-    "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib",
+    "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib", "stored_faces",
 )  # fmt: skip
 
 _REQUIRED = ("id", "row", "seed", "config", "results")
@@ -121,6 +121,12 @@ def _check_one_configuration(folder: Path, records: Sequence[Mapping[str, Any]])
         for key, *values in differences(other["config"], config):
             if values != [other["seed"], seed]:  # the run's seed, wherever it is handed to
                 raise UserError(f"{folder}: {row}: {other['id']} and {record['id']} differ in {key}; {fix}")
+        sets = {one["stored_faces"]["fingerprint"] for one in (other, record) if one.get("stored_faces")}
+        if len(sets) > 1:
+            raise UserError(
+                f"{folder}: {row}: {other['id']} and {record['id']} learned from different faces ({' and '.join(sorted(sets))}; "
+                f"a set rendered again is another set); {fix}"
+            )
         twin = seeds.setdefault((row, seed, config["images"]), record["id"])
         if twin != record["id"]:
             raise UserError(

@@ -145,7 +145,7 @@ MISTAKES: list[tuple[Callable[[Path], tuple[Path, Path]], str]] = [
     ),
     (
         lambda at: (at / "empty", at / "dst"),
-        "align: {at}/empty holds no photograph (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
+        "align: {at}/empty holds no photograph (.avif, .bmp, .gif, .heic, .heif, .jfif, .jp2, .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
     ),
 ]
 

@@ -70,11 +70,37 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "or give one kind alone",
     )
     bare = tree(tmp_path / "bare", "a/notes.txt")
-    refused(bare, f"{bare}: holds no images (.bmp, .jpeg, .jpg, .png, .webp); give a folder of images")
+    refused(
+        bare,
+        f"{bare}: holds no images (.bmp, .jfif, .jpe, .jpeg, .jpg, .png, .webp); give a folder of images",
+    )
     empty = tree(tmp_path / "empty", "a/1.jpg", "b/1.jpg", "b/2.jpg")
     for name in ("b/1.jpg", "b/2.jpg"):
         (empty / name).write_bytes(b"")
     refused(empty, f"{empty}: 2 of 3 images have zero bytes, the first b/1.jpg; replace or remove them")
+
+
+def test_empty_images_are_dropped_where_damage_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.jpg")
+    (tmp_path / "b/1.jpg").write_bytes(b"")
+    faces = FolderFaces(tmp_path, truncated="drop")
+    assert [faces.encoded(index) for index in range(len(faces))] == [b"a/1.jpg", b"b/2.jpg"]
+    assert faces.damage == [f"{tmp_path}/b/1.jpg has zero bytes; replace or remove it"]
+    assert capsys.readouterr().err == f"left out: {faces.damage[0]}\n"
+    (tmp_path / "a/1.jpg").write_bytes(b"")
+    (tmp_path / "b/2.jpg").write_bytes(b"")
+    message = f"{tmp_path}: 3 of 3 images have zero bytes, the first a/1.jpg; replace or remove them"
+    assert error_message(DataError, FolderFaces, tmp_path, truncated="drop") == message
+
+
+def test_types_that_are_not_read_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree(tmp_path, "a/1.jfif", "a/2.JPE", "b/1.gif", "b/2.GIF", "b/3.tiff", "b/4.jpg", "b/note.txt")
+    faces = FolderFaces(tmp_path)
+    assert [faces.encoded(index) for index in range(len(faces))] == [b"a/1.jfif", b"a/2.JPE", b"b/4.jpg"]
+    said = "left out images of types that are not read: 2 .gif, 1 .tiff; convert them to PNG"
+    assert capsys.readouterr().err == f"{tmp_path}: {said}\n"
 
 
 def test_an_image_that_vanishes(tmp_path: Path) -> None:

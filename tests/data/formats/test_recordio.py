@@ -126,9 +126,24 @@ def test_an_idx_of_a_longer_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:80])  # cut between two records: the file alone looks whole
     refused(
         path,
-        f"{path}: has 80 bytes, but train.idx names a record at byte 80; copy both files again, or delete "
-        "train.idx if it belongs to another file",
+        f"{path}: has 80 bytes, but train.idx names a record at byte 80 (delete train.idx if it belongs to another file), "
+        "with 2 whole records before it; copy it again, or list what is readable with `facedistill data verify`",
     )
+    assert len(RecordIOFaces(path, truncated="drop", quiet=True)) == 2
+
+
+@pytest.mark.parametrize("cut", [30, 47])
+def test_a_cut_file_with_its_complete_idx_is_read_up_to_the_damage(tmp_path: Path, cut: int) -> None:
+    """The keys are those of the idx, which need not count from 0."""
+    path = write(tmp_path, insightface_records())
+    complete = RecordIOFaces(path, quiet=True)
+    images = [complete.encoded(index) for index in range(len(complete))]
+    offsets = sorted(int(line.split("\t")[1]) for line in (tmp_path / "train.idx").read_text().splitlines())
+    path.write_bytes(path.read_bytes()[: offsets[3] + cut])
+    faces = RecordIOFaces(path, truncated="drop", quiet=True)
+    assert 0 < len(faces) < len(images)
+    assert [faces.encoded(index) for index in range(len(faces))] == images[: len(faces)]
+    assert len(faces.damage) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 3, 8, 15, 40])

@@ -86,6 +86,16 @@ def test_json_labels_and_foreign_members(tmp_path):
     assert faces.encoded(1) == b"\xff\xd8b"
 
 
+def test_tables_next_to_the_faces_are_no_samples(tmp_path):
+    """A benchmark's archive, as `data audit` is given it."""
+    path = pack(
+        tmp_path / "lfw.tar",
+        [("a/1.png", PNG), ("pairs.tsv", b"x"), ("b/2.png", PNG), ("lfw_pairs.txt", b"y")],
+    )
+    faces = ShardFaces(path)
+    assert (len(faces), faces.labels, faces.damage) == (2, None, [])
+
+
 def test_unlabelled_and_one_identity_have_no_labels(tmp_path):
     bare = pack(tmp_path / "bare.tar", [("1.png", PNG), ("2.png", PNG)])
     alone = pack(tmp_path / "alone.tar", [("1.png", PNG), ("1.cls", b"4"), ("2.png", PNG), ("2.cls", b"4")])

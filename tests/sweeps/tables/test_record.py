@@ -67,8 +67,19 @@ def test_unlike_runs_are_not_averaged(folders):
         f"{here / 'records'}: kd: kd-1 and {other.stem} differ in data.seed; a table averages equal runs only; "
         "delete those that rows.yaml no longer means"
     )
-    other.unlink()
     record = json.loads((here / "records" / "kd-1.json").read_text())
+    for name, seed, faces in (
+        ("kd-1", 1, "aa"),
+        (other.stem, 2, "bb"),
+    ):  # the set was rendered again in between
+        changed = {**record, "id": name, "seed": seed, "stored_faces": {"fingerprint": faces}}
+        changed["config"] = {**record["config"], "seed": seed, "method": {"seed": seed}}
+        (here / "records" / f"{name}.json").write_text(json.dumps(changed))
+    with pytest.raises(
+        UserError, match=r"kd: kd-1 and .* learned from different faces \(aa and bb; a set rendered again"
+    ):
+        read_records(here)
+    other.unlink()
     (here / "records" / "kd-9.json").write_text(json.dumps({**record, "id": "kd-9"}))
     with pytest.raises(UserError, match="kd: kd-1 and kd-9 are seed 1 with different weights or faces"):
         read_records(here)

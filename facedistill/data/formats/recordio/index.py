@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def find_records(path: Path, *, quiet: bool = False) -> Records:
     """Finds every record; the `.idx` is believed only where it names each record of the file exactly once.
 
     Raises:
-        DataError: If a file cannot be read, or the `.idx` names records beyond the end of the `.rec`.
+        DataError: If a file cannot be read.
     """
     idx_path = path.with_suffix(".idx")
     try:
@@ -64,10 +64,7 @@ def find_records(path: Path, *, quiet: bool = False) -> Records:
             order = np.argsort(offsets, kind="stable")
             keys, offsets = keys[order], offsets[order]
             if len(offsets) and offsets[-1] >= size:
-                raise DataError(
-                    f"{path}: has {size} bytes, but {idx_path.name} names a record at byte {offsets[-1]}; copy "
-                    f"both files again, or delete {idx_path.name} if it belongs to another file"
-                )
+                return _cut_short(path, size, keys, offsets, quiet)
             split = _check_chain(path, offsets, size)
             if split is not None:
                 return Records(offsets, split, keys, size)
@@ -161,6 +158,15 @@ def _walk(path: Path, size: int, idx_problem: str | None, quiet: bool) -> Record
     is_split = np.zeros(len(offsets), dtype=bool)
     is_split[split] = True
     return Records(np.array(offsets, dtype=np.int64), is_split, None, position, problem, idx_problem)
+
+
+def _cut_short(path: Path, size: int, keys: np.ndarray, offsets: np.ndarray, quiet: bool) -> Records:
+    """Records of a file that ends before the last one of its `.idx`; their keys where the `.idx` names just these."""
+    found = _walk(path, size, None, quiet)
+    idx, count = path.with_suffix(".idx").name, len(found.offsets)
+    there = np.array_equal(offsets[:count], found.offsets)
+    problem = f"has {size} bytes, but {idx} names a record at byte {offsets[-1]} (delete {idx} if it belongs to another file)"
+    return replace(found, keys=keys[:count] if there else None, problem=problem)
 
 
 def _record_end(view: mmap.mmap, start: int, size: int) -> tuple[int, int, str | None]:

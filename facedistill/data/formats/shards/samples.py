@@ -18,11 +18,14 @@ from facedistill.errors import DataError
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 _LABELS = frozenset({"cls", "json"})
+_TABLES = frozenset({"txt", "tsv", "csv", "md"})
 _LONGEST_LABEL = 1 << 20
 
 
 def samples(found: Iterator[Member]) -> Iterator[list[tuple[str, Member]]]:
     """Runs of members with one key, each with its ending; files without key or ending belong to none.
+
+    Runs of texts and tables alone, such as the pairs of a benchmark, are left out.
 
     Where damage cuts the run short, the sample before it comes only if no label of it can be missing.
 
@@ -39,7 +42,8 @@ def samples(found: Iterator[Member]) -> Iterator[list[tuple[str, Member]]]:
                 continue
             if current and (folder, stem) != key:
                 seen = seen or _is_labelled(current)
-                yield current
+                if not _is_table(current):
+                    yield current
                 current = []
             key = (folder, stem)
             current.append((ending.rpartition(".")[2].lower(), member))
@@ -47,8 +51,12 @@ def samples(found: Iterator[Member]) -> Iterator[list[tuple[str, Member]]]:
         if current and (_is_labelled(current) or not seen):
             yield current
         raise
-    if current:
+    if current and not _is_table(current):
         yield current
+
+
+def _is_table(sample: list[tuple[str, Member]]) -> bool:
+    return all(ending in _TABLES for ending, _ in sample)
 
 
 def _is_labelled(sample: list[tuple[str, Member]]) -> bool:
