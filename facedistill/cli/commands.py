@@ -24,7 +24,10 @@ COMMANDS = {
         "facedistill.cli.backbones",
         "the student networks: params, macs, weights; --measure for their time on this CPU",
     ),
-    "data": ("facedistill.cli.data", "info, verify, convert, align, audit of face sets"),
+    "data": (
+        "facedistill.cli.data",
+        "info, verify, convert, align, audit of face sets; preview of what a configuration shows",
+    ),
     "generate": ("facedistill.cli.generate", "render labelled synthetic identities to shards"),
     "teacher": (
         "facedistill.cli.teacher",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -53,6 +53,18 @@ def validate(config: DictConfig) -> None:
         )
 
 
+def validate_groups(config: DictConfig, groups: Sequence[str]) -> None:
+    """Checks values and arguments of some groups only, for commands that use no more.
+
+    Raises:
+        ConfigError: If there is a problem in them, the first one.
+    """
+    chosen = OmegaConf.masked_copy(config, list(groups))
+    plain, found = _resolved(chosen)
+    for problem in [*found, *_outside(plain), *_arguments(plain)]:
+        raise ConfigError(problem)
+
+
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
     try:
@@ -87,6 +99,16 @@ def _missing(node: Any, prefix: str = "") -> list[str]:
 
 
 def _numbers(config: Mapping[str, Any]) -> list[str]:
+    found = _outside(config)
+    if not found and config["images"] < config["data"]["batch_size"]:
+        found.append(
+            f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
+        )
+    return found or _validation_faces(config)
+
+
+def _outside(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each number outside its range."""
     found = []
     for key in (*_POSITIVE, *_NOT_NEGATIVE):
         value = _select(config, key)
@@ -97,11 +119,7 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
             found.append(f"{key}: expected a number {wanted}, got {value!r}")
         elif value < 0 or (value == 0 and key in _POSITIVE):
             found.append(f"{key}={value}: must be {wanted}")
-    if not found and config["images"] < config["data"]["batch_size"]:
-        found.append(
-            f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
-        )
-    return found or _validation_faces(config)
+    return found
 
 
 def _validation_faces(config: Mapping[str, Any]) -> list[str]:

@@ -191,7 +191,7 @@ class PhotoAugment:
     def _cover(self, images: Tensor, take: _Columns) -> Tensor:
         chosen, area, ratio, place = take.one() < self.occlusion, take.one(), take.one(), take.many(2)
         color, offsets = 2 * take.many(3) - 1, take.many(2)
-        half = (_between(self.occlusion_area, area)).sqrt()[:, None]  # of the box; the face is 2 wide
+        half = (between(self.occlusion_area, area)).sqrt()[:, None]  # of the box; the face is 2 wide
         aspect = (2 * ratio - 1)[:, None].mul(math.log(2) / 2).exp()
         size = torch.cat([half * aspect, half / aspect], 1)
         center = 2 * place - 1
@@ -200,16 +200,16 @@ class PhotoAugment:
         )
         chosen, width, side = take.one() < self.side_occlusion, take.one(), (take.one() < 0.5).float() * 2 - 1
         color, offsets = 2 * take.many(3) - 1, take.many(2)
-        edge = 1 - 2 * _between(self.side_occlusion_width, width)
+        edge = 1 - 2 * between(self.side_occlusion_width, width)
         far, near = torch.where(side < 0, -2.0, edge), torch.where(side < 0, -edge, 2.0)
         boxes = torch.stack([far, torch.full_like(far, -2), near, torch.full_like(far, 2)], 1)
         return _changed(images, chosen, effects.cover, boxes, color, offsets)
 
     def _degrade(self, images: Tensor, take: _Columns) -> Tensor:
-        blurred, sigma = take.one() < self.blur, _between(self.blur_sigma, take.one())
-        coarse, pixels = take.one() < self.low_resolution, _between(self.low_resolution_px, take.one()).long()
+        blurred, sigma = take.one() < self.blur, between(self.blur_sigma, take.one())
+        coarse, pixels = take.one() < self.low_resolution, between(self.low_resolution_px, take.one()).long()
         noisy, strength, offsets = take.one() < self.noise, self.noise_strength * take.one(), take.many(2)
-        compressed, quality = take.one() < self.jpeg, _between(self.jpeg_quality, take.one())
+        compressed, quality = take.one() < self.jpeg, between(self.jpeg_quality, take.one())
         sigma = torch.where(blurred, sigma, 0.0)
         pixels = torch.where(coarse, pixels, images.shape[-1])
         images = _changed(images, blurred | coarse, effects.soften, sigma, pixels)
@@ -251,7 +251,8 @@ def _changed(images: Tensor, chosen: Tensor, effect: Callable[..., Tensor], *val
     return images.index_copy_(0, rows, effect(images[rows], *given))
 
 
-def _between(bounds: tuple[float, float], u: Tensor) -> Tensor:
+def between(bounds: tuple[float, float], u: Tensor) -> Tensor:
+    """Numbers within `bounds`: its lower end where `u` is 0, its upper end where `u` is 1."""
     return bounds[0] + (bounds[1] - bounds[0]) * u
 
 
