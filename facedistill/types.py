@@ -24,6 +24,7 @@ class FaceBatch:
         indices: (N,) position of each image in its finite set, or None for a stream.
         balanced: (N,) bool, true for images drawn identity by identity (P identities x K images, EKD), false for
             images drawn from the full set; None where all are.
+        teacher_images: (N, 3, H, W) what the teacher sees instead of `images`; None where it sees the same.
         teacher_embeddings: (N, D) embeddings of exactly these images from the cache of teacher embeddings; None
             where the teacher has to compute them.
     """
@@ -33,7 +34,13 @@ class FaceBatch:
     latents: Tensor | None = None
     indices: Tensor | None = None
     balanced: Tensor | None = None
+    teacher_images: Tensor | None = None
     teacher_embeddings: Tensor | None = None
+
+    @property
+    def seen_by_teacher(self) -> Tensor:
+        """(N, 3, H, W) images of the teacher."""
+        return self.images if self.teacher_images is None else self.teacher_images
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "seed",
     "data.num_workers",
+    "data.source.held_out",
     "data.source.rho",
     "data.source.replay",
     "method.identity_weight",
     "method.weight",
 )
+_SHARES = ("data.source.share",)
 
 
 def validate(config: DictConfig) -> None:
@@ -110,14 +112,14 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
 def _outside(config: Mapping[str, Any]) -> list[str]:
     """A sentence for each number outside its range."""
     found = []
-    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+    for key in (*_POSITIVE, *_NOT_NEGATIVE, *_SHARES):
         value = _select(config, key)
-        wanted = "> 0" if key in _POSITIVE else ">= 0"
+        wanted = "> 0" if key in _POSITIVE else ">= 0" if key in _NOT_NEGATIVE else "between 0 and 1"
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             found.append(f"{key}: expected a number {wanted}, got {value!r}")
-        elif value < 0 or (value == 0 and key in _POSITIVE):
+        elif value < 0 or (value == 0 and key not in _NOT_NEGATIVE) or (value >= 1 and key in _SHARES):
             found.append(f"{key}={value}: must be {wanted}")
     return found
 

@@ -64,7 +64,7 @@ class DistillationMethod(LightningModule):
             return batch.teacher_embeddings
         assert self.teacher is not None
         with torch.no_grad():
-            return self.teacher(batch.images)
+            return self.teacher(batch.seen_by_teacher)
 
     @abstractmethod
     def distill(self, batch: FaceBatch) -> StepOutput:

@@ -62,7 +62,7 @@ class FeatureMapMethod(IdentityMethod):
         """Computes the objective; the term is "feature_map"."""
         assert self.teacher is not None
         student, student_map = self.student_tap.read(lambda: self.student(batch.images))
-        teacher, teacher_map = read_teacher(self.teacher, self.teacher_tap, batch.images)  # type: ignore[arg-type]
+        teacher, teacher_map = read_teacher(self.teacher, self.teacher_tap, batch.seen_by_teacher)  # type: ignore[arg-type]
         terms = self.identity_loss(student, batch)
         terms["feature_map"] = global_mean(self.map_errors(at_least_float32(student_map), teacher_map))
         return StepOutput(

@@ -108,6 +108,7 @@ class RunRecord(_JsonObject):
         versions: Of the packages, by name.
         machine: `system`, `cpu`, `cores`, `threads`, `gpu`.
         licences: `asset`, `licence`, `note` and `origin` of each asset that the student learned from.
+        stored_faces: `set`, `images` and `fingerprint` of the faces on disk that it learned from; empty where none.
         files: sha256 of weights and fingerprint of faces, by name; part of the run id.
         wandb_id: Id of the wandb run that an interrupted run continues.
         unfinished: `images_seen` and `images` of a student that was exported before the end.
@@ -127,6 +128,7 @@ class RunRecord(_JsonObject):
     versions: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     licences: list[dict[str, Any]] = field(default_factory=list)
+    stored_faces: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     wandb_id: str | None = None
     images_seen: int | None = None

@@ -177,10 +177,14 @@ def check_offers(required: Requirements, source: Source) -> None:
 
 
 def _validation_faces(source: Source, held_out: PairsProtocol | None, number: int) -> Tensor:
-    """(M, 3, H, W) uint8 with M <= `number`: generated faces, or photographs of the training set, not augmented."""
-    if held_out is not None:
-        return torch.cat(list(held_out.images()))[:number]
-    return source.stored_images(number)
+    """(M, 3, H, W) uint8, not augmented: generated faces and those that the source holds out, or stored ones.
+
+    At most `number` of them are generated or stored.
+    """
+    if held_out is None:
+        return source.stored_images(number)
+    generated, own = torch.cat(list(held_out.images()))[:number], source.held_out_images()
+    return generated if own is None else torch.cat([generated, own])
 
 
 def _trainer(

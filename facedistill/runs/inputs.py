@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facedistill.assets import AssetCard, read_card
+from facedistill.assets import AssetCard, licence_record, read_card
 from facedistill.assets.own_file import card_of
 from facedistill.config import make_run_id, result_relevant
 from facedistill.data.formats.face_set import FaceSet
@@ -61,6 +62,23 @@ def learned_from(config: DictConfig) -> list[AssetCard]:
     """The weights whose licences the student inherits; without the generator if it renders no training faces."""
     cards = asset_cards(config)
     return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+
+
+def stored_faces(config: DictConfig, faces: FaceSet | None) -> dict[str, Any]:
+    """What the record of a run says of its faces at `data.path`: name, number, fingerprint; empty where it has none."""
+    if faces is None:
+        return {}
+    return {"set": Path(config.data.path).name, "images": len(faces), "fingerprint": faces.fingerprint}
+
+
+def licences_learned_from(config: DictConfig, faces: FaceSet | None) -> list[dict[str, str]]:
+    """The terms of the weights and of the faces on disk that the student learned from, for the run's record."""
+    found = [licence_record(card) for card in learned_from(config)]
+    if faces is not None:
+        note = f"{len(faces):,} images on disk; their own terms apply to what learned from them."
+        name = Path(config.data.path).name
+        found.append({"asset": name, "licence": "not stated", "note": note, "origin": "data.path"})
+    return found
 
 
 def trains_on_generated_faces(config: DictConfig) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from facedistill.assets import licence_record
 from facedistill.config import validate
 from facedistill.distributed.process_watch import ProcessWatch, process_death_message
 from facedistill.errors import Interrupted, UserError
@@ -21,7 +20,7 @@ from facedistill.runs.checkpointing import interrupt_on_signals
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_run
 from facedistill.runs.folder import RunFolder, provenance
-from facedistill.runs.inputs import Inputs, learned_from, open_inputs
+from facedistill.runs.inputs import Inputs, licences_learned_from, open_inputs, stored_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import show_in_loggers
@@ -84,7 +83,8 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running",
         **provenance(shlex.join(["facedistill", "train", *overrides])),
-        licences=[licence_record(card) for card in learned_from(config)], files=dict(inputs.origin.files),
+        licences=licences_learned_from(config, inputs.faces), stored_faces=stored_faces(config, inputs.faces),
+        files=dict(inputs.origin.files),
         wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
     )  # fmt: skip
 

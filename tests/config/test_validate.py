@@ -39,6 +39,10 @@ def test_all_problems_are_reported_at_once():
     (["data.source.replay=many"], "data.source.replay: expected a number >= 0, got 'many'"),
     (["method._target_=facedistill.methods.nothing"], "method._target_: facedistill.methods.nothing cannot be imported"),
     (["name=???"], "name: needs a value"),
+    (["data=mixed"], "data.path: needs a value"),
+    (["data=mixed", "data.path=x", "data.source.share=1.0"], "data.source.share=1.0: must be between 0 and 1"),
+    (["data=mixed", "data.path=x", "method=gkd", "method.size=4", "data.source.resampling=static"],
+     "data: GKD needs labels, and MixedFaces offers none; use data=synthetic_identities, or labelled faces of your own"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
@@ -67,8 +71,15 @@ def test_identity_is_what_changes_the_result():
     assert of() == of(
         "name=other", "runs_dir=elsewhere", "logger=csv", "force=true", "callbacks.log_every_steps=3"
     )
-    others = [of("seed=1"), of("images=4096"), of("backbone=tinyfar_a"), of("data.source.rho=0.5")]
-    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 6
+    assert of() == of("data.source.teacher_view=same") == of("~data.source.teacher_view")
+    others = [
+        of("data.source.teacher_view=clean"),
+        of("seed=1"),
+        of("images=4096"),
+        of("backbone=tinyfar_a"),
+        of("data.source.rho=0.5"),
+    ]
+    assert len({of(), of(hashes={"teacher": "bb"}), *others}) == 7
 
 
 @pytest.mark.parametrize("method", ["cosine", "embedding_mse", "weighted_sum"])

@@ -7,16 +7,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
+from facedistill.data.augment import Augment
 from facedistill.errors import ConfigError
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import FaceBatch, Offers
 
 Compare = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (N, 3, 112, 112) to the cosine of student and teacher (N,) and the teacher's embeddings (N, D)."""
+TeacherView = Literal["same", "clean"]
+"""Which images the teacher sees: the student's, or those before the augmentation."""
 
 
 class Source(ABC):
@@ -33,6 +36,9 @@ class Source(ABC):
         num_images: N of a finite set; None for a stream.
         state_per_process: The setting that makes each process keep a state of its own; None where none does.
         checkpoint_within_images: Most images between two checkpoints that the stored state allows; None for any.
+        seed: The run's seed.
+        augment: Applied on the device to every batch; None for nothing.
+        teacher_view: "same": the teacher sees the student's images; "clean": those before the augmentation.
     """
 
     offers: Offers
@@ -42,6 +48,9 @@ class Source(ABC):
     num_images: int | None = None
     state_per_process: str | None = None
     checkpoint_within_images: int | None = None
+    seed: int
+    augment: Augment | None = None
+    teacher_view: TeacherView = "same"
 
     @abstractmethod
     def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
@@ -50,6 +59,19 @@ class Source(ABC):
     @abstractmethod
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Turns a raw batch into faces, on the device."""
+
+    def views(self, images: Tensor, *, step: int, samples: Tensor) -> dict[str, Tensor]:
+        """What student and teacher see of `images` (n, 3, H, W), as arguments of `FaceBatch`.
+
+        Args:
+            images: Not augmented, in [-1, 1].
+            step: Number of the step.
+            samples: (n,) positions in the global batch.
+        """
+        if self.augment is None:
+            return {"images": images}
+        changed = {"images": self.augment(images, seed=self.seed, step=step, samples=samples)}
+        return changed if self.teacher_view == "same" else {**changed, "teacher_images": images}
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:
         """Opens what the source keeps in the run's folder, before training.
@@ -80,6 +102,10 @@ class Source(ABC):
     def stored_images(self, number: int) -> Tensor:
         """(M, 3, 112, 112) uint8 images spread over the set, M <= `number`, not augmented; where `stores_images` is true."""
         raise NotImplementedError(f"{type(self).__name__} stores no images")
+
+    def held_out_images(self) -> Tensor | None:
+        """(M, 3, 112, 112) uint8 images that are never trained on, for validation next to generated faces; or None."""
+        return None
 
     def example_faces(self, compare: Compare, num_faces: int) -> dict[str, Tensor] | None:
         """Held-out faces for the report, with the figures that it shows; None where it shows none."""

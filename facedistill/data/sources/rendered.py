@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facedistill.data.augment import Augment
 from facedistill.data.cache.replay_pool import FacePool
-from facedistill.data.sources.base import Compare, Source
+from facedistill.data.sources.base import Compare, Source, TeacherView
 from facedistill.distributed.collectives import gather_constant, world_size
 from facedistill.models.generators import FrozenGenerator, resample
 from facedistill.models.latents import draw_latents
@@ -51,7 +51,8 @@ class RenderedFaces(Source):
         replay: Steps on faces rendered earlier in this run per rendered step; 0 in the paper. Rendering is most
             of the cost on a CPU, so a few-step recipe shows each face more than once.
         pool_images: Capacity of the pool that replayed faces are taken from; each process has its own pool.
-        augment: Applied on the device to every batch; the teacher sees the same images as the student.
+        augment: See `Source`.
+        teacher_view: See `Source`.
     """
 
     offers = Offers(latents=True)
@@ -67,6 +68,7 @@ class RenderedFaces(Source):
         replay: int = 0,
         pool_images: int = 20_000,
         augment: Augment | None = None,
+        teacher_view: TeacherView = "same",
     ) -> None:
         assert resampling in get_args(Resampling)
         self.generator = generator
@@ -75,6 +77,7 @@ class RenderedFaces(Source):
         self.rho = rho
         self.replay = replay
         self.augment = augment
+        self.teacher_view = teacher_view
         self.needs_agreement = resampling == "dynamic"
         self.pool = FacePool(pool_images) if replay else None
         if replay:  # the ring's spare half must outlast two checkpoints
@@ -103,8 +106,11 @@ class RenderedFaces(Source):
 
         Rank r takes every `world_size`-th sample of the global batch from r on.
         """
+        return self.draw(number, torch.arange(rank, batch_size, world_size), batch_size)
+
+    def draw(self, number: int, share: Tensor, batch_size: int) -> dict[str, Any]:
+        """Latents, noise and indices of step `number` for the positions `share` (n,) of the global batch."""
         step = self.step(number)
-        share = torch.arange(rank, batch_size, world_size)
         raw: dict[str, Any] = {"step": number, "share": share}
         if step.kind == "replayed":
             stream = f"replay/{number}"
@@ -118,18 +124,21 @@ class RenderedFaces(Source):
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Renders (or replays) the batch on the device the tensors are on."""
+        images, latents = self.render(raw)
+        return FaceBatch(**self.views(images, step=raw["step"], samples=raw["share"]), latents=latents)
+
+    def render(self, raw: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Faces (n, 3, 112, 112) of `draw`, not augmented, and their latents (n, L); None for replayed faces."""
         step = self.step(raw["step"])
+        put_before = step.rendered_before * len(raw["share"])
         if step.kind == "replayed":
             assert self.pool is not None
-            images, latents = self.pool.take(raw["draw"], step.rendered_before * len(raw["share"])), None
-        else:
-            latents = self._latents(step, raw)
-            images = self.generator.render(latents)
-            if self.pool is not None:
-                self.pool.put(images, step.rendered_before * len(raw["share"]))
-        if self.augment is not None:
-            images = self.augment(images, seed=self.seed, step=step.number, samples=raw["share"])
-        return FaceBatch(images=images, latents=latents)
+            return self.pool.take(raw["draw"], put_before), None
+        latents = self._latents(step, raw)
+        images = self.generator.render(latents)
+        if self.pool is not None:
+            self.pool.put(images, put_before)
+        return images, latents
 
     def observe(self, raw_step: int, agreement: Tensor) -> None:
         """Keeps the agreement (n,) in [-1, 1] of a fresh batch for the resampled batch that follows it.

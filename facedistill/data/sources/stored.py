@@ -14,7 +14,7 @@ from facedistill.data.augment import Augment
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.cache.teacher_embeddings import TeacherCache
 from facedistill.data.formats.face_set import FaceSet, read_faces
-from facedistill.data.sources.base import Source
+from facedistill.data.sources.base import Source, TeacherView
 from facedistill.data.sources.sampling import Balanced, BatchPlan
 from facedistill.errors import ConfigError
 from facedistill.images import SIZE_PX, to_float
@@ -32,7 +32,8 @@ class StoredFaces(Source):
         faces: The set, opened with `facedistill.data.formats.open.open_faces`.
         seed: The run's seed.
         balanced: The identity-balanced part of each batch, {identities: P, images: K}; None for none.
-        augment: Applied on the device; the teacher sees the same images as the student.
+        augment: See `Source`.
+        teacher_view: See `Source`; with "clean", stored embeddings go with any augmentation.
         decoded_cache: Keep the decoded bytes of all images (37.6 kB each) in the cache folder, so that later
             epochs and runs decode nothing.
 
@@ -50,6 +51,7 @@ class StoredFaces(Source):
         seed: int,
         balanced: Mapping[str, int] | None = None,
         augment: Augment | None = None,
+        teacher_view: TeacherView = "same",
         decoded_cache: bool = False,
     ) -> None:
         labelled = faces.labels is not None
@@ -59,6 +61,7 @@ class StoredFaces(Source):
         self.faces = faces
         self.seed = seed
         self.augment = augment
+        self.teacher_view = teacher_view
         self.plan = BatchPlan(
             len(faces), faces.labels, seed=seed, balanced=Balanced(**balanced) if balanced else None
         )
@@ -69,14 +72,15 @@ class StoredFaces(Source):
         """Embeds the whole set with the teacher, once, and adds the embeddings to each batch.
 
         Raises:
-            ConfigError: If an augmentation changes images in other ways than by mirroring them.
+            ConfigError: If the teacher sees images that were changed in other ways than by mirroring them.
         """
-        if self.augment is not None and not self.augment.only_mirrors:
+        seen = self.augment if self.teacher_view == "same" else None
+        if seen is not None and not seen.only_mirrors:
             raise ConfigError(
                 "data.teacher_cache=true: stored embeddings are right for plain and mirrored images only; set "
-                "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
+                "data.source.augment to {flip: 0.5} alone, data.source.teacher_view to clean, or teacher_cache to false"
             )
-        mirrored = self.augment is not None and self.augment.flip > 0
+        mirrored = seen is not None and seen.flip > 0
         self.teacher_cache = TeacherCache(self.faces, teacher, cache_dir(), mirrored=mirrored)
 
     def embed_set(self, teacher: FrozenTeacher) -> tuple[Tensor, Tensor]:
@@ -116,13 +120,12 @@ class StoredFaces(Source):
         """Normalizes and augments on the device, and adds the kept teacher embeddings."""
         images, indices = to_float(raw["images"].permute(0, 3, 1, 2)), raw["indices"]
         mirrored: Tensor | None = None
-        if self.augment is not None:
-            draw: dict[str, Any] = {"seed": self.seed, "step": raw["step"], "samples": raw["share"]}
-            images = self.augment(images, **draw)
-            mirrored = self.augment.mirrored(**draw)
+        draw: dict[str, Any] = {"step": raw["step"], "samples": raw["share"]}
         kept = self.teacher_cache
+        if kept is not None and self.augment is not None and self.teacher_view == "same":
+            mirrored = self.augment.mirrored(seed=self.seed, **draw)
         return FaceBatch(
-            images=images,
+            **self.views(images, **draw),
             labels=raw.get("labels"),
             indices=indices,
             balanced=raw.get("balanced"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.data.augment import Augment
-from facedistill.data.sources.base import Source
+from facedistill.data.sources.base import Source, TeacherView
 from facedistill.errors import ConfigError
 from facedistill.images import to_float
 from facedistill.models.latents import draw_latents
@@ -42,7 +42,8 @@ class SyntheticIdentityStream(Source):
         spread: See `SyntheticIdentities`.
         min_teacher_cosine: See `SyntheticIdentities`.
         max_identity_cosine: See `SyntheticIdentities`.
-        augment: Applied on the device; without it batches carry the teacher's embeddings, known already.
+        augment: See `Source`.
+        teacher_view: See `Source`; where the teacher sees the faces as rendered, batches carry its embeddings, known already.
 
     Raises:
         ConfigError: If a value is outside its range.
@@ -62,6 +63,7 @@ class SyntheticIdentityStream(Source):
         min_teacher_cosine: float = 0.5,
         max_identity_cosine: float = 0.4,
         augment: Augment | None = None,
+        teacher_view: TeacherView = "same",
     ) -> None:
         if images_per_identity is not None and images_per_identity < 1:
             raise ConfigError(
@@ -80,6 +82,7 @@ class SyntheticIdentityStream(Source):
         self.num_identities = identities
         self.images_per_identity = images_per_identity
         self.augment = augment
+        self.teacher_view = teacher_view
         self._chosen: ChosenIdentities | None = None
 
     def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
@@ -104,13 +107,12 @@ class SyntheticIdentityStream(Source):
             generator, teacher, self._chosen, raw["labels"], raw["image_numbers"], self.settings
         )
         images = to_float(made.faces.to(device))
-        if self.augment is not None:
-            images = self.augment(images, seed=self.seed, step=raw["step"], samples=raw["share"])
+        known = self.augment is None or self.teacher_view == "clean"
         return FaceBatch(
-            images=images,
+            **self.views(images, step=raw["step"], samples=raw["share"]),
             labels=raw["labels"].to(device),
             latents=made.styles,
-            teacher_embeddings=None if self.augment else made.embeddings.to(device),
+            teacher_embeddings=made.embeddings.to(device) if known else None,
         )
 
 

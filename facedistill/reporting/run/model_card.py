@@ -174,6 +174,10 @@ def _limits(files: RunFiles, blocks: list[Block]) -> list[str]:
     limits = []
     if synthetic or source.endswith(("RenderedFaces", "SyntheticIdentityStream")):
         limits.append("It was distilled on rendered faces alone; photographs differ from them.")
+    if name := part(files.record.stored_faces, "set"):
+        limits.append(
+            f"It learned from images of {name}; a benchmark may show people that they show (data audit)."
+        )
     if not blocks:
         limits.append("Its accuracy was not measured on any protocol.")
     elif {block.protocol for block in blocks} == {"generated"}:

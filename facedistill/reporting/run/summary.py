@@ -156,10 +156,13 @@ def data_label(data: Any) -> str:
     """A few words on what a run was trained on, from the configuration's `data`."""
     source = str(part(data, "source", "_target_") or "").rsplit(".", 1)[-1]
     identities = part(data, "synthetic", "identities") or part(data, "source", "identities")
+    rendered, path = f"rendered, {part(data, 'source', 'resampling')}", part(data, "path")
     if source == "RenderedFaces":
-        return f"rendered, {part(data, 'source', 'resampling')}"
-    if part(data, "path"):
-        return Path(str(part(data, "path"))).name
+        return rendered
+    if source == "MixedFaces":
+        return f"{rendered}; a share of {part(data, 'source', 'share')} from {Path(str(path)).name}"
+    if path:
+        return Path(str(path)).name
     if identities:
         return f"{whole(identities)} synthetic identities"
     return source or NOT_RECORDED

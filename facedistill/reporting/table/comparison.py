@@ -121,7 +121,8 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         own = [r for r in records if r["row"] == name and r["config"]["images"] == wanted]
         used += own
         figures = tuple(_cell(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
-        lines.append(Line(name, row.get("label", name), figures, tuple(r["id"] for r in own)))
+        label = row.get("label", name) + _stored_faces(own)
+        lines.append(Line(name, label, figures, tuple(r["id"] for r in own)))
     return Comparison(
         title=content["title"],
         note=content.get("note", ""),
@@ -166,6 +167,12 @@ def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, fl
     results = Results.from_json(record["results"], f"record {record['id']}")
     one = estimates(results.figures("student", protocol)).get(figure, Estimate(figure))
     return one.reason or one.value, one.interval
+
+
+def _stored_faces(records: Sequence[Mapping[str, Any]]) -> str:
+    """Says in a row's label which images on disk its runs learned from."""
+    names = sorted({str(r["stored_faces"].get("set")) for r in records if r.get("stored_faces")})
+    return f" (images of {', '.join(names)})" if names else ""
 
 
 def _in_order(published: Mapping[str, Mapping[str, Published]]) -> tuple[Source, ...]:

@@ -43,7 +43,7 @@ class ImageCost:
         teacher: 0 where it is not asked, or its embeddings are kept; NaN where it is an ONNX graph, which has no
             layers to count before it is loaded.
         generator: 0 where faces are stored; NaN where it is unknown; divided among the steps that replay a
-            rendered face.
+            rendered face; none for the photographs of a mixture.
     """
 
     student: float
@@ -86,8 +86,9 @@ def _counted(network: str, size_px: int) -> float:
 
 
 def _generator_macs(config: DictConfig) -> float:
-    if not get_object(config.data.source._target_).offers.latents:
+    if "generator" not in signature.accepted(get_object(config.data.source._target_)):
         return 0
     network, name = config.generator.network, config.generator.get("name")
     macs = _MOBILESTYLEGAN[network.exit] if "exit" in network else _STYLEGAN2.get(name, math.nan)
-    return macs / (1 + (OmegaConf.select(config, "data.source.replay") or 0))
+    rendered = 1 - (OmegaConf.select(config, "data.source.share") or 0)
+    return rendered * macs / (1 + (OmegaConf.select(config, "data.source.replay") or 0))

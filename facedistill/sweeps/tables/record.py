@@ -18,7 +18,7 @@ from facedistill.sweeps.tables.plan import PlannedRun
 from facedistill.system.files import write_atomically
 
 _COPIED = (
-    "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib",
+    "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib", "stored_faces",
 )  # fmt: skip
 
 _REQUIRED = ("id", "row", "seed", "config", "results")

@@ -114,8 +114,17 @@ def test_augmentation_and_kept_embeddings_exclude_each_other():
         source.cache_teacher(Teacher())
     assert str(error.value) == (
         "data.teacher_cache=true: stored embeddings are right for plain and mirrored images only; set "
-        "data.source.augment to {flip: 0.5} alone, or teacher_cache to false"
+        "data.source.augment to {flip: 0.5} alone, data.source.teacher_view to clean, or teacher_cache to false"
     )
+
+
+def test_kept_embeddings_of_clean_images_go_with_any_augmentation(empty_cache):
+    augment, teacher = Augment(flip=0.5, shift=0.1), Teacher()
+    source = StoredFaces(DrawnSet(), seed=3, augment=augment, teacher_view="clean")
+    source.cache_teacher(teacher)
+    batch = source.finish(source.raw(0, batch_size=8))
+    assert torch.allclose(batch.teacher_embeddings, teacher(batch.seen_by_teacher), atol=1e-3)
+    assert not torch.allclose(batch.teacher_embeddings, teacher(batch.images), atol=1e-3)
 
 
 def test_decoded_bytes_are_kept():

@@ -92,6 +92,18 @@ def test_the_text_says_where_the_student_comes_from_and_how_to_use_it(run: Path)
         assert part in body, part
 
 
+def test_photographs_next_to_rendered_faces_are_named(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "stored_faces": {"set": "utk.tar", "images": 5}}))
+    config = run / "config.yaml"
+    text = config.read_text().replace("rendered.RenderedFaces", "mixed.MixedFaces\n    share: 0.35")
+    config.write_text(text.replace("  batch_size: 128", "  batch_size: 128\n  path: /faces/utk.tar"))
+    _, body = _card(run)
+    assert "- Data: rendered, dynamic; a share of 0.35 from utk.tar\n" in body
+    assert "- It learned from images of utk.tar; a benchmark may show people" in body
+    assert "rendered faces alone; photographs differ" not in body
+
+
 def test_what_was_not_measured_is_no_figure(run: Path) -> None:
     (run / "results.json").unlink()
     (run / "run.json").write_text('{"id": "demo-1a2b3c4d", "status": "interrupted"}')

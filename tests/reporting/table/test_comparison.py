@@ -83,6 +83,14 @@ def test_seeds_give_a_mean_and_students_interval(folder):
     assert (alpha.runs, gamma.runs) == (("pocket-alpha1", "pocket-alpha2", "pocket-alpha3"), ())
 
 
+def test_a_row_says_which_images_on_disk_it_learned_from(folder):
+    records = [
+        {**record("alpha", seed, 0.9), "stored_faces": {"set": "utk.tar", "images": 5}} for seed in (1, 2)
+    ]
+    labels = [line.label for line in compare(folder, [*records, record("beta", 1, 0.8)]).lines]
+    assert labels == ["Alpha & co (images of utk.tar)", "Beta", "Gamma"]
+
+
 def test_another_budget_is_another_table(folder):
     assert compare(folder, RECORDS, 5).lines[1].figures[0].value == 0.99
     assert compare(folder, RECORDS, 5).lines[0].figures[0].value is None
