@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facedistill.data.augmentation import effects
-from facedistill.data.augmentation.geometry import black_frame, homography, warp
+from facedistill.data.augmentation.geometry import black_frame, homography, on_device_of, warp
 from facedistill.errors import ConfigError
 from facedistill.models.counter_random import uniform
 
@@ -110,7 +110,7 @@ class PhotoAugment:
             images: (N, 3, H, W) in [-1, 1].
             seed: The run's seed.
             step: Number of the training step.
-            samples: (N,) positions of the images in the global batch.
+            samples: (N,) positions of the images in the global batch; on the CPU, so that nothing waits for the device.
 
         Returns:
             (N, 3, H, W) in [-1, 1].
@@ -155,7 +155,7 @@ class PhotoAugment:
         normals = take.normals(7)
         narrow, factor = take.one() < self.squeeze_probability, take.one()
         if not self._moves:
-            return torch.where(mirror.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+            return torch.where(on_device_of(images, mirror).view(-1, 1, 1, 1), images.flip(-1), images)
         maps = homography(
             mirror=mirror,
             scale=(self.scale * normals[:, 0]).exp(),
@@ -165,7 +165,7 @@ class PhotoAugment:
             perspective=self.perspective * normals[:, 5:7],
             squeeze=torch.where(narrow, self.squeeze**factor, torch.ones_like(factor)),
         )
-        return warp(images, maps.to(images.device))
+        return warp(images, on_device_of(images, maps))
 
     def _relight(self, images: Tensor, take: _Columns) -> Tensor:
         normals = take.normals(6)
@@ -182,7 +182,7 @@ class PhotoAugment:
                 self.brightness * normals[:, 2],
                 self.color * normals[:, 3:6],
             )
-            images = effects.relight(images, *(value.to(images.device) for value in values)).clamp_(-1, 1)
+            images = effects.relight(images, *(on_device_of(images, value) for value in values)).clamp_(-1, 1)
         images = _changed(
             images, lit, effects.side_light, 2 * math.pi * angle, self.side_light_strength * strength
         )
@@ -246,8 +246,8 @@ def _changed(images: Tensor, chosen: Tensor, effect: Callable[..., Tensor], *val
     rows = chosen.nonzero().squeeze(1)
     if not len(rows):
         return images
-    given = (value[rows].to(images.device) for value in values)
-    rows = rows.to(images.device)
+    given = (on_device_of(images, value[rows]) for value in values)
+    rows = on_device_of(images, rows)
     return images.index_copy_(0, rows, effect(images[rows], *given))
 
 

@@ -111,7 +111,7 @@ class RenderedFaces(Source):
     def draw(self, number: int, share: Tensor, batch_size: int) -> dict[str, Any]:
         """Latents, noise and indices of step `number` for the positions `share` (n,) of the global batch."""
         step = self.step(number)
-        raw: dict[str, Any] = {"step": number, "share": share}
+        raw: dict[str, Any] = {"step": number, "share": share.tolist()}
         if step.kind == "replayed":
             stream = f"replay/{number}"
             raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
@@ -156,7 +156,7 @@ class RenderedFaces(Source):
         assert self._agreement is not None, (
             "a resampled batch needs the agreement of the fresh batch before it"
         )
-        coefficient = (self._agreement[raw["share"].cpu()].to(raw["z"].device) + 1) / 2
+        coefficient = (self._agreement[raw["share"]].to(raw["z"].device) + 1) / 2
         w = self.generator.map(raw["z"])
         return resample(
             self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
