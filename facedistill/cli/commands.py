@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "generator": (
         "facedistill.cli.generator",
-        "convert FILE: a StyleGAN of your own; preview: what a generator renders",
+        "convert FILE: a StyleGAN of your own; preview: what a generator renders; directions: what turns its faces",
     ),
     "assets": (
         "facedistill.cli.assets",

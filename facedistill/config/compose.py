@@ -13,6 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.config.files import choices, compose_files, parsed
 from facedistill.errors import ConfigError
 
+_TURNED = "only faces of data=stylegan and data=mixed are turned; a turned face has another identity, so labelled faces are not"
+# Keys that some choices of a group lack, with the reason.
+_ELSEWHERE = {"data.source.yaw": _TURNED, "data.source.yaw_share": _TURNED}
+
 
 def compose(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with Hydra overrides.
@@ -44,6 +48,8 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
 
 
 def _did_you_mean(key: str, root: str, overrides: Sequence[str]) -> str:
+    if key in _ELSEWHERE:
+        return f": {_ELSEWHERE[key]}"
     config = compose_files(root, [text for text in overrides if _is_group_choice(text)])
     keys = _keys(config)
     if key in keys:  # the key exists, and the value adds keys below it

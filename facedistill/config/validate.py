@@ -35,6 +35,7 @@ _NOT_NEGATIVE = (
     "method.weight",
 )
 _SHARES = ("data.source.share",)
+MAX_YAW_DEG = 60
 
 
 def validate(config: DictConfig) -> None:
@@ -63,7 +64,7 @@ def validate_groups(config: DictConfig, groups: Sequence[str]) -> None:
     """
     chosen = OmegaConf.masked_copy(config, list(groups))
     plain, found = _resolved(chosen)
-    for problem in [*found, *_outside(plain), *_arguments(plain)]:
+    for problem in [*found, *_outside(plain), *_yaw(plain), *_arguments(plain)]:
         raise ConfigError(problem)
 
 
@@ -106,7 +107,23 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
-    return found or _validation_faces(config)
+    return [*found, *_yaw(config)] or _validation_faces(config)
+
+
+def _yaw(config: Mapping[str, Any]) -> list[str]:
+    """Checks the angle to which rendered faces are turned, and the share of them."""
+    yaw, share = _select(config, "data.source.yaw"), _select(config, "data.source.yaw_share")
+    found = []
+    if isinstance(yaw, int | float) and not 0 < yaw <= MAX_YAW_DEG:
+        found.append(
+            f"data.source.yaw={yaw}: must be above 0 and at most {MAX_YAW_DEG} degrees, beyond which rendered faces break; "
+            "45 is safe, and null turns none"
+        )
+    if isinstance(share, int | float) and not 0 < share <= 1:
+        found.append(
+            f"data.source.yaw_share={share}: must be above 0 and at most 1; set data.source.yaw=null to turn none"
+        )
+    return found
 
 
 def _outside(config: Mapping[str, Any]) -> list[str]:
