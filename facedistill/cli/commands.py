@@ -28,7 +28,10 @@ COMMANDS = {
         "facedistill.cli.backbones",
         "the student networks: params, macs, weights; --measure for their time on this CPU",
     ),
-    "data": ("facedistill.cli.data", "info, verify, convert, align, audit of face sets"),
+    "data": (
+        "facedistill.cli.data",
+        "info, verify, convert, align, audit of face sets; preview of what a configuration shows",
+    ),
     "generate": ("facedistill.cli.generate", "render labelled synthetic identities to shards"),
     "teacher": (
         "facedistill.cli.teacher",
@@ -36,7 +39,7 @@ COMMANDS = {
     ),
     "generator": (
         "facedistill.cli.generator",
-        "convert FILE: a StyleGAN of your own; preview: what a generator renders",
+        "convert FILE: a StyleGAN of your own; preview: what a generator renders; directions: what turns its faces",
     ),
     "assets": (
         "facedistill.cli.assets",

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from facedistill.errors import DataError
 
-_ELSEWHERE = {"align": "facedistill.cli.align", "audit": "facedistill.cli.audit"}
+_ELSEWHERE = {
+    "align": "facedistill.cli.align",
+    "audit": "facedistill.cli.audit",
+    "preview": "facedistill.cli.preview",
+}
 _EXAMPLES = """\
 examples:
   facedistill data info ms1mv3 --sheet faces.png
@@ -18,6 +22,7 @@ examples:
   facedistill data convert ms1mv3/train.rec ms1mv3-shards --to shards
   facedistill data align photographs aligned
   facedistill data audit aligned lfw.bin
+  facedistill data preview experiment=demo augment=photo
 
 PATH is a folder with train.rec, a folder of one folder per identity, .tar shards, .parquet files or a
 Hugging Face save_to_disk folder. Exit codes: 0 done, 1 damaged images found, 2 a mistake named in one sentence.
@@ -25,7 +30,7 @@ Hugging Face save_to_disk folder. Exit codes: 0 done, 1 damaged images found, 2 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs `facedistill data info|verify|convert|align|audit`.
+    """Runs `facedistill data info|verify|convert|align|audit|preview`.
 
     Returns:
         0 when done, 1 when `verify` found damaged images (or `align` a photograph without a face).
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("align", help="cut aligned 112 px faces out of photographs")
     commands.add_parser("audit", help="look for a benchmark's people in a training set")
+    commands.add_parser("preview", help="draw the faces that a configuration trains on, clean and augmented")
     return parser
 
 
@@ -78,16 +84,15 @@ def _info(options: argparse.Namespace) -> int:
     from facedistill.data.formats.contact_sheet import draw_sheet
     from facedistill.data.formats.describe import describe
     from facedistill.data.formats.open import format_of, open_faces
-    from facedistill.system.files import write_atomically
+    from facedistill.reporting.face_sheet import picture_kind, write_picture
 
-    if options.sheet is not None and options.sheet.suffix.lower() not in (".png", ".jpg"):
-        raise DataError(f"--sheet {options.sheet}: a contact sheet is a .png or .jpg; name it so")
+    if options.sheet is not None:
+        picture_kind(options.sheet)
     form = format_of(options.path).title
     faces = open_faces(options.path)
     print("\n".join([f"{'format':<14}{form}", *describe(faces)]))
     if options.sheet is not None:
-        picture, kind = draw_sheet(faces), "PNG" if options.sheet.suffix.lower() == ".png" else "JPEG"
-        write_atomically(options.sheet, lambda file: picture.save(file, format=kind))
+        write_picture(options.sheet, draw_sheet(faces))
         print(f"{'sheet':<14}{options.sheet}")
     return 0
 

@@ -15,6 +15,10 @@ from facedistill.config.known_keys import demand_known, dotted, hint
 from facedistill.config.numbers import with_whole_numbers
 from facedistill.errors import ConfigError
 
+_TURNED = "only faces of data=stylegan and data=mixed are turned; a turned face has another identity, so labelled faces are not"
+# Keys that some choices of a group lack, with the reason.
+_ELSEWHERE = {"data.source.yaw": _TURNED, "data.source.yaw_share": _TURNED}
+
 
 def compose(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with Hydra overrides.
@@ -55,6 +59,8 @@ def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:
 
 
 def _did_you_mean(key: str, root: str, overrides: Sequence[str]) -> str:
+    if key in _ELSEWHERE:
+        return f": {_ELSEWHERE[key]}"
     chosen = [text for text in overrides if _is_choice(text, root, overrides)]
     config: Any = OmegaConf.to_container(compose_files(root, chosen), resolve=False)
     if key in dotted(config):  # the key exists, and the value adds keys below it

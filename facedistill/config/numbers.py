@@ -73,7 +73,10 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         "launcher.time_min sweep.trials method.dim method.num_negatives method.num_impostors method.size",
     ),
     (_COUNT, "method.num_relations method.list_length method.step"),
-    (_COUNT_OR_NONE, "*.num_workers *.held_out *.replay *.num_pairs *.resamples launcher.gpus sweep.startup_trials"),
+    (
+        _COUNT_OR_NONE,
+        "*.num_workers *.held_out *.replay *.num_pairs *.resamples launcher.gpus sweep.startup_trials",
+    ),
     (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.orders[]"),
     (Numbers("in [1, 100]", whole=True), "quality *.jpeg_quality[]"),
     (
@@ -85,7 +88,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
     (_FRACTION, "method.return_at method.mass *.accuracy.value"),
     *((_FRACTION, f"*.augment.{name}") for name in _PROBABILITIES),
-    (_SHARE, "head.sample_rate scheduler.at[]"),
+    (_SHARE, "data.source.yaw_share head.sample_rate scheduler.at[]"),
     (_BETWEEN, "data.source.share method.fars[] synthetic.shrink"),
     (_COSINE, "*.min_teacher_cosine *.max_identity_cosine"),
     (

@@ -28,7 +28,7 @@ _WITHOUT_EFFECT = (
 # A face set is identified by its fingerprint, not by its path.
 _WITHOUT_EFFECT_IN_DATA = ("path", "num_workers")
 # Options that were added later, with the value that changes nothing; the run id leaves them out at this value.
-_WITHOUT_EFFECT_IN_SOURCE = {"teacher_view": "same"}
+_WITHOUT_EFFECT_IN_SOURCE = {"teacher_view": "same", "yaw": None}
 _WITHOUT_EFFECT_IN_WEIGHTS = ("file", "sha256", "card")  # a card checks a teacher and does not change it
 
 
@@ -52,6 +52,8 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
         if isinstance(source := resolved["data"].get("source"), dict):
             own = {k: v for k, v in source.items() if _WITHOUT_EFFECT_IN_SOURCE.get(k, ...) != v}
+            if "yaw" not in own:
+                own.pop("yaw_share", None)
             resolved["data"]["source"] = own
     return {str(key): value for key, value in with_published_names(resolved).items()}
 

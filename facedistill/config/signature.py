@@ -19,7 +19,7 @@ PROVIDED = {
         "schedule",
     },
     "head": {"num_identities", "embedding_dim"},
-    "data.source": {"generator", "teacher", "faces", "seed"},
+    "data.source": {"generator", "teacher", "faces", "seed", "directions"},
     "generator.network": {"weights"},
     "logger.*": {"save_dir"},
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -29,6 +29,7 @@ _FLIPS = ("none", "sum", "unit_sum")
 # Keys of the dictionaries that classes of the package take.
 _BALANCED = ("identities", "images")
 _LOSS = ("loss", "weight")
+MAX_YAW_DEG = 60
 
 
 def validate(config: DictConfig) -> None:
@@ -49,10 +50,26 @@ def validate(config: DictConfig) -> None:
         )
 
 
+def validate_groups(config: DictConfig, groups: Sequence[str]) -> None:
+    """Checks values and arguments of some groups only, for commands that use no more.
+
+    Raises:
+        ConfigError: If there is a problem in them, the first one.
+    """
+    chosen = OmegaConf.masked_copy(config, list(groups))
+    plain, found = _plain(chosen)
+    for problem in found or [*numbers.problems(plain), *_yaw(plain), *_arguments(plain)]:
+        raise ConfigError(problem)
+
+
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
-    if found := _absent(OmegaConf.to_container(config, resolve=False)):
-        return {}, found
+    found = _absent(OmegaConf.to_container(config, resolve=False))
+    return ({}, found) if found else _plain(config)
+
+
+def _plain(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """Plain containers of a part of a configuration, or the problems that prevent it."""
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -102,7 +119,18 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
         found.append(
             f"images={config['images']}: less than one batch of data.batch_size={config['data']['batch_size']}"
         )
-    return found or _validation_faces(config)
+    return [*found, *_yaw(config)] or _validation_faces(config)
+
+
+def _yaw(config: Mapping[str, Any]) -> list[str]:
+    """Checks the angle to which rendered faces are turned."""
+    yaw = _select(config, "data.source.yaw")
+    if not isinstance(yaw, int | float) or 0 < yaw <= MAX_YAW_DEG:
+        return []
+    return [
+        f"data.source.yaw={yaw}: must be above 0 and at most {MAX_YAW_DEG} degrees, beyond which rendered faces break; "
+        "45 is safe, and null turns none"
+    ]
 
 
 def _texts(config: Mapping[str, Any]) -> list[str]:

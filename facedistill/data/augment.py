@@ -46,8 +46,10 @@ class Augment:
         self.gray = gray
 
     def __call__(self, images: Tensor, *, seed: int, step: int, samples: Tensor) -> Tensor:
-        """Returns (N, C, H, W) changed images in [-1, 1]; `samples` (N,) are the positions in the batch."""
-        draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS).to(images.device)
+        """Returns (N, C, H, W) changed images in [-1, 1]; `samples` (N,), on the CPU, are the positions in the batch."""
+        draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS).to(
+            images.device, non_blocking=True
+        )
         images = self._move(images, draws)
         contrast = (self.contrast * draws[:, 5]).exp()
         brightness = self.brightness * draws[:, 6]

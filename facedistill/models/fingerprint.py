@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,13 @@ def state_fingerprint(module: nn.Module) -> str:
     >>> state_fingerprint(first) == state_fingerprint(second)
     True
     """
+    return tensors_fingerprint(module.state_dict())
+
+
+def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors: names, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
-    _update(digest, sorted(module.state_dict().items()))
+    _update(digest, sorted(tensors.items()))
     return digest.hexdigest()
 
 

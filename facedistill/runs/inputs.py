@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import AssetCard, licence_record, read_card
+from facedistill.assets.archive import sha256_of
 from facedistill.assets.own_file import card_of
 from facedistill.config import make_run_id, result_relevant
 from facedistill.data.formats.face_set import FaceSet
@@ -16,7 +17,7 @@ from facedistill.errors import UserError
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
-from facedistill.runs.sources import open_set, source_class
+from facedistill.runs.sources import directions_file, open_set, source_class
 
 GENERATED = "generated"
 """Name of the protocol on generated pairs."""
@@ -46,6 +47,8 @@ def open_inputs(config: DictConfig) -> Inputs:
     hashes = {
         f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
     }
+    if (directions := directions_file(config)) is not None:
+        hashes[f"{config.generator.get('asset') or config.generator.name}/directions"] = sha256_of(directions)
     faces = open_set(config)
     if faces is not None:
         hashes["data"] = faces.fingerprint

@@ -12,7 +12,8 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from facedistill.assets import cache_dir
+from facedistill.assets import AssetCard, cache_dir, cached_path
+from facedistill.assets.own_file import card_of
 from facedistill.config import signature
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
@@ -22,6 +23,7 @@ from facedistill.data.sources.base import Source
 from facedistill.data.sources.mixed import demand_some_left
 from facedistill.errors import ConfigError, UserError
 from facedistill.models.generators import FrozenGenerator
+from facedistill.models.generators.directions import Directions, read_directions
 from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
@@ -129,11 +131,41 @@ def build_source(
         "teacher": lambda: teacher,
         "faces": stored_faces,
         "seed": lambda: config.seed,
+        "directions": lambda: _directions(config, generator),
     }
     source: Source = instantiate_with("data.source", config.data.source, offered)
     if OmegaConf.select(config, "data.teacher_cache"):
         source.cache_teacher(teacher)
     return source
+
+
+def directions_path(card: AssetCard) -> Path:
+    """Where the directions of a generator lie: next to its weights, whose hash is in the name."""
+    return cached_path(card).with_suffix(".directions.safetensors")
+
+
+def directions_file(config: DictConfig) -> Path | None:
+    """The file of the generator's directions; None where `data.source.yaw` turns no faces.
+
+    Raises:
+        ConfigError: If they have not been estimated.
+    """
+    yaw = OmegaConf.select(config, "data.source.yaw")
+    if yaw is None:
+        return None
+    card = card_of(config.generator, "generator")
+    path = directions_path(card)
+    if not path.is_file():
+        raise ConfigError(
+            f"data.source.yaw={yaw}: the directions of {card.name} are not estimated yet; run `facedistill generator "
+            "directions` once, with the same generator"
+        )
+    return path
+
+
+def _directions(config: DictConfig, generator: FrozenGenerator | None) -> Directions | None:
+    path = directions_file(config)
+    return None if path is None or generator is None else read_directions(path, generator)
 
 
 def teacher_centers(config: DictConfig, source: Source, teacher: FrozenTeacher) -> Tensor:

@@ -124,7 +124,7 @@ def test_mistakes(tmp_path, capsys):
     assert run(capsys, "info", source, "--sheet", sheet) == (
         2,
         "",
-        f"error  --sheet {sheet}: a contact sheet is a .png or .jpg; name it so\n",
+        f"error  {sheet}: a sheet is a .png or .jpg; name it so\n",
     )
     with pytest.raises(SystemExit) as stopped:
         main(["convert", "a", "b", "--to", "lmdb"])

@@ -6,6 +6,7 @@ Random numbers come in as arguments, one row per image, so that every effect is 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from facedistill.data.augmentation.geometry import axes
 
-_LUMA = (0.299, 0.587, 0.114)
 _TEXTURE_PX = 256
 
 
@@ -28,9 +28,10 @@ def relight(images: Tensor, gamma: Tensor, contrast: Tensor, brightness: Tensor,
         brightness: (n,) added, in units of the [-1, 1] range.
         color: (n, 3) added per channel.
     """
-    light = images.add(1).mul_(0.5).clamp_min_(1e-4).pow_(gamma.view(-1, 1, 1, 1))
+    light = images.add(1).clamp_min_(2e-4).pow_(gamma.view(-1, 1, 1, 1))  # twice the value in [0, 1]
+    factor = contrast * torch.exp2(1 - gamma)
     added = (brightness - contrast)[:, None] + color
-    return light.mul_(2 * contrast.view(-1, 1, 1, 1)).add_(added[:, :, None, None])
+    return light.mul_(factor.view(-1, 1, 1, 1)).add_(added[:, :, None, None])
 
 
 def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
 
 def gray(images: Tensor) -> Tensor:
     """Luma (ITU-R BT.601) in all three channels."""
-    weights = images.new_tensor(_LUMA)[:, None, None]
+    weights = _kept(_luma_weights, images)[:, None, None]
     return (images * weights).sum(1, keepdim=True).expand_as(images)
 
 
@@ -79,7 +80,7 @@ def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
         resolution: (n,) int64 pixels in [1, S]; S keeps all.
     """
     n, channels, size, _ = images.shape
-    maps = _resampling(size).to(images)[resolution - 1] @ _gaussians(sigma, size)
+    maps = _kept(_resampling, images, size)[resolution - 1] @ _gaussians(sigma, size)
     rows = images.reshape(n, channels * size, size) @ maps.transpose(1, 2)
     columns = maps @ rows.view(n, channels, size, size).transpose(1, 2).reshape(n, size, channels * size)
     return columns.view(n, size, channels, size).transpose(1, 2)
@@ -101,8 +102,8 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     chroma = F.avg_pool2d(torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1), 2)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    luma = _quantized(luma[:, None], images.new_tensor(_LUMA_TABLE), scale)[:, 0]
-    chroma = _quantized(chroma, images.new_tensor(_CHROMA_TABLE), scale)
+    luma = _quantized(luma[:, None], _kept(_luma_table, images), scale)[:, 0]
+    chroma = _quantized(chroma, _kept(_chroma_table, images), scale)
     bluish, reddish = chroma.repeat_interleave(2, -1).repeat_interleave(2, -2).unbind(1)
     red, blue = luma + 1.402 * reddish, luma + 1.772 * bluish
     return torch.stack([red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue], 1) / 127.5
@@ -111,20 +112,30 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
 def texture(images: Tensor, offsets: Tensor) -> Tensor:
     """(n, 3, H, W) standard normal noise: windows of one fixed texture, so that it costs a copy and no drawing."""
     height, width = images.shape[-2:]
-    noise = _texture().to(images)
-    num_offsets = torch.tensor([_TEXTURE_PX - height + 1, _TEXTURE_PX - width + 1], device=offsets.device)
-    top, left = (offsets * num_offsets).long().unbind(-1)
+    noise = _kept(_texture, images)
+    top, left = (
+        (part * (_TEXTURE_PX - edge + 1)).long()
+        for part, edge in zip(offsets.unbind(-1), (height, width), strict=True)
+    )
     windows = noise.unfold(1, height, 1).unfold(2, width, 1)  # (3, rows, columns, H, W), a view
     return windows[:, top, left].transpose(0, 1)
 
 
-@lru_cache(maxsize=1)
+def _kept(make: Callable[..., Tensor], like: Tensor, *arguments: int) -> Tensor:
+    """`make(*arguments)` on the device and in the dtype of `like`, copied there once: a copy would wait for the device."""
+    return _made(make, like.device, like.dtype, *arguments)
+
+
+@lru_cache(maxsize=32)
+def _made(make: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, *arguments: int) -> Tensor:
+    return make(*arguments).to(device, dtype)
+
+
 def _texture() -> Tensor:
     drawn = torch.Generator().manual_seed(0)
     return torch.randn(3, _TEXTURE_PX, _TEXTURE_PX, generator=drawn)
 
 
-@lru_cache(maxsize=4)
 def _resampling(size: int) -> Tensor:
     """(size, size, size): matrix s - 1 averages `size` pixels to s and interpolates them linearly back."""
     eye = torch.eye(size)[None]
@@ -149,19 +160,30 @@ def _quantized(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """Planes (n, c, H, W) after quantizing their 8 x 8 DCT coefficients by `table` (8, 8) times `scale` (n,)."""
     n, c, height, width = planes.shape
     blocks = planes.reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, -1, 64)
-    basis = _dct().to(planes)
+    basis = _kept(_dct, planes)
     steps = (table.flatten() * scale[:, None]).clamp(1, 255).floor()[:, None]
     kept = (blocks @ basis.T).div_(steps).round_().mul_(steps) @ basis
     return kept.view(n, c, height // 8, width // 8, 8, 8).transpose(3, 4).reshape(n, c, height, width)
 
 
-@lru_cache(maxsize=1)
 def _dct() -> Tensor:
     """(64, 64) orthonormal DCT-II of 8 x 8 blocks, both as one axis."""
     n = torch.arange(8, dtype=torch.float64)
     basis = (math.pi / 8 * (n + 0.5) * n[:, None]).cos() * math.sqrt(2 / 8)
     basis[0] /= math.sqrt(2)
     return torch.kron(basis, basis).float()
+
+
+def _luma_weights() -> Tensor:
+    return torch.tensor([0.299, 0.587, 0.114])
+
+
+def _luma_table() -> Tensor:
+    return torch.tensor(_LUMA_TABLE)
+
+
+def _chroma_table() -> Tensor:
+    return torch.tensor(_CHROMA_TABLE)
 
 
 # ITU-T T.81, tables K.1 and K.2.

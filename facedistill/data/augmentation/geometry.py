@@ -79,5 +79,10 @@ def axes(images: Tensor) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+def on_device_of(images: Tensor, value: Tensor) -> Tensor:
+    """`value` on the device of `images`; the host does not wait for the copy."""
+    return value.to(images.device, non_blocking=True)
+
+
 def _matrices(entries: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(entries), dim=-1).view(-1, 3, 3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facedistill.data.augmentation import effects
-from facedistill.data.augmentation.geometry import black_frame, homography, warp
+from facedistill.data.augmentation.geometry import black_frame, homography, on_device_of, warp
 from facedistill.errors import ConfigError
 from facedistill.models.counter_random import uniform
 
@@ -110,7 +110,7 @@ class PhotoAugment:
             images: (N, 3, H, W) in [-1, 1].
             seed: The run's seed.
             step: Number of the training step.
-            samples: (N,) positions of the images in the global batch.
+            samples: (N,) positions of the images in the global batch; on the CPU, so that nothing waits for the device.
 
         Returns:
             (N, 3, H, W) in [-1, 1].
@@ -155,7 +155,7 @@ class PhotoAugment:
         normals = take.normals(7)
         narrow, factor = take.one() < self.squeeze_probability, take.one()
         if not self._moves:
-            return torch.where(mirror.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+            return torch.where(on_device_of(images, mirror).view(-1, 1, 1, 1), images.flip(-1), images)
         maps = homography(
             mirror=mirror,
             scale=(self.scale * normals[:, 0]).exp(),
@@ -165,7 +165,7 @@ class PhotoAugment:
             perspective=self.perspective * normals[:, 5:7],
             squeeze=torch.where(narrow, self.squeeze**factor, torch.ones_like(factor)),
         )
-        return warp(images, maps.to(images.device))
+        return warp(images, on_device_of(images, maps))
 
     def _relight(self, images: Tensor, take: _Columns) -> Tensor:
         normals = take.normals(6)
@@ -182,7 +182,7 @@ class PhotoAugment:
                 self.brightness * normals[:, 2],
                 self.color * normals[:, 3:6],
             )
-            images = effects.relight(images, *(value.to(images.device) for value in values)).clamp_(-1, 1)
+            images = effects.relight(images, *(on_device_of(images, value) for value in values)).clamp_(-1, 1)
         images = _changed(
             images, lit, effects.side_light, 2 * math.pi * angle, self.side_light_strength * strength
         )
@@ -191,7 +191,7 @@ class PhotoAugment:
     def _cover(self, images: Tensor, take: _Columns) -> Tensor:
         chosen, area, ratio, place = take.one() < self.occlusion, take.one(), take.one(), take.many(2)
         color, offsets = 2 * take.many(3) - 1, take.many(2)
-        half = (_between(self.occlusion_area, area)).sqrt()[:, None]  # of the box; the face is 2 wide
+        half = (between(self.occlusion_area, area)).sqrt()[:, None]  # of the box; the face is 2 wide
         aspect = (2 * ratio - 1)[:, None].mul(math.log(2) / 2).exp()
         size = torch.cat([half * aspect, half / aspect], 1)
         center = 2 * place - 1
@@ -200,16 +200,16 @@ class PhotoAugment:
         )
         chosen, width, side = take.one() < self.side_occlusion, take.one(), (take.one() < 0.5).float() * 2 - 1
         color, offsets = 2 * take.many(3) - 1, take.many(2)
-        edge = 1 - 2 * _between(self.side_occlusion_width, width)
+        edge = 1 - 2 * between(self.side_occlusion_width, width)
         far, near = torch.where(side < 0, -2.0, edge), torch.where(side < 0, -edge, 2.0)
         boxes = torch.stack([far, torch.full_like(far, -2), near, torch.full_like(far, 2)], 1)
         return _changed(images, chosen, effects.cover, boxes, color, offsets)
 
     def _degrade(self, images: Tensor, take: _Columns) -> Tensor:
-        blurred, sigma = take.one() < self.blur, _between(self.blur_sigma, take.one())
-        coarse, pixels = take.one() < self.low_resolution, _between(self.low_resolution_px, take.one()).long()
+        blurred, sigma = take.one() < self.blur, between(self.blur_sigma, take.one())
+        coarse, pixels = take.one() < self.low_resolution, between(self.low_resolution_px, take.one()).long()
         noisy, strength, offsets = take.one() < self.noise, self.noise_strength * take.one(), take.many(2)
-        compressed, quality = take.one() < self.jpeg, _between(self.jpeg_quality, take.one())
+        compressed, quality = take.one() < self.jpeg, between(self.jpeg_quality, take.one())
         sigma = torch.where(blurred, sigma, 0.0)
         pixels = torch.where(coarse, pixels, images.shape[-1])
         images = _changed(images, blurred | coarse, effects.soften, sigma, pixels)
@@ -246,12 +246,13 @@ def _changed(images: Tensor, chosen: Tensor, effect: Callable[..., Tensor], *val
     rows = chosen.nonzero().squeeze(1)
     if not len(rows):
         return images
-    given = (value[rows].to(images.device) for value in values)
-    rows = rows.to(images.device)
+    given = (on_device_of(images, value[rows]) for value in values)
+    rows = on_device_of(images, rows)
     return images.index_copy_(0, rows, effect(images[rows], *given))
 
 
-def _between(bounds: tuple[float, float], u: Tensor) -> Tensor:
+def between(bounds: tuple[float, float], u: Tensor) -> Tensor:
+    """Numbers within `bounds`: its lower end where `u` is 0, its upper end where `u` is 1."""
     return bounds[0] + (bounds[1] - bounds[0]) * u
 
 

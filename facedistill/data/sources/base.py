@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from facedistill.data.augment import Augment
@@ -60,17 +61,18 @@ class Source(ABC):
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Turns a raw batch into faces, on the device."""
 
-    def views(self, images: Tensor, *, step: int, samples: Tensor) -> dict[str, Tensor]:
+    def views(self, images: Tensor, *, step: int, samples: Sequence[int]) -> dict[str, Tensor]:
         """What student and teacher see of `images` (n, 3, H, W), as arguments of `FaceBatch`.
 
         Args:
             images: Not augmented, in [-1, 1].
             step: Number of the step.
-            samples: (n,) positions in the global batch.
+            samples: n positions in the global batch; numbers, because reading a tensor would wait for the device.
         """
         if self.augment is None:
             return {"images": images}
-        changed = {"images": self.augment(images, seed=self.seed, step=step, samples=samples)}
+        positions = torch.tensor(samples)
+        changed = {"images": self.augment(images, seed=self.seed, step=step, samples=positions)}
         return changed if self.teacher_view == "same" else {**changed, "teacher_images": images}
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:

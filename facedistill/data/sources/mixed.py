@@ -79,7 +79,7 @@ class MixedFaces(RenderedFaces):
         return {
             **self.draw(number, share[share >= photographs], batch_size),
             "photographs": torch.from_numpy(read_faces(self.faces, indices)),
-            "positions": share,
+            "positions": share.tolist(),
         }
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:

@@ -14,7 +14,9 @@ from facedistill.data.augment import Augment
 from facedistill.data.cache.replay_pool import FacePool
 from facedistill.data.sources.base import Compare, Source, TeacherView
 from facedistill.distributed.collectives import gather_constant, world_size
+from facedistill.models.counter_random import uniform
 from facedistill.models.generators import FrozenGenerator, resample
+from facedistill.models.generators.directions import Directions
 from facedistill.models.latents import draw_latents
 from facedistill.types import FaceBatch, Offers
 
@@ -53,6 +55,10 @@ class RenderedFaces(Source):
         pool_images: Capacity of the pool that replayed faces are taken from; each process has its own pool.
         augment: See `Source`.
         teacher_view: See `Source`.
+        yaw: Turns faces by angles uniform within ± `yaw` degrees, in (0, 60]; None turns none. The angle is a function of
+            (seed, global sample index). Identity changes with the angle, which does no harm without labels.
+        yaw_share: Share of the faces that are turned, in (0, 1].
+        directions: Of this generator; needed for `yaw`.
     """
 
     offers = Offers(latents=True)
@@ -69,8 +75,12 @@ class RenderedFaces(Source):
         pool_images: int = 20_000,
         augment: Augment | None = None,
         teacher_view: TeacherView = "same",
+        yaw: float | None = None,
+        yaw_share: float = 0.5,
+        directions: Directions | None = None,
     ) -> None:
         assert resampling in get_args(Resampling)
+        assert yaw is None or directions is not None
         self.generator = generator
         self.seed = seed
         self.spread = spread
@@ -78,6 +88,8 @@ class RenderedFaces(Source):
         self.replay = replay
         self.augment = augment
         self.teacher_view = teacher_view
+        self.yaw, self.yaw_share = yaw, yaw_share
+        self._per_degree = directions.yaw.to(generator.cholesky_w) if directions and yaw else None
         self.needs_agreement = resampling == "dynamic"
         self.pool = FacePool(pool_images) if replay else None
         if replay:  # the ring's spare half must outlast two checkpoints
@@ -111,7 +123,7 @@ class RenderedFaces(Source):
     def draw(self, number: int, share: Tensor, batch_size: int) -> dict[str, Any]:
         """Latents, noise and indices of step `number` for the positions `share` (n,) of the global batch."""
         step = self.step(number)
-        raw: dict[str, Any] = {"step": number, "share": share}
+        raw: dict[str, Any] = {"step": number, "share": share.tolist()}
         if step.kind == "replayed":
             stream = f"replay/{number}"
             raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
@@ -120,6 +132,9 @@ class RenderedFaces(Source):
         raw["z"] = draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
         if step.kind == "resampled":
             raw["noise"] = draw_latents(self.seed, "resample", samples, self.generator.latent_dim)
+        if self.yaw is not None:
+            chosen, angle = uniform(self.seed, "yaw", samples, 2).unbind(1)
+            raw["degrees"] = torch.where(chosen < self.yaw_share, (2 * angle - 1) * self.yaw, 0.0)
         return raw
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
@@ -151,16 +166,16 @@ class RenderedFaces(Source):
             self._agreement = joined.view(world_size(), -1).T.flatten().cpu()
 
     def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
-        if step.kind == "fresh":
-            return self.generator.map(raw["z"])
-        assert self._agreement is not None, (
-            "a resampled batch needs the agreement of the fresh batch before it"
-        )
-        coefficient = (self._agreement[raw["share"].cpu()].to(raw["z"].device) + 1) / 2
         w = self.generator.map(raw["z"])
-        return resample(
-            self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
-        )
+        if step.kind == "resampled":
+            assert self._agreement is not None, (
+                "a resampled batch needs the agreement of the fresh batch before it"
+            )
+            coefficient = (self._agreement[raw["share"]].to(raw["z"].device) + 1) / 2
+            w = resample(
+                self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
+            )
+        return w if self._per_degree is None else w + raw["degrees"][:, None] * self._per_degree
 
     @torch.no_grad()
     def example_faces(self, compare: Compare, num_faces: int) -> dict[str, Tensor]:

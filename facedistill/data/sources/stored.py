@@ -106,7 +106,7 @@ class StoredFaces(Source):
         mine = indices[share]
         raw: dict[str, Any] = {
             "step": number,
-            "share": torch.from_numpy(share),
+            "share": share.tolist(),
             "indices": torch.from_numpy(mine),
             "images": torch.from_numpy(self._images(mine)),
         }
@@ -120,12 +120,12 @@ class StoredFaces(Source):
         """Normalizes and augments on the device, and adds the kept teacher embeddings."""
         images, indices = to_float(raw["images"].permute(0, 3, 1, 2)), raw["indices"]
         mirrored: Tensor | None = None
-        draw: dict[str, Any] = {"step": raw["step"], "samples": raw["share"]}
         kept = self.teacher_cache
         if kept is not None and self.augment is not None and self.teacher_view == "same":
-            mirrored = self.augment.mirrored(seed=self.seed, **draw)
+            positions = torch.tensor(raw["share"])
+            mirrored = self.augment.mirrored(seed=self.seed, step=raw["step"], samples=positions)
         return FaceBatch(
-            **self.views(images, **draw),
+            **self.views(images, step=raw["step"], samples=raw["share"]),
             labels=raw.get("labels"),
             indices=indices,
             balanced=raw.get("balanced"),

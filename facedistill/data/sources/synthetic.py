@@ -95,7 +95,7 @@ class SyntheticIdentityStream(Source):
         else:
             images = _pick(uniform[:, 1], self.images_per_identity)
         labels = _pick(uniform[:, 0], self.settings.identities)
-        return {"step": number, "share": share, "labels": labels, "image_numbers": images}
+        return {"step": number, "share": share.tolist(), "labels": labels, "image_numbers": images}
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Renders the batch; variations below the teacher cosine are drawn again."""

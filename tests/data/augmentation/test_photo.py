@@ -11,12 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from facedistill.data.augment import Augment
 from facedistill.data.augmentation import PhotoAugment, effects
 from facedistill.data.augmentation.geometry import black_frame, homography, warp
 from facedistill.errors import ConfigError
 from facedistill.images import to_uint8
 from facedistill.models.teachers.golden import draw_faces
+from tests.golden.make_augmentation import EFFECTS, FILE, pixels
 
 HALF: dict[str, Any] = {
     "scale": 0.04, "rotation_deg": 3.0, "shift": 0.015, "shear": 0.03, "perspective": 0.06, "squeeze": 1.3,
@@ -24,6 +27,11 @@ HALF: dict[str, Any] = {
     "gray": 0.1, "occlusion": 0.15, "side_occlusion": 0.05, "blur": 0.1, "low_resolution": 0.2, "noise": 0.15,
     "jpeg": 0.2, "frame": 0.5,
 }  # fmt: skip
+
+PROBABILITIES = (
+    "squeeze_probability", "side_light", "gray", "occlusion", "side_occlusion", "blur", "low_resolution", "noise", "jpeg",
+    "frame",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +41,49 @@ def faces() -> Tensor:
 
 
 def test_an_image_depends_on_seed_step_and_sample_only(faces: Tensor) -> None:
-    augment = PhotoAugment(**HALF)
-    whole = augment(faces, seed=1, step=3, samples=torch.arange(8))
-    half = augment(faces[1::2], seed=1, step=3, samples=torch.arange(1, 8, 2))
-    torch.testing.assert_close(half, whole[1::2], atol=2e-6, rtol=0)
+    likely = {key: max(value, 0.6) if key in PROBABILITIES else value for key, value in HALF.items()}
+    augment = PhotoAugment(**likely)
+    samples = torch.arange(8)
+    whole = augment(faces, seed=1, step=3, samples=samples)
+    for order in (torch.tensor([5, 0, 7, 2, 1, 6, 3, 4]), samples[1::2], samples[4:5]):
+        some = augment(faces[order], seed=1, step=3, samples=samples[order])
+        torch.testing.assert_close(some, whole[order], atol=2e-6, rtol=0)
     for seed, step in ((2, 3), (1, 4)):
-        assert not torch.allclose(augment(faces, seed=seed, step=step, samples=torch.arange(8)), whole)
+        assert not torch.allclose(augment(faces, seed=seed, step=step, samples=samples), whole)
     assert whole.shape == faces.shape
     assert float(whole.abs().max()) <= 1
+
+
+@pytest.mark.parametrize("effect", [*EFFECTS, "light"])
+def test_golden_images(effect: str) -> None:
+    expected = np.load(FILE)[effect].astype(int)
+    away = np.abs(pixels(effect).astype(int) - expected)
+    assert (
+        away <= 2
+    ).mean() > 0.99  # another CPU may round a coefficient of a JPEG block or an edge differently
+
+
+def test_the_host_reads_nothing_from_the_device(faces: Tensor) -> None:
+    """The meta device has no values: whatever would read one raises."""
+    device, samples = torch.device("meta"), torch.arange(16)
+    for augment in (PhotoAugment(**HALF), PhotoAugment(flip=0.5), Augment(scale=0.1, gray=0.5)):
+        images = torch.empty(16, 3, 112, 112, device=device)
+        augment(images, seed=1, step=0, samples=samples)  # copies constants, once
+        with NothingWaits():
+            assert augment(images, seed=1, step=0, samples=samples).shape == images.shape
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses copies to another device that block, and what reads values."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, given = str(func), kwargs or {}
+        devices = {one.device.type for one in args if isinstance(one, Tensor)}
+        if "meta" in devices:
+            assert not any(word in name for word in ("_local_scalar_dense", "nonzero")), name
+        if "_to_copy" in name and given.get("device", torch.device("cpu")).type not in devices:
+            assert given.get("non_blocking") or "device" not in given, name
+        return func(*args, **given)
 
 
 def test_the_input_is_left_alone_and_no_effect_changes_nothing(faces: Tensor) -> None:
