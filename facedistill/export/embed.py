@@ -15,7 +15,9 @@ from facedistill.errors import AssetError, DataError
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
 from facedistill.export.student import load_student, parse_description
+from facedistill.export.thresholds import parse_thresholds
 from facedistill.images import decode_face, to_float
+from facedistill.models.weights import read_weights
 
 
 class Embedder:
@@ -23,6 +25,9 @@ class Embedder:
 
     Attributes:
         embedding_dim: D.
+        size_px: Side of the faces it takes.
+        thresholds: Decision thresholds in the file.
+        run: Name of the run that trained it; "" if the file does not tell.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,18 +38,20 @@ class Embedder:
         """
         self._backbone = self._session = None
         if path.suffix == ".safetensors":
+            metadata = read_weights(path)[1]
             self._backbone = load_student(path).to(memory_format=torch.channels_last)
-            self.embedding_dim = self._backbone.embedding_dim
-            self.size_px = self._backbone.input_spec.size_px
         elif path.suffix == ".onnx":
             self._session = open_session(path)
-            description = parse_description(self._session.get_modelmeta().custom_metadata_map, path)
-            self.embedding_dim = int(description["embedding_dim"])
-            self.size_px = int(description["input_spec"]["size_px"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
         else:
             raise AssetError(
                 f"{path} is no student; give a .safetensors or .onnx file that facedistill exported"
             )
+        description = parse_description(metadata, path)
+        self.embedding_dim = int(description["embedding_dim"])
+        self.size_px = int(description["input_spec"]["size_px"])
+        self.thresholds = parse_thresholds(metadata, path)
+        self.run = str(description.get("metadata", {}).get("run", ""))
 
     def embed(self, files: Sequence[Path], batch_size: int = 64) -> Tensor:
         """Embeds aligned faces.
@@ -97,12 +104,20 @@ def read_face(file: Path, size_px: int) -> Tensor:
         raise DataError(
             f"{file} cannot be read ({error.strerror or error}); give a jpg or png file"
         ) from error
-    image = Image.fromarray(decode_face(data, str(file), size_px=None))
-    if image.width != image.height:
+    return face_tensor(Image.fromarray(decode_face(data, str(file), size_px=None)), size_px, str(file))
+
+
+def face_tensor(face: Image.Image, size_px: int, where: str) -> Tensor:
+    """An RGB face as (3, size_px, size_px) in [-1, 1]; a square one of another size is resized.
+
+    Raises:
+        DataError: If it is not square.
+    """
+    if face.width != face.height:
         raise DataError(
-            f"{file} is {image.width}x{image.height} px and not a square aligned face; "
+            f"{where} is {face.width}x{face.height} px and not a square aligned face; "
             "align it first with `facedistill data align`"
         )
-    if image.size != (size_px, size_px):
-        image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return to_float(torch.from_numpy(np.array(image))).permute(2, 0, 1).contiguous()
+    if face.size != (size_px, size_px):
+        face = face.resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return to_float(torch.from_numpy(np.array(face))).permute(2, 0, 1).contiguous()
