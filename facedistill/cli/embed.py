@@ -1,4 +1,4 @@
-"""`facedistill embed`: unit embeddings of aligned face images by a student file."""
+"""`facedistill embed`: unit embeddings of face images by a student."""
 
 from __future__ import annotations
 
@@ -6,44 +6,33 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.errors import DataError
+from facedistill.cli.recognition import EXIT_CODES, FACE, print_failures
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_MOST_COMPARED = 20
 
 
 def main(arguments: Sequence[str]) -> int:
     """Embeds images and writes them, or prints the cosines between few of them."""
-    parser = argparse.ArgumentParser(prog="facedistill embed", description=__doc__)
+    parser = argparse.ArgumentParser(prog="facedistill embed", description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("images", nargs="+", type=Path, help="aligned face images, or folders of them")
     parser.add_argument(
-        "--student", type=Path, required=True, help="student.safetensors or student.onnx of a run"
+        "--student", "--model", required=True, help="student.safetensors or student.onnx; or as in `verify`"
     )
+    parser.add_argument("--align", action="store_true", help="the images are photographs; find and align faces")
+    parser.add_argument("--face", choices=["largest", "all"], default="largest", help=f"{FACE}; with --align")
     parser.add_argument("--out", type=Path, help="write an .npz with `files` (N,) and `embeddings` (N, D)")
     parsed = parser.parse_args(arguments)
-    import numpy as np
+    from facedistill.api.gallery import Gallery
+    from facedistill.api.student import load
 
-    from facedistill.export import Embedder
-    from facedistill.system.files import write_npz
-
-    files = _image_files(parsed.images)
-    embeddings = Embedder(parsed.student).embed(files).numpy()
+    gallery = Gallery.build(load(parsed.student), parsed.images, aligned=not parsed.align, face=parsed.face)
+    count = f"{len(gallery.names)} embeddings of {gallery.embeddings.shape[1]} dimensions"
     if parsed.out:
-        write_npz(parsed.out, files=np.array([str(f) for f in files]), embeddings=embeddings)
-        print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions in {parsed.out}")
-        return 0
-    print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions; --out FILE.npz keeps them. Cosines:")
-    for file, row in zip(files[:20], (embeddings @ embeddings.T)[:20, :20], strict=True):
-        print(" ".join(f"{cosine:6.3f}" for cosine in row), file)
-    return 0
-
-
-def _image_files(paths: Sequence[Path]) -> list[Path]:
-    files = []
-    for path in paths:
-        inside = (
-            sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
-        files += inside
-    return files
+        print(f"{count} in {gallery.save(parsed.out)}")
+    else:
+        print(f"{count}; --out FILE.npz keeps them. Cosines:")
+        rows = gallery.embeddings[:_MOST_COMPARED]
+        for name, row in zip(gallery.names, rows @ rows.T, strict=False):
+            print(" ".join(f"{cosine:6.3f}" for cosine in row.tolist()), name)
+    print_failures(gallery.failures)
+    return 1 if gallery.failures else 0
