@@ -33,7 +33,7 @@ _MODULES = {
     "find_faces": "photographs",
     "load": "student",
 }
-__all__ = ["__version__", *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

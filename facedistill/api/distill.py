@@ -74,7 +74,10 @@ def distill(
     config = _compose(lines, modules)
     validate(config)
     inputs = open_inputs(config)
-    recorded = [*lines, *(f"{group}=<{type(module).__name__} of a program>" for group, module in modules.items())]
+    recorded = [
+        *lines,
+        *(f"{group}=<{type(module).__name__} of a program>" for group, module in modules.items()),
+    ]
     with inputs.folder.held() if is_main_process() else nullcontext():
         folder = train(config, recorded, inputs)
     own = modules.get("backbone")
@@ -117,7 +120,9 @@ def _compose(overrides: list[str], modules: Mapping[str, nn.Module]) -> DictConf
         key, _, value = line.lstrip("+").partition("=")
         if "." not in key:
             raise ConfigError(f"{line}: a module is given as {key} already; leave one out")
-        OmegaConf.update(config, key, OmegaConf.create({"value": value}).value, force_add=line.startswith("+"))
+        OmegaConf.update(
+            config, key, OmegaConf.create({"value": value}).value, force_add=line.startswith("+")
+        )
     return config
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,18 +14,26 @@ import torch
 from torch import Tensor
 
 from facedistill.api.index import Index
-from facedistill.api.photographs import Face, faces_of
+from facedistill.api.photographs import Chosen, Face, Picture, faces_of
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import DataError, UserError
 from facedistill.export.thresholds import Threshold
 from facedistill.system.files import write_npz
 from facedistill.system.progress import ProgressBar
 
-if TYPE_CHECKING:
-    from facedistill.api.student import Chosen, Student
-
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _PORTION = 64
+
+
+class Embeds(Protocol):
+    """What is needed of a `Student` here."""
+
+    embedding_dim: int
+    run: str
+
+    def embed(self, images: Sequence[Picture]) -> Tensor:
+        """Aligned faces as (N, D) unit rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Gallery:
     @classmethod
     def build(
         cls,
-        student: Student,
+        student: Embeds,
         images: str | Path | Iterable[str | Path],
         *,
         aligned: bool = False,
@@ -137,7 +145,9 @@ class Gallery:
                 f"{path} holds no embeddings; give a folder of images or an .npz of `facedistill embed --out`"
             ) from error
         if rows.ndim != 2 or len(rows) != len(names) or not np.isfinite(rows).all():
-            raise DataError(f"{path}: {len(names)} names and embeddings of shape {rows.shape}; embed it again")
+            raise DataError(
+                f"{path}: {len(names)} names and embeddings of shape {rows.shape}; embed it again"
+            )
         return cls(names, torch.nn.functional.normalize(torch.from_numpy(rows).float()), run)
 
     def save(self, path: str | Path) -> Path:
@@ -181,7 +191,9 @@ def image_files(paths: Iterable[str | Path]) -> list[Path]:
     """
     files = []
     for path in map(Path, paths):
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = (
+            sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        )
         if not inside:
             raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
         files += inside

@@ -28,7 +28,7 @@ class Index:
     def __init__(self, rows: Tensor, largest_exact: int = LARGEST_EXACT) -> None:
         self._rows, self._graph = rows, None
         if len(rows) > largest_exact:
-            self._graph = _graph(rows)
+            self._graph = _graph(rows, largest_exact)
 
     def nearest(self, row: Tensor, top: int) -> list[tuple[int, float]]:
         """Index and cosine of the `top` most similar rows to a (1, D) unit row, the best first."""
@@ -40,12 +40,12 @@ class Index:
         return [(int(i), float(s)) for i, s in zip(places[0], found[0], strict=True) if i >= 0]
 
 
-def _graph(rows: Tensor) -> Any:
+def _graph(rows: Tensor, largest_exact: int) -> Any:
     try:
         import faiss
     except ImportError as error:
         raise UserError(
-            f"a gallery of {len(rows):,} faces: more than {LARGEST_EXACT:,} need faiss; pip install faiss-cpu"
+            f"a gallery of {len(rows):,} faces: more than {largest_exact:,} need faiss; pip install faiss-cpu"
         ) from error
     graph = faiss.IndexHNSWFlat(rows.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = _BUILD_WIDTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,9 @@ from facedistill.models.detectors.similarity import align_face
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray
 """One image: the path of a file, a PIL image, or an (H, W, 3) uint8 RGB array."""
+
+Chosen: TypeAlias = Literal["largest", "all"]
+"""Which of several faces in a photograph."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from facedistill.api.gallery import Gallery, Hit, SearchResult
 from facedistill.api.hub import hub_file, is_hub_name
 from facedistill.api.inputs import Pictures, batches, pictures_of
 from facedistill.api.match import Match, crop_of
-from facedistill.api.photographs import Face, Picture, faces_of, open_photograph
+from facedistill.api.photographs import Chosen, Face, Picture, faces_of, open_photograph
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import AssetError, UserError
 from facedistill.export import Embedder, read_metadata
@@ -24,7 +23,6 @@ from facedistill.models.backbones.own import embedding_width, register_for_file
 from facedistill.system.paths import config_dir
 
 DEFAULT_FAR = 1e-3
-Chosen = Literal["largest", "all"]
 
 
 class Student:
@@ -80,7 +78,9 @@ class Student:
         """
         if align:
             images = [faces_of(picture, detector)[0].crop for picture in pictures_of(images)]
-        parts = [F.normalize(self._network(part).float()) for part in batches(images, self.size_px, batch_size)]
+        parts = [
+            F.normalize(self._network(part).float()) for part in batches(images, self.size_px, batch_size)
+        ]
         return torch.cat(parts) if parts else torch.empty(0, self.embedding_dim)
 
     def verify(
@@ -182,7 +182,9 @@ def _box(face: Face | Image.Image) -> tuple[float, float, float, float] | None:
     return face.box if isinstance(face, Face) else None
 
 
-def load(source: str | Path | nn.Module, *, network: nn.Module | None = None, revision: str | None = None) -> Student:
+def load(
+    source: str | Path | nn.Module, *, network: nn.Module | None = None, revision: str | None = None
+) -> Student:
     """Opens a trained network.
 
     Args:
@@ -233,4 +235,6 @@ def _student_in(folder: Path) -> Path:
     for name in ("student.safetensors", "student.onnx"):
         if (folder / name).is_file():
             return folder / name
-    raise UserError(f"{folder} holds no student.safetensors or student.onnx; give the folder of a finished run")
+    raise UserError(
+        f"{folder} holds no student.safetensors or student.onnx; give the folder of a finished run"
+    )

@@ -18,7 +18,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--student", "--model", required=True, help="student.safetensors or student.onnx; or as in `verify`"
     )
-    parser.add_argument("--align", action="store_true", help="the images are photographs; find and align faces")
+    parser.add_argument(
+        "--align", action="store_true", help="the images are photographs; find and align faces"
+    )
     parser.add_argument("--face", choices=["largest", "all"], default="largest", help=f"{FACE}; with --align")
     parser.add_argument("--out", type=Path, help="write an .npz with `files` (N,) and `embeddings` (N, D)")
     parsed = parser.parse_args(arguments)

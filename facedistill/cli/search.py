@@ -29,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     add_model(parser)
     add_decision(parser)
     parser.add_argument("--top", type=positive, default=5, help="how many are printed (default 5)")
-    parser.add_argument("--face", choices=["largest", "all"], default="largest", help=f"{FACE}, in the gallery")
+    parser.add_argument(
+        "--face", choices=["largest", "all"], default="largest", help=f"{FACE}, in the gallery"
+    )
     parsed = parser.parse_args(arguments)
     from facedistill.api.gallery import Gallery
     from facedistill.api.student import load

@@ -19,7 +19,12 @@ from facedistill.errors import AssetError
 Floats = NDArray[np.floating]
 _STRIDES = (8, 16, 32)
 _ANCHORS_PER_CELL = 2
-_SIZES_PX = (320, 640, 1280, 2560)  # of the longer edge; from the third on for photographs larger than the one before
+_SIZES_PX = (
+    320,
+    640,
+    1280,
+    2560,
+)  # of the longer edge; from the third on for photographs larger than the one before
 _SMALL_FACE_PX = {320: 80}  # the landmarks of smaller faces are imprecise at this size
 _SMALL_FACE_ELSEWHERE_PX = 40
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
