@@ -13,8 +13,8 @@ from facedistill.errors import ConfigError
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     """`group=choice` and `key=value` in Hydra's grammar; a mapping sets the keys below its own.
 
-    >>> as_overrides({"seed": 7, "optimizer": {"lr": 1e-3, "betas": [0.9, 0.99]}, "name": "a b", "head": None})
-    ['seed=7', 'optimizer.lr=0.001', 'optimizer.betas=[0.9,0.99]', "name='a b'", 'head=null']
+    >>> as_overrides({"seed": 7, "optimizer": {"lr": 1e-3, "betas": [0.9, 0.99]}, "name": "a,b", "head": None})
+    ['seed=7', 'optimizer.lr=0.001', 'optimizer.betas=[0.9,0.99]', "name='a,b'", 'head=null']
     """
     return [f"{key}={literal(value, key)}" for key, value in _leaves(settings)]
 

@@ -83,9 +83,8 @@ def test_modules_take_the_places_of_groups(started):
     torch.manual_seed(0)
     student, teacher = Own(16), Own(16)
     teacher.input_spec = InputSpec(color="BGR")
-    first, recorded, inputs = started(
-        student=student, teacher=teacher, images=256, **{"teacher.licence": "MIT"}
-    )
+    modules = {"student": student, "teacher": teacher, "images": 256, "teacher.licence": "MIT"}
+    first, recorded, inputs = started(**modules)
     validate(first)
     assert "backbone=<Own of a program>" in recorded
     faces = torch.rand(2, 3, 112, 112) * 2 - 1
@@ -94,11 +93,10 @@ def test_modules_take_the_places_of_groups(started):
     assert isinstance(loaded, FrozenTeacher)
     torch.testing.assert_close(loaded(faces), teacher(faces.flip(1)).detach())
     assert first.teacher.licence == "MIT"
-    again = started(student=student, teacher=teacher, images=256)[2]
-    assert again.folder.path == inputs.folder.path
+    assert started(**modules)[2].folder.path == inputs.folder.path
     with torch.no_grad():
         student.layers[2].bias += 1
-    assert started(student=student, teacher=teacher, images=256)[2].folder.path != inputs.folder.path
+    assert started(**modules)[2].folder.path != inputs.folder.path
 
 
 def test_a_student_file_is_a_start_and_a_teacher(started, tmp_path):

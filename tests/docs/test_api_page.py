@@ -57,7 +57,7 @@ def test_the_samples_of_a_page_run(page, folder, monkeypatch, empty_cache, capsy
 def test_the_sample_of_the_card_runs(folder, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo, **_: str(RUN))
     card = model_card(
-        read_run(make_run(folder / "runs" / "demo-1a2b3c4d", protocols=(), num_faces=0)), "you/tiny-face"
+        read_run(make_run(folder / "runs" / "demo-1a2b3c4d", protocols=(), num_faces=1)), "you/tiny-face"
     )
     sample = blocks(card, "python")[0]
     assert 'fd.load("you/tiny-face")' in sample
