@@ -20,7 +20,7 @@ from facedistill.config.files import choices
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, read_metadata
 from facedistill.models.backbones import Backbone
-from facedistill.models.backbones.own import OwnBackbone, embedding_width, given_network, register
+from facedistill.models.backbones.own import OwnBackbone, StartedBackbone, embedding_width, register
 from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.weights import write_weights
@@ -127,27 +127,26 @@ def _compose(overrides: list[str], modules: Mapping[str, nn.Module]) -> DictConf
 
 
 def _student_node(module: nn.Module) -> dict[str, Any]:
-    """A module of this package stays of its class; another one is wrapped."""
-    build = given_network if isinstance(module, Backbone) else OwnBackbone
-    return _given(module, build)
+    """A student of this package stays of its class; any other module is wrapped."""
+    return _given(module, StartedBackbone if isinstance(module, Backbone) else OwnBackbone)
 
 
 def _teacher_node(module: nn.Module) -> dict[str, Any]:
     """The node of a teacher with its weights in a file of the cache, as if they had been downloaded."""
     spec = getattr(module, "input_spec", InputSpec())
     module = module.network if isinstance(module, FrozenTeacher) else module
-    name = type(module).__name__
+    name, network = type(module).__name__, _given(module, OwnBackbone)
     path = cache_dir() / f"own-{name.lower()}-{state_fingerprint(module)[:12]}.safetensors"
     if not path.is_file():
-        write_weights(path, module.state_dict(), {})
+        write_weights(path, {f"network.{key}": value for key, value in module.state_dict().items()}, {})
     return {
         "name": name,
         "file": str(path),
         "sha256": sha256_of(path),
         "convert": "",
         "licence": "not stated by its owner",
-        "embedding_dim": embedding_width(module),
-        "network": _given(module, given_network),
+        "embedding_dim": network["embedding_dim"],
+        "network": network,
         "input_spec": asdict(spec),
         "precision": "fp32",
         "compile": False,
@@ -155,9 +154,9 @@ def _teacher_node(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _given(module: nn.Module, build: Any) -> dict[str, Any]:
+def _given(module: nn.Module, kind: type[Backbone]) -> dict[str, Any]:
     return {
-        "_target_": f"{build.__module__}.{build.__qualname__}",
+        "_target_": f"{kind.__module__}.{kind.__qualname__}",
         "fingerprint": register(module),
         "name": type(module).__name__,
         "embedding_dim": embedding_width(module),

@@ -17,7 +17,7 @@ from facedistill.api.index import Index
 from facedistill.api.photographs import Chosen, Face, Picture, faces_of
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import DataError, UserError
-from facedistill.export.thresholds import Threshold
+from facedistill.evaluation.thresholds import Threshold
 from facedistill.system.files import write_npz
 from facedistill.system.progress import ProgressBar
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from facedistill.api.photographs import Face
-from facedistill.export.thresholds import Threshold
+from facedistill.evaluation.thresholds import Threshold
 from facedistill.system.files import write_atomically
 
 _SIDE_PX, _EDGE_PX, _LINE_PX = 224, 12, 22

@@ -15,14 +15,13 @@ from facedistill.api.hub import hub_file, is_hub_name
 from facedistill.api.inputs import Pictures, batches, pictures_of
 from facedistill.api.match import Match, crop_of
 from facedistill.api.photographs import Chosen, Face, Picture, faces_of, open_photograph
+from facedistill.api.thresholds import choose_threshold
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import AssetError, UserError
+from facedistill.evaluation.thresholds import Threshold
 from facedistill.export import Embedder, read_metadata
-from facedistill.export.thresholds import Threshold, choose_threshold
 from facedistill.models.backbones.own import embedding_width, register_for_file
 from facedistill.system.paths import config_dir
-
-DEFAULT_FAR = 1e-3
 
 
 class Student:
@@ -88,7 +87,7 @@ class Student:
         a: Picture,
         b: Picture,
         *,
-        far: float = DEFAULT_FAR,
+        far: float | None = None,
         protocol: str | None = None,
         threshold: float | None = None,
         face: Chosen = "largest",
@@ -100,7 +99,7 @@ class Student:
         Args:
             a: A photograph.
             b: Another one.
-            far: The false accept rate at which the threshold was fitted.
+            far: The false accept rate at which the threshold was fitted; None: 1e-3, or 1e-2 if only that was measured.
             protocol: The benchmark that it was fitted on; None takes the one with the most impostor pairs.
             threshold: In place of the model's own, a cosine.
             face: Of several faces, the largest; or all, and the two most similar are the match.
@@ -137,7 +136,7 @@ class Student:
         probe: Picture,
         *,
         top: int = 5,
-        far: float = DEFAULT_FAR,
+        far: float | None = None,
         protocol: str | None = None,
         threshold: float | None = None,
         aligned: bool = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facedistill.api.student import Student
-    from facedistill.export.thresholds import Threshold
+    from facedistill.evaluation.thresholds import Threshold
 
 FACE = "of several faces in a photograph: the largest, or all"
 EXIT_CODES = "Exit codes: 0 done, 1 a photograph shows no face (each with its reason), 2 a mistake."
@@ -28,7 +28,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_decision(parser: argparse.ArgumentParser) -> None:
     """Adds the options that choose a threshold."""
     parser.add_argument(
-        "--far", type=fraction, default=1e-3, help="false accept rate of the decision (default 1e-3)"
+        "--far",
+        type=fraction,
+        help="false accept rate of the decision: 1e-3, or 1e-2 if only that was measured",
     )
     parser.add_argument("--protocol", help="benchmark that the threshold was fitted on, for instance lfw")
     parser.add_argument("--threshold", type=cosine, help="cosine in place of the model's threshold")

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from facedistill.errors import AssetError, DataError
+from facedistill.evaluation.thresholds import parse_thresholds
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
 from facedistill.export.student import load_student, parse_description
-from facedistill.export.thresholds import parse_thresholds
 from facedistill.images import decode_face, to_float
 from facedistill.models.weights import read_weights
 
@@ -50,7 +50,7 @@ class Embedder:
         description = parse_description(metadata, path)
         self.embedding_dim = int(description["embedding_dim"])
         self.size_px = int(description["input_spec"]["size_px"])
-        self.thresholds = parse_thresholds(metadata, path)
+        self.thresholds = tuple(parse_thresholds(metadata, path))
         self.run = str(description.get("metadata", {}).get("run", ""))
 
     def embed(self, files: Sequence[Path], batch_size: int = 64) -> Tensor:

@@ -12,9 +12,33 @@ from tests.helpers.photographs import Tiles, photograph, small_student
 
 THRESHOLDS = json.dumps(
     [
-        {"protocol": "lfw", "far": 1e-3, "threshold": 0.9, "tar": 0.8, "genuine": 3000, "impostor": 3000},
-        {"protocol": "cfp_fp", "far": 1e-3, "threshold": 0.95, "tar": 0.5, "genuine": 3500, "impostor": 3500},
-        {"protocol": "lfw", "far": 1e-2, "threshold": 0.5, "tar": 0.9, "genuine": 3000, "impostor": 3000},
+        {
+            "protocol": "lfw",
+            "far": 1e-3,
+            "threshold": 0.9,
+            "tar": 0.8,
+            "tar_ci": [0.7, 0.9],
+            "genuine": 3000,
+            "impostor": 3000,
+        },
+        {
+            "protocol": "cfp_fp",
+            "far": 1e-3,
+            "threshold": 0.95,
+            "tar": 0.5,
+            "tar_ci": [0.4, 0.6],
+            "genuine": 3500,
+            "impostor": 3500,
+        },
+        {
+            "protocol": "lfw",
+            "far": 1e-2,
+            "threshold": 0.5,
+            "tar": 0.9,
+            "tar_ci": [0.8, 1.0],
+            "genuine": 3000,
+            "impostor": 3000,
+        },
     ]
 )
 

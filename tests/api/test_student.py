@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.export import load_student, save_student
-from facedistill.export.thresholds import THRESHOLDS_KEY, parse_thresholds
 from facedistill.models.backbones.own import OwnBackbone, register
 from tests.helpers.errors import error_message
 from tests.helpers.photographs import photograph
@@ -82,7 +80,7 @@ def test_verify_decides_at_a_far(student, photos):
     assert student.verify(photograph(1), photograph(2), protocol="lfw").threshold == 0.9
     sentence = error_message(UserError, student.verify, photograph(1), photograph(2), far=1e-6)
     assert sentence == (
-        "far=1e-06: no threshold is known at this FAR; the model has lfw: 0.001, 0.01; cfp_fp: 0.001; or give a threshold"
+        "far=1e-06: the model has no such threshold; it has, by FAR, lfw: 0.001, 0.01; cfp_fp: 0.001; or give a threshold"
     )
 
 
@@ -107,11 +105,6 @@ def test_without_thresholds_there_is_a_score_and_no_decision(photos, tmp_path):
     assert str(match) == "score 1.0000, no threshold"
     picture = Image.open(match.save_picture(tmp_path / "pair.png"))
     assert picture.size == (484, 270)
-
-
-def test_thresholds_that_cannot_be_read():
-    sentence = error_message(AssetError, parse_thresholds, {THRESHOLDS_KEY: '[{"far": 1}]'}, Path("s.onnx"))
-    assert sentence == "s.onnx: its thresholds cannot be read; fit them again with `facedistill evaluate`"
 
 
 def test_load_names_what_it_looked_for(tmp_path, monkeypatch):

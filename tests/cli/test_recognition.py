@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
         photograph(*seeds).save(folder / f"{name}.png")
     small_student(
         folder / "student.safetensors",
-        '[{"protocol": "lfw", "far": 0.001, "threshold": 0.9, "impostor": 3000}]',
+        '[{"protocol": "lfw", "far": 0.001, "threshold": 0.9, "tar": 0.8, "tar_ci": [0.7, 0.9], "genuine": 3000, "impostor": 3000}]',
     )
     return folder
 

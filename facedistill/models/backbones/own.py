@@ -21,9 +21,9 @@ _REGISTERED: dict[str, nn.Module] = {}
 
 
 class OwnBackbone(Backbone):
-    """A student that is a module of the calling program; `facedistill.distill` makes one.
+    """A student or teacher that is a module of the calling program; `facedistill.distill` makes one.
 
-    Its `student.safetensors` can only be loaded together with a module of the same layers; its `student.onnx` by itself.
+    A student's `student.safetensors` can only be loaded together with a module of the same layers; its `student.onnx` by itself.
     """
 
     def __init__(self, fingerprint: str, name: str, embedding_dim: int = 512) -> None:
@@ -38,11 +38,24 @@ class OwnBackbone(Backbone):
             AssetError: If no module is registered under it.
         """
         super().__init__(fingerprint=fingerprint, name=name, embedding_dim=embedding_dim)
-        self.network = given_network(fingerprint, name)
+        self.network = _given(fingerprint, name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) faces in [-1, 1] as (N, D) un-normalized embeddings."""
         return self.network(images)
+
+
+class StartedBackbone(Backbone):
+    """A student of this package that starts with given weights: calling the class returns a copy of it, of its own class."""
+
+    def __new__(cls, fingerprint: str, name: str, embedding_dim: int = 512) -> Backbone:  # type: ignore[misc]
+        """The registered student; see `OwnBackbone`."""
+        student = _given(fingerprint, name)
+        assert isinstance(student, Backbone)
+        return student
+
+    def __init__(self, fingerprint: str, name: str, embedding_dim: int = 512) -> None:
+        """Not called: `__new__` returns another class."""
 
 
 def register(network: nn.Module, fingerprint: str | None = None) -> str:
@@ -52,26 +65,13 @@ def register(network: nn.Module, fingerprint: str | None = None) -> str:
     return fingerprint
 
 
-def given_network(fingerprint: str, name: str, embedding_dim: int | None = None) -> nn.Module:
-    """A copy of the module that is registered under a fingerprint.
-
-    Args:
-        fingerprint: Of `register`.
-        name: Its class, for messages.
-        embedding_dim: D, set as an attribute of the copy.
-
-    Raises:
-        AssetError: If there is none.
-    """
+def _given(fingerprint: str, name: str) -> nn.Module:
     if fingerprint not in _REGISTERED:
         raise AssetError(
             f"{name}: is a module of a Python program, and this program has not given it; run that program again, load "
             f"student.onnx, or load student.safetensors with facedistill.load(…, network={name}())"
         )
-    network = copy.deepcopy(_REGISTERED[fingerprint])
-    if embedding_dim is not None:
-        network.embedding_dim = embedding_dim  # type: ignore[assignment]
-    return network
+    return copy.deepcopy(_REGISTERED[fingerprint])
 
 
 @torch.no_grad()
