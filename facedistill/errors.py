@@ -22,6 +22,10 @@ class DataError(UserError):
     """Images, pairs or a benchmark cannot be read."""
 
 
+class NoFaceError(DataError):
+    """A photograph shows no face that can be used, or more than one where one is wanted."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked the run to stop; the command line exits with 128 + its number, as shells do.
 

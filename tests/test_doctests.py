@@ -12,7 +12,7 @@ import torch
 
 import facedistill
 
-PACKAGES = ("losses", "metrics", "models", "images", "config.class_names")
+PACKAGES = ("losses", "metrics", "models", "images", "config.class_names", "api.overrides", "api.hub")
 
 
 def _modules() -> list[str]:

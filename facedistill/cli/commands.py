@@ -12,7 +12,9 @@ COMMANDS = {
         "facedistill.cli.export",
         "write a student as ONNX, int8, torch.export or OpenVINO, and check it",
     ),
-    "embed": ("facedistill.cli.embed", "embed aligned face images with a student file"),
+    "verify": ("facedistill.cli.verify", "whether two photographs show the same person"),
+    "search": ("facedistill.cli.search", "which faces of a gallery are most similar to a photograph"),
+    "embed": ("facedistill.cli.embed", "embed face images with a student; --align takes photographs"),
     "report": ("facedistill.cli.report", "write the report and the model card of a run again"),
     "dashboard": (
         "facedistill.cli.dashboard",

@@ -1,4 +1,4 @@
-"""`facedistill embed`: unit embeddings of aligned face images by a student file."""
+"""`facedistill embed`: unit embeddings of face images by a student."""
 
 from __future__ import annotations
 
@@ -9,79 +9,84 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facedistill.cli.recognition import EXIT_CODES, FACE, print_failures
 from facedistill.errors import DataError
 from facedistill.system.messages import print_message
 
 if TYPE_CHECKING:
-    import numpy as np
+    from facedistill.api.gallery import Gallery
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_MOST_COMPARED = 20
 
 
 def main(arguments: Sequence[str]) -> int:
     """Embeds images and writes them, or prints the cosines between few of them."""
-    parser = argparse.ArgumentParser(prog="facedistill embed", description=__doc__)
+    parsed = _parser().parse_args(arguments)
+    if parsed.out and parsed.out.suffix not in _WRITERS:
+        raise DataError(f"--out {parsed.out}: name a file that ends in {' or '.join(_WRITERS)}")
+    from facedistill.api.gallery import Gallery
+    from facedistill.api.student import load
+
+    student = load(parsed.student)
+    gallery = Gallery.build(student, parsed.images, aligned=not parsed.align, face=parsed.face)
+    if not parsed.align:
+        _tell_resized(gallery.names, student.size_px)
+    count = f"{len(gallery.names)} embeddings of {gallery.embeddings.shape[1]} dimensions"
+    if parsed.out:
+        _WRITERS[parsed.out.suffix](gallery, parsed.out)
+        print(f"{count} in {parsed.out}")
+    else:
+        print(f"{count}; --out FILE.npz keeps them. Cosines:")
+        rows = gallery.embeddings[:_MOST_COMPARED]
+        for name, row in zip(gallery.names, rows @ rows.T, strict=False):
+            print(" ".join(f"{cosine:6.3f}" for cosine in row.tolist()), name)
+    print_failures(gallery.failures)
+    return 1 if gallery.failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facedistill embed", description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("images", nargs="+", type=Path, help="aligned face images, or folders of them")
     parser.add_argument(
-        "--student", type=Path, required=True, help="student.safetensors or student.onnx of a run"
+        "--student", "--model", required=True, help="student.safetensors or student.onnx; or as in `verify`"
     )
+    parser.add_argument(
+        "--align", action="store_true", help="the images are photographs; find and align faces"
+    )
+    parser.add_argument("--face", choices=["largest", "all"], default="largest", help=f"{FACE}; with --align")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
         help="FILE.npz: `files` (N,) and `embeddings` (N, D); FILE.csv: a line per image, its file first",
     )
-    parsed = parser.parse_args(arguments)
-    if parsed.out and parsed.out.suffix not in _WRITERS:
-        raise DataError(f"--out {parsed.out}: name a file that ends in {' or '.join(_WRITERS)}")
-    from facedistill.export import Embedder
+    return parser
 
-    files = _image_files(parsed.images)
-    embedder = Embedder(parsed.student)
-    embeddings = embedder.embed(files).numpy()
-    if embedder.num_resized:
+
+def _tell_resized(files: Sequence[str], size_px: int) -> None:
+    from PIL import Image
+
+    resized = 0
+    for file in files:
+        with Image.open(file) as image:
+            resized += image.size != (size_px, size_px)
+    if resized:
         print_message(
-            f"{embedder.num_resized} of {len(files)} images were resized to {embedder.size_px} px; embeddings are right for "
-            "aligned faces only: align photographs first with `facedistill data align`"
+            f"{resized} of {len(files)} images were resized to {size_px} px; embeddings are right for aligned faces only: "
+            "add --align for photographs"
         )
-    if parsed.out:
-        _WRITERS[parsed.out.suffix](parsed.out, files, embeddings)
-        print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions in {parsed.out}")
-        return 0
-    print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions; --out FILE.npz keeps them. Cosines:")
-    for file, row in zip(files[:20], (embeddings @ embeddings.T)[:20, :20], strict=True):
-        print(" ".join(f"{cosine:6.3f}" for cosine in row), file)
-    return 0
 
 
-def _write_npz(path: Path, files: Sequence[Path], embeddings: np.ndarray) -> None:
-    import numpy as np
-
-    from facedistill.system.files import write_npz
-
-    write_npz(path, files=np.array([str(f) for f in files]), embeddings=embeddings)
-
-
-def _write_csv(path: Path, files: Sequence[Path], embeddings: np.ndarray) -> None:
+def _write_csv(gallery: Gallery, path: Path) -> None:
     from facedistill.system.files import write_atomically
 
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", *(f"e{number}" for number in range(embeddings.shape[1]))])
-    rows.writerows([file, *row] for file, row in zip(files, embeddings.tolist(), strict=True))
+    rows.writerow(["file", *(f"e{number}" for number in range(gallery.embeddings.shape[1]))])
+    rows.writerows(
+        [file, *row] for file, row in zip(gallery.names, gallery.embeddings.tolist(), strict=True)
+    )
     write_atomically(path, text.getvalue())
 
 
-_WRITERS = {".npz": _write_npz, ".csv": _write_csv}
-
-
-def _image_files(paths: Sequence[Path]) -> list[Path]:
-    files = []
-    for path in paths:
-        inside = (
-            sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
-        files += inside
-    return files
+_WRITERS = {".npz": lambda gallery, path: gallery.save(path), ".csv": _write_csv}

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", parsed.repo):
         raise UserError(f"--repo {parsed.repo}: write user/name or organization/name")
     files = finished_run(Path(parsed.run))
-    going = uploads(files)
+    going = uploads(files, parsed.repo)
     for upload in going:
         print(f"{upload.size:>12,}  {upload.name}")
     for licence in files.record.licences:

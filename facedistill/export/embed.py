@@ -12,10 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from facedistill.errors import AssetError, DataError
+from facedistill.evaluation.thresholds import parse_thresholds
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
 from facedistill.export.student import load_student, parse_description
 from facedistill.images import decode_face, to_float
+from facedistill.models.weights import read_weights
 
 
 class Embedder:
@@ -23,8 +25,9 @@ class Embedder:
 
     Attributes:
         embedding_dim: D.
-        size_px: Side of the faces that it takes.
-        num_resized: How many of the files embedded so far had another size.
+        size_px: Side of the faces it takes.
+        thresholds: Decision thresholds in the file.
+        run: Name of the run that trained it; "" if the file does not tell.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,20 +37,21 @@ class Embedder:
             AssetError: If it is missing, damaged, of another kind, or not exported by facedistill.
         """
         self._backbone = self._session = None
-        self.num_resized = 0
         if path.suffix == ".safetensors":
+            metadata = read_weights(path)[1]
             self._backbone = load_student(path).to(memory_format=torch.channels_last)
-            self.embedding_dim = self._backbone.embedding_dim
-            self.size_px = self._backbone.input_spec.size_px
         elif path.suffix == ".onnx":
             self._session = open_session(path)
-            description = parse_description(self._session.get_modelmeta().custom_metadata_map, path)
-            self.embedding_dim = int(description["embedding_dim"])
-            self.size_px = int(description["input_spec"]["size_px"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
         else:
             raise AssetError(
                 f"{path} is no student; give a .safetensors or .onnx file that facedistill exported"
             )
+        description = parse_description(metadata, path)
+        self.embedding_dim = int(description["embedding_dim"])
+        self.size_px = int(description["input_spec"]["size_px"])
+        self.thresholds = tuple(parse_thresholds(metadata, path))
+        self.run = str(description.get("metadata", {}).get("run", ""))
 
     def embed(self, files: Sequence[Path], batch_size: int = 64) -> Tensor:
         """Embeds aligned faces.
@@ -64,9 +68,8 @@ class Embedder:
         """
         parts = [torch.empty(0, self.embedding_dim)]
         for start in range(0, len(files), batch_size):
-            read = [_read(Path(file), self.size_px) for file in files[start : start + batch_size]]
-            self.num_resized += sum(is_resized for _, is_resized in read)
-            parts.append(self.embed_images(torch.stack([face for face, _ in read])))
+            faces = [read_face(Path(file), self.size_px) for file in files[start : start + batch_size]]
+            parts.append(self.embed_images(torch.stack(faces)))
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -93,11 +96,6 @@ def read_face(file: Path, size_px: int) -> Tensor:
     Raises:
         DataError: If the file is missing, damaged, no image, or not square.
     """
-    return _read(file, size_px)[0]
-
-
-def _read(file: Path, size_px: int) -> tuple[Tensor, bool]:
-    """The face, and whether it was resized."""
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -106,13 +104,20 @@ def _read(file: Path, size_px: int) -> tuple[Tensor, bool]:
         raise DataError(
             f"{file} cannot be read ({error.strerror or error}); give a jpg or png file"
         ) from error
-    image = Image.fromarray(decode_face(data, str(file), size_px=None))
-    if image.width != image.height:
+    return face_tensor(Image.fromarray(decode_face(data, str(file), size_px=None)), size_px, str(file))
+
+
+def face_tensor(face: Image.Image, size_px: int, where: str) -> Tensor:
+    """An RGB face as (3, size_px, size_px) in [-1, 1]; a square one of another size is resized.
+
+    Raises:
+        DataError: If it is not square.
+    """
+    if face.width != face.height:
         raise DataError(
-            f"{file} is {image.width}x{image.height} px and not a square aligned face; "
+            f"{where} is {face.width}x{face.height} px and not a square aligned face; "
             "align it first with `facedistill data align`"
         )
-    is_resized = image.size != (size_px, size_px)
-    if is_resized:
-        image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return to_float(torch.from_numpy(np.array(image))).permute(2, 0, 1).contiguous(), is_resized
+    if face.size != (size_px, size_px):
+        face = face.resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return to_float(torch.from_numpy(np.array(face))).permute(2, 0, 1).contiguous()

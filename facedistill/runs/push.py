@@ -31,10 +31,10 @@ class Upload:
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
 
-def uploads(files: RunFiles) -> list[Upload]:
-    """What a repository of this run holds: the card, the description, and the student twice."""
+def uploads(files: RunFiles, repo: str) -> list[Upload]:
+    """What the repository `repo` of this run holds: the card, the description, and the student twice."""
     return [
-        Upload("README.md", model_card(files).encode()),
+        Upload("README.md", model_card(files, repo).encode()),
         Upload("config.json", _description(files.folder / "student.safetensors")),
         Upload("student.safetensors", files.folder / "student.safetensors"),
         Upload("student.onnx", files.folder / "student.onnx"),

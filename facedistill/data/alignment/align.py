@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facedistill.data.alignment.choose_face import Detector, Rule, choose_face
+from facedistill.data.alignment.photograph import read_photograph
 from facedistill.data.image_rows import write_rows
 from facedistill.errors import DataError
-from facedistill.images import to_rgb
 from facedistill.models.detectors.similarity import align_face
 from facedistill.system.files import atomic_path
 from facedistill.system.progress import ProgressBar
@@ -112,7 +111,7 @@ def align_photograph(
     detector: Detector, path: Path, *, rule: Rule = "main", min_face_px: int = 0
 ) -> Image.Image | str:
     """One face of a photograph, 112 x 112, turned as its EXIF says; or the reason why there is none."""
-    image = _read(path)
+    image = read_photograph(path)
     if isinstance(image, str):
         return image
     chosen = choose_face(detector, image, rule, min_face_px)
@@ -122,22 +121,6 @@ def align_photograph(
         return align_face(image, chosen)
     except ValueError:  # five landmarks in one place
         return "landmarks without extent"
-
-
-def _read(path: Path) -> Image.Image | str:
-    """A photograph, upright and in eight-bit RGB; or what is wrong with it."""
-    try:
-        if path.stat().st_size == 0:
-            return "zero bytes"
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                upright = ImageOps.exif_transpose(opened)
-                return to_rgb(upright)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return "too many pixels"
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):
-        return "not a readable image"  # Pillow raises each of them on damaged files
 
 
 def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
@@ -152,7 +135,7 @@ def before_and_after(planned: dict[Path, Path], picture: Path) -> None:
     tiles = []
     for number in np.linspace(0, len(done) - 1, min(len(done), _PICTURE_PAIRS)).astype(int):
         for path in done[number]:
-            image = _read(path)
+            image = read_photograph(path)
             if not isinstance(image, str):
                 tiles.append(np.asarray(ImageOps.pad(image, (_SIZE_PX, _SIZE_PX))))
     width = 2 * _PAIRS_PER_ROW

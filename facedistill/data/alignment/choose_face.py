@@ -74,8 +74,7 @@ def choose_face(detector: Detector, image: Image.Image, rule: Rule, min_face_px:
     Raises:
         ConfigError: If the detector's answer has other shapes than it should.
     """
-    faces = detector.find(image)
-    boxes, scores, landmarks = _arrays(detector, faces)
+    boxes, scores, landmarks = checked_faces(detector, detector.find(image))
     if not len(boxes):
         return "no face found"
     if rule == "only" and len(boxes) > 1:
@@ -93,7 +92,12 @@ def choose_face(detector: Detector, image: Image.Image, rule: Rule, min_face_px:
     return chosen
 
 
-def _arrays(detector: Detector, faces: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def checked_faces(detector: Detector, faces: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (M, 4), scores (M,) and landmarks (M, 5, 2) of a detector's answer.
+
+    Raises:
+        ConfigError: If it has other shapes.
+    """
     parts = [np.asarray(getattr(faces, name, None)) for name in ("boxes", "scores", "landmarks")]
     count = len(parts[0]) if parts[0].ndim else -1
     if [part.shape for part in parts] != [(count, 4), (count,), (count, 5, 2)]:

@@ -19,7 +19,14 @@ from facedistill.errors import AssetError
 Floats = NDArray[np.floating]
 _STRIDES = (8, 16, 32)
 _ANCHORS_PER_CELL = 2
-_SMALL_FACE_PX = 80  # detection at 320 px gives imprecise landmarks below this
+_SIZES_PX = (
+    320,
+    640,
+    1280,
+    2560,
+)  # of the longer edge; from the third on for photographs larger than the one before
+_SMALL_FACE_PX = {320: 80}  # the landmarks of smaller faces are imprecise at this size
+_SMALL_FACE_ELSEWHERE_PX = 40
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
 
 
@@ -110,19 +117,45 @@ class Scrfd:
         return Faces(corners, scores[kept], to_photograph(landmarks[kept]))
 
     def find(self, image: Image.Image) -> Faces:
-        """Detects at 320 px, then at 640 px for small faces, then within a black frame for faces that fill the photograph."""
-        near = self.detect(image, 320)
-        longest = max(image.size)
-        if len(near) and (near.boxes[:, 2:] - near.boxes[:, :2]).max() >= _SMALL_FACE_PX / 320 * longest:
-            return near
-        far = self.detect(image, 640)
-        if len(far) or len(near):
-            return far if len(far) else near
-        pad = longest // 2
+        """Detects at 320 px, at 640 px for small faces, and at up to 2560 px for smaller ones in large photographs.
+
+        If there is none, it looks again within a black frame, for faces that fill the photograph.
+        """
+        found = None
+        for size_px in _sizes(max(image.size)):
+            faces = self.detect(image, size_px)
+            found = faces if len(faces) or found is None else found
+            enough = _SMALL_FACE_PX.get(size_px, _SMALL_FACE_ELSEWHERE_PX) / size_px * max(image.size)
+            if len(faces) and (faces.boxes[:, 2:] - faces.boxes[:, :2]).max() >= enough:
+                return faces
+        assert found is not None
+        return found if len(found) else self._framed(image)
+
+    def find_all(self, image: Image.Image) -> Faces:
+        """Detects at every size that suits the photograph, so that large and small faces are found together."""
+        found = [self.detect(image, size_px) for size_px in _sizes(max(image.size))]
+        boxes, scores, landmarks = (
+            np.concatenate([getattr(faces, name) for faces in found])
+            for name in ("boxes", "scores", "landmarks")
+        )
+        kept = nms(boxes, scores, self.iou_threshold)
+        return Faces(boxes[kept], scores[kept], landmarks[kept]) if len(kept) else self._framed(image)
+
+    def _framed(self, image: Image.Image) -> Faces:
+        pad = max(image.size) // 2
         framed = Image.new("RGB", (image.width + 2 * pad, image.height + 2 * pad))
         framed.paste(image, (pad, pad))
         faces = self.detect(framed, 320)
         return Faces(faces.boxes - pad, faces.scores, faces.landmarks - pad)
+
+
+def _sizes(longest: int) -> list[int]:
+    """320 and 640 px, and the larger sizes that do not enlarge the photograph twofold or more.
+
+    >>> _sizes(250), _sizes(1000), _sizes(6000)
+    ([320, 640], [320, 640, 1280], [320, 640, 1280, 2560])
+    """
+    return [size_px for size_px in _SIZES_PX if size_px <= 640 or size_px < 2 * longest]
 
 
 def _decode(raw: Mapping[str, Floats], size_px: int, threshold: float) -> tuple[Floats, Floats, Floats]:

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import facedistill
 from facedistill.assets.pickle.reader import Inert, read_inert
 from facedistill.errors import AssetError
 from facedistill.models.generators import stylegan2_conversion, stylegan3_conversion
@@ -50,7 +49,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file is damaged, holds no such generator, or a tensor is missing, unknown or misshapen.
     """
     ((name, path),) = members.items()
-    package = Path(facedistill.__file__).parents[1]
+    package = Path(__file__).parents[3]
     variables = {key: os.environ[key] for key in _PASSED_VARIABLES if key in os.environ}
     search_path = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables["PYTHONPATH"] = os.pathsep.join(search_path)

@@ -51,6 +51,8 @@ def network_name(config: Mapping[str, Any], group: str) -> str:
     target = part(config, group, "_target_") or part(config, group, "network", "_target_")
     if not target:
         return str(part(config, group, "asset") or group)
+    if str(target).endswith(".OwnBackbone"):  # a module of a program
+        return str(part(config, group, "name") or target)
     name, variant = str(target).rsplit(".", 1)[-1], part(config, group, "variant")
     return f"{name}-{str(variant).upper()}" if variant else name
 

@@ -49,10 +49,10 @@ def write_model_card(run_dir: Path) -> Path | None:
     return write_atomically(run_dir / "README.md", model_card(read_run(run_dir)))
 
 
-def model_card(files: RunFiles) -> str:
-    """The card as text: YAML front matter, then Markdown."""
+def model_card(files: RunFiles, repo: str | None = None) -> str:
+    """The card as text: YAML front matter, then Markdown; its code loads the student from `repo`, org/name, or its file."""
     front = yaml.safe_dump(card_metadata(files), sort_keys=False, allow_unicode=True, width=10_000)
-    return f"---\n{front}---\n\n{_body(files)}"
+    return f"---\n{front}---\n\n{_body(files, repo or 'student.safetensors')}"
 
 
 def card_metadata(files: RunFiles) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _metric(name: str, one: Estimate) -> dict[str, Any]:
     return {**metric, "args": {"interval_95": list(one.interval)}} if one.interval else metric
 
 
-def _body(files: RunFiles) -> str:
+def _body(files: RunFiles, source: str) -> str:
     environment = templates(__file__, escape=False)
     environment.filters["plain"] = _plain
     blocks = results_table(files.results)
@@ -131,6 +131,7 @@ def _body(files: RunFiles) -> str:
         method=network_name(files.config, "method"),
         run_id=_run_id(files),
         embedding_dim=part(files.config, "backbone", "embedding_dim") or "D",
+        source=source,
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,
         absent=not_evaluated(files),

@@ -1,0 +1,66 @@
+"""Whatever a caller has of aligned faces, as the framework's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facedistill.api.photographs import Picture, name_of, open_photograph
+from facedistill.errors import DataError
+from facedistill.export.embed import face_tensor, read_face
+from facedistill.images import to_float
+
+Pictures: TypeAlias = Picture | Tensor | Sequence[Picture]
+"""One image, a sequence of images, an (N, H, W, 3) uint8 array, or an (N, 3, H, W) tensor."""
+
+_SLACK = 1e-3  # of resampled faces beyond [-1, 1]
+
+
+def pictures_of(images: Pictures) -> list[Picture]:
+    """One image or several as a list of images; tensors are not among them."""
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return [images] if images.ndim == 3 else list(images)
+    return list(images)
+
+
+def batches(images: Pictures, size_px: int, batch_size: int) -> Iterator[Tensor]:
+    """Yields (n, 3, size_px, size_px) RGB in [-1, 1], n at most `batch_size`, in the order of `images`.
+
+    Raises:
+        DataError: If an image cannot be read, is not square, or has another layout, type or range.
+    """
+    if isinstance(images, Tensor):
+        yield from (part.float() for part in _checked(images, size_px).split(batch_size))
+        return
+    pictures = pictures_of(images)
+    for start in range(0, len(pictures), batch_size):
+        yield torch.stack([_face(picture, size_px) for picture in pictures[start : start + batch_size]])
+
+
+def _face(picture: Picture, size_px: int) -> Tensor:
+    if isinstance(picture, str | Path):
+        return read_face(Path(picture), size_px)
+    return face_tensor(open_photograph(picture), size_px, name_of(picture))
+
+
+def _checked(images: Tensor, size_px: int) -> Tensor:
+    images = (images[None] if images.ndim == 3 else images).detach().cpu()
+    if images.shape[1:] != (3, size_px, size_px):
+        raise DataError(
+            f"a tensor of shape {tuple(images.shape)}: expected (N, 3, {size_px}, {size_px}) aligned RGB faces"
+        )
+    if images.dtype == torch.uint8:
+        return to_float(images)
+    if not images.is_floating_point():
+        raise DataError(f"a tensor of {images.dtype}: expected floats in [-1, 1], or uint8 in 0..255")
+    if images.numel() and not float(images.abs().max()) <= 1 + _SLACK:
+        raise DataError("a float tensor with values outside [-1, 1]: expected (x - 127.5) / 127.5 of 0..255")
+    return images

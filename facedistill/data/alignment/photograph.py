@@ -1,0 +1,35 @@
+"""Reads photographs: upright, in eight-bit RGB, and no larger than a picture may be."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from facedistill.images import to_rgb
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What Pillow may read as a photograph; some of its other readers start programs."""
+
+
+def read_photograph(path: Path) -> Image.Image | str:
+    """A photograph, turned as its EXIF says, in RGB; or what is wrong with it in a few words."""
+    try:
+        if path.stat().st_size == 0:
+            return "zero bytes"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as opened:
+                return upright(opened)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return "too many pixels"
+    except FileNotFoundError:
+        return "does not exist"
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):
+        return "not a readable image"  # Pillow raises each of them on damaged files
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An opened photograph, turned as its EXIF says, in eight-bit RGB."""
+    return to_rgb(ImageOps.exif_transpose(image))
