@@ -12,12 +12,10 @@ import numpy as np
 from PIL import Image
 
 from facedistill.errors import DataError
-from facedistill.metrics.verification import roc
 from facedistill.reporting.numbers import cosine
 from facedistill.reporting.pages import jpeg_uri
-from facedistill.reporting.run.faces import least_to_most
 from facedistill.reporting.run.files import Faces, Scores, read_faces, read_scores
-from facedistill.reporting.run.verification_figures import admitted
+from facedistill.reporting.run.reduced import least_to_most, roc_steps
 
 _FACES, _FACE_PX, _JPEG_QUALITY = 8, 80, 85
 _BINS = 48
@@ -96,7 +94,7 @@ def _histograms(scores: Scores) -> dict[str, Any]:
 
 def _roc(scores: Scores) -> dict[str, Any]:
     floor, least = 1 / len(scores.impostor), 1 / len(scores.genuine)
-    far, tar = admitted(roc(scores.genuine, scores.impostor), floor, _MOST_STEPS)
+    far, tar = roc_steps(scores.genuine, scores.impostor, _MOST_STEPS)
     return {
         "floor": float(f"{floor:.4g}"),
         "least": float(f"{least:.4g}"),
