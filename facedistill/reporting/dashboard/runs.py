@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,6 @@ def _accuracy(value: float, interval: list[float] | None, threshold: float | Non
 
 
 def _to_json(run: RunSummary) -> dict[str, Any]:
-    content = asdict(run)
-    del content["folder"], content["copy_of"]
-    return content
+    content = {key: value for key, value in vars(run).items() if key not in ("folder", "copy_of")}
+    accuracy = {name: vars(one) for name, one in run.accuracy.items()}
+    return {**content, "accuracy": accuracy, "pictures": vars(run.pictures)}

@@ -77,14 +77,14 @@ def roc_steps(genuine: np.ndarray, impostor: np.ndarray, most: int) -> tuple[np.
     """`admitted` of the ROC of these scores, at about `most` of its FARs, without building the ROC.
 
     Args:
-        genuine: (P,) scores of same-identity pairs.
-        impostor: (Q,) scores of different-identity pairs.
+        genuine: (P,) scores of same-identity pairs, rising.
+        impostor: (Q,) scores of different-identity pairs, rising.
         most: Steps at most, evenly over the logarithm of the FAR.
 
     Returns:
         (T,) FARs, rising from 1 / Q, at which the TAR changes, and the TAR (T,) from there to the next.
     """
-    genuine, falling = np.sort(genuine), np.sort(impostor)[::-1]
+    falling = impostor[::-1]
     accepted = (
         np.unique(np.geomspace(1, len(falling), most).astype(int))
         if len(falling) > most
