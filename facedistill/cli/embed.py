@@ -83,9 +83,7 @@ def _write_csv(gallery: Gallery, path: Path) -> None:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file", *(f"e{number}" for number in range(gallery.embeddings.shape[1]))])
-    rows.writerows(
-        [file, *row] for file, row in zip(gallery.names, gallery.embeddings.tolist(), strict=True)
-    )
+    rows.writerows([file, *row] for file, row in zip(gallery.names, gallery.embeddings.tolist(), strict=True))
     write_atomically(path, text.getvalue())
 
 

@@ -35,8 +35,10 @@ class LogitMethod(IdentityMethod):
         temperature: Softmax divisor, > 0.
         margin_in_logits: Whether both logits have the margin in the label's column; else scale · cosine.
         ramp: Fraction of the budget over which the weight rises from 0, in [0, 1]; 0 for the full weight at once.
-        ramp_steps: The weight rises in this many equal steps, the first of them after 1 / ramp_steps of the ramp;
-            GKD's epochs are such steps. 0 raises it continuously.
+        ramp_steps: The weight rises in this many equal steps, one after each 1 / ramp_steps of the ramp: GKD's epochs.
+            0 raises it continuously.
+        ramp_first: Steps at the start: 0 begins without the divergence (GKD counts epochs from 0), 1 with
+            1 / ramp_steps of it (DKD counts from 1).
         **kwargs: Those of `IdentityMethod`.
 
     Raises:
@@ -62,6 +64,7 @@ class LogitMethod(IdentityMethod):
         margin_in_logits: bool = True,
         ramp: float = 0.0,
         ramp_steps: int = 0,
+        ramp_first: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(head=head, **kwargs)
@@ -86,6 +89,7 @@ class LogitMethod(IdentityMethod):
         self.margin_in_logits = margin_in_logits
         self.ramp = ramp
         self.ramp_steps = ramp_steps
+        self.ramp_first = ramp_first
 
     def configure_model(self) -> None:
         """Splits a sharded head, and the teacher's with it."""
@@ -126,5 +130,7 @@ class LogitMethod(IdentityMethod):
         """The factor of the ramp at this progress, in [0, 1]."""
         if not self.ramp:
             return 1.0
-        risen = min(1.0, self.progress / self.ramp)
-        return math.floor(risen * self.ramp_steps + 1e-6) / self.ramp_steps if self.ramp_steps else risen
+        risen = self.progress / self.ramp
+        if self.ramp_steps:
+            risen = (math.floor(risen * self.ramp_steps + 1e-6) + self.ramp_first) / self.ramp_steps
+        return min(1.0, risen)

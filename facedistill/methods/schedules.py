@@ -38,17 +38,30 @@ class MultiStep:
 
 
 class WarmupCosine:
-    """Rises linearly over the first `warmup` fraction of the budget, then falls along half a cosine to `floor`."""
+    """Rises linearly over the first `warmup` fraction of the budget, then falls along half a cosine to `floor`.
 
-    def __init__(self, *, warmup: float = 0.05, floor: float = 0.0) -> None:
+    Args:
+        warmup: Fraction of the budget, in [0, 1).
+        floor: Factor at the end.
+        start: Factor at step 0, from which it rises; 0 rises from 0, with at least 0.001 at every step.
+        warmup_prefix: timm's word: true begins the cosine after the warm-up; false counts it from step 0, so that the
+            factor falls at once to the cosine's value when the warm-up ends (GKD, released code).
+    """
+
+    def __init__(
+        self, *, warmup: float = 0.05, floor: float = 0.0, start: float = 0.0, warmup_prefix: bool = True
+    ) -> None:
         self.warmup = warmup
         self.floor = floor
+        self.start = start
+        self.warmup_prefix = warmup_prefix
 
     def __call__(self, images_seen: int, total_images: int) -> float:
         progress = min(1.0, images_seen / total_images)
         if progress < self.warmup:
-            return max(progress / self.warmup, 1e-3)
-        fall = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
+            return max(self.start + (1 - self.start) * progress / self.warmup, self.start or 1e-3)
+        begin = self.warmup if self.warmup_prefix else 0.0
+        fall = (progress - begin) / max(1e-9, 1 - begin)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fall))
 
 

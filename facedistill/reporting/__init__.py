@@ -1,5 +1,1 @@
-"""The report of a run: from the run folder's files to figures/*.png and one self-contained report.html."""
-
-from facedistill.reporting.run.page import write_report
-
-__all__ = ["write_report"]
+"""The report and the model card of a run, tables, and the dashboard over many runs."""

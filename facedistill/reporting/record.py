@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.find import protocol_title
+from facedistill.evaluation.protocols.titles import protocol_title
 from facedistill.system.files import write_atomically
 
 VERSION = 2

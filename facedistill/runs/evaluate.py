@@ -21,10 +21,10 @@ from facedistill.evaluation.protocols.find import (
     Absent,
     Place,
     open_protocols,
-    protocol_title,
     read_places,
     search_dirs,
 )
+from facedistill.evaluation.protocols.titles import protocol_title
 from facedistill.export import load_student, read_metadata
 from facedistill.models.cost import count_macs, count_params
 from facedistill.reporting.record import Results
@@ -166,7 +166,8 @@ def _name(results: Results, config: DictConfig, found: Sequence[Protocol], absen
     results.absent |= {item.name: item.reason for item in absent}
     places = _places(config)
     measured = {*results.student.protocols, *results.teacher.protocols, *results.absent}
-    titles = {name: protocol_title(name, places) for name in sorted(measured)}
+    known = {name: place.title for name, place in places.items()}
+    titles = {name: protocol_title(name, known) for name in sorted(measured)}
     results.titles |= {name: title for name, title in titles.items() if title != name}
 
 

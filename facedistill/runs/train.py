@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.config import validate
 from facedistill.distributed.process_watch import ProcessWatch, process_death_message
 from facedistill.errors import Interrupted, UserError
-from facedistill.reporting import write_report
 from facedistill.reporting.run.model_card import write_model_card
+from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
 from facedistill.runs.checkpointing import interrupt_on_signals
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols

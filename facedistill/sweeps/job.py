@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.known_keys import demand_known
 from facedistill.config.numbers import with_whole_numbers
 from facedistill.errors import ConfigError
+from facedistill.reporting.run.facts import network_name
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import open_inputs
 from facedistill.system.files import write_atomically
@@ -64,7 +66,8 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
         label: How messages call it.
         overrides: For `facedistill train`.
         num_gpus: How many the machine has.
-        group: wandb group of the job's run, unless the overrides name one.
+        group: Of a sweep: wandb group of the job's run, unless the overrides name one. The run of a sweep is named
+            <name>-<method>-<backbone>-seed<seed>, unless the overrides name it or it was begun with its plain name.
 
     Raises:
         UserError: If the configuration is refused, or asks for more GPUs than there are.
@@ -79,7 +82,17 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
     if num_gpus and trainer.accelerator in ("auto", "gpu", "cuda"):
         devices = trainer.get("devices", 1)
         wanted = num_gpus if devices in ("auto", -1, "-1") else int(devices)
-    return Job(label, tuple(overrides), open_inputs(config).folder, config, wanted)
+    folder = open_inputs(config).folder
+    if group and not folder.path.exists() and not any(text.startswith("name=") for text in overrides):
+        run_id = folder.path.name.removeprefix(f"{config.name}-")
+        config.name = _sweep_name(config)
+        folder = RunFolder(folder.path.with_name(f"{config.name}-{run_id}"))
+    return Job(label, tuple(overrides), folder, config, wanted)
+
+
+def _sweep_name(config: DictConfig) -> str:
+    method, backbone = (network_name(config, group) for group in ("method", "backbone"))
+    return re.sub(r"[^\w.-]+", "_", f"{config.name}-{method}-{backbone}-seed{config.seed}")
 
 
 def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:

@@ -18,12 +18,18 @@ RUN_IDS = {
     ("experiment=demo",): "c9c2a6fc",
     ("experiment=synthdistill",): "0ed6fd56",
     ("experiment=ekd", "data.path=x"): "ba9a2c7b",
-    ("experiment=gkd", "data.path=x"): "d77883a7",
+    ("experiment=gkd", "data.path=x", "~scheduler.start", "~scheduler.warmup_prefix"): "d77883a7",
     ("method=cosine", "data=synthetic_identities"): "5a5ea4b7",
     ("method=cosine", "data=synthetic_identities_stream"): "52e0b192",
     ("method=crd", "data=folder", "data.path=x"): "659552b9",
     ("data=recordio", "method=adadistill", "data.path=x", "strategy=ddp"): "b3135f3c",
-    ("method=dkd", "head=cosface_sharded", "data=webdataset", "data.path=x"): "2009eb0c",
+    (
+        "method=dkd",
+        "~method.ramp_first",
+        "head=cosface_sharded",
+        "data=webdataset",
+        "data.path=x",
+    ): "2009eb0c",
     ("experiment=cpu_hour",): "f6367132",
 }
 """Overrides -> run id."""

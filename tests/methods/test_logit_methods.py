@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facedistill.config import compose
 from facedistill.errors import ConfigError, DataError
 from facedistill.methods.dkd import DKD
 from facedistill.methods.gkd import GKD
@@ -131,6 +132,19 @@ def test_the_ramp_rises_by_epochs_and_starts_without_distillation():
     assert method.rise == pytest.approx(0.25)
     method.ramp = 0.0
     assert method.rise == 1
+
+
+def test_dkds_ramp_is_a_twentieth_in_the_first_of_240_epochs_and_full_in_the_20th():
+    """mdistiller: min(epoch / 20, 1) with epochs from 1."""
+    recipe = compose("train", ["experiment=baselines", "method=dkd", "data.path=x"]).method
+    method = _method(DKD, ramp=recipe.ramp, ramp_steps=recipe.ramp_steps, ramp_first=recipe.ramp_first)
+    method._trainer = SimpleNamespace(datamodule=SimpleNamespace(num_steps=240, batch_size=10))
+    for within in (0, 5, 9):  # an epoch is ten images
+        heights = []
+        for epoch in range(30):
+            method.images_seen = epoch * 10 + within
+            heights.append(method.rise)
+        assert heights == pytest.approx([min((epoch + 1) / 20, 1) for epoch in range(30)])
 
 
 def test_the_teachers_classifier_is_frozen_and_in_no_checkpoint():

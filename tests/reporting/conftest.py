@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.reporting import write_report
+from facedistill.reporting.run.page import write_report
 from tests.reporting.fake_run import make_run
 
 

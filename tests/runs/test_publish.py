@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError
-from facedistill.reporting import write_report
 from facedistill.reporting.record import NetworkResults, Results
+from facedistill.reporting.run.page import write_report
 from facedistill.runs.loggers import tensorboard_logger, wandb_logger
 from facedistill.runs.publish import final_numbers, show_in_loggers
 from tests.reporting.fake_run import make_run

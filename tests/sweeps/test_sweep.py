@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,12 +132,22 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     assert "2 jobs, 0 finished already, 2 refused" in said
     assert f"refused  seed=-3 images=12800 runs_dir={tmp_path}: 1 problem(s) in the configuration" in said
     folder = started[0].folder
+    assert re.fullmatch(r"synthdistill-SynthDistill-TinyFaR-C-seed1-[0-9a-f]{8}", folder.path.name)
+    assert started[0].config.name == "synthdistill-SynthDistill-TinyFaR-C-seed1"
     folder.create()
     folder.update_record(status="finished")
     folder.results.write_text(json.dumps({}))
     started.clear()
     assert main(sweep) == 1
     assert [job.overrides[0] for job in started] == ["seed=2"]
+    plain = tmp_path / f"synthdistill-{started[0].id[-8:]}"
+    plain.mkdir()  # begun by itself, or before runs of sweeps had their own names
+    started.clear()
+    main(sweep)
+    assert [job.folder.path for job in started] == [plain]
+    started.clear()
+    main([*sweep, "name=mine"])
+    assert [job.id[:-8] for job in started] == ["mine-", "mine-"]
 
 
 def test_a_sweep_inside_torchrun_is_refused(monkeypatch, capsys):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from facedistill.errors import ConfigError, DataError
 from facedistill.evaluation.protocols.archives import FolderArchive, TarArchive, read_list
@@ -18,8 +16,8 @@ from facedistill.evaluation.protocols.base import FolderLayout, PairsProtocol, P
 from facedistill.evaluation.protocols.bin_file import load_bin
 from facedistill.evaluation.protocols.groups import with_groups
 from facedistill.evaluation.protocols.pairs import PairsLayout, pairs_protocol
+from facedistill.evaluation.protocols.titles import default_entries
 from facedistill.system.discovery import public_subclasses
-from facedistill.system.paths import config_dir
 
 
 def _pairs_layouts() -> dict[str, type[PairsLayout]]:
@@ -63,8 +61,7 @@ class Place:
 @cache
 def default_places() -> dict[str, Place]:
     """The places of `conf/evaluation/default.yaml`."""
-    text = (config_dir() / "evaluation" / "default.yaml").read_text(encoding="utf-8")
-    return read_places(yaml.safe_load(text)["places"])
+    return read_places(default_entries())
 
 
 def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
@@ -88,25 +85,6 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
             )
         places[name] = place
     return places
-
-
-def protocol_title(name: str, places: Mapping[str, Place] | None = None) -> str:
-    """Published name of a protocol or one of its modes: "LFW", "IJB-B, N1D1F1"; its key if it has none."""
-    places = default_places() if places is None else places
-    key = _place_of(name, places)
-    title = places[key].title if key else ""
-    return f"{title}, {name.removeprefix(f'{key}_').upper()}" if title and key != name else title or name
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Protocols in the order of `default_places`, then the others by name."""
-    order = {key: number for number, key in enumerate(default_places())}
-    return sorted(set(names), key=lambda name: (order.get(_place_of(name, order) or name, len(order)), name))
-
-
-def _place_of(name: str, keys: Collection[str]) -> str | None:
-    """The key of a protocol; results have one name per mode of IJB, `ijbb_n1d1f1`."""
-    return name if name in keys else next((key for key in keys if name.startswith(f"{key}_")), None)
 
 
 def search_dirs(data_dir: str | Path | None = None) -> list[Path]:

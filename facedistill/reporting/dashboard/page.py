@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 from markupsafe import Markup
 
 from facedistill.errors import UserError
-from facedistill.evaluation.protocols.find import in_order, protocol_title
+from facedistill.evaluation.protocols.titles import in_order, protocol_title
+from facedistill.reporting.dashboard.runs import read_runs
 from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
 from facedistill.reporting.pages import templates
-from facedistill.reporting.run.files import Series
-from facedistill.reporting.run.summary import Accuracy, RunSummary, read_runs
+from facedistill.reporting.run.summary import Accuracy, RunSummary
 from facedistill.system.files import write_atomically
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -28,6 +27,7 @@ _SCRIPTS = ("charts.js", "compare.js", "table.js")
 _FILTERS = ("method", "backbone", "data", "strategy", "status")
 _ALWAYS_SHOWN = ("lfw", "generated")
 _MISSING = "—"
+_MOST_PICTURED = 100  # a page of 300 runs with pictures would have 14 MB
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,16 @@ class Line:
     search: str
 
 
-def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
+def write_dashboard(runs_dir: Path, out: Path, refresh_s: int = 0) -> list[RunSummary]:
     """Writes the page `out` from the files of the run folders inside `runs_dir` alone.
 
-    Links to the runs' report.html are relative to `out`. The same files give the same bytes.
+    Links to the runs' report.html are relative to `out`. The same files give the same bytes. What a run's files say is
+    kept in a hidden file next to the page and read again when they change.
+
+    Args:
+        runs_dir: Folder of run folders.
+        out: The page.
+        refresh_s: Seconds after which a browser loads the page again; 0 for never.
 
     Returns:
         The runs on the page, damaged ones among them.
@@ -61,14 +67,14 @@ def write_dashboard(runs_dir: Path, out: Path) -> list[RunSummary]:
     Raises:
         UserError: If there is no such folder, it holds no run, or `out` cannot be written.
     """
-    runs = read_runs(runs_dir)
+    runs = read_runs(runs_dir, out.with_name(f".{out.name}.cache"))
     if not runs:
         raise UserError(f"{runs_dir} holds no run; give the folder that runs_dir= named")
-    write_atomically(out, render(runs, out.absolute().parent))
+    write_atomically(out, render(runs, out.absolute().parent, refresh_s))
     return runs
 
 
-def render(runs: Sequence[RunSummary], page_dir: Path) -> str:
+def render(runs: Sequence[RunSummary], page_dir: Path, refresh_s: int = 0) -> str:
     """The page as text, for a file inside `page_dir`."""
     script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
     protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
@@ -82,6 +88,8 @@ def render(runs: Sequence[RunSummary], page_dir: Path) -> str:
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             data=Markup(_embedded(_data(runs, protocols))),
+            refresh_s=refresh_s,
+            most_pictured=_MOST_PICTURED,
             num_damaged=sum(bool(run.problems) for run in runs),
         )
     )
@@ -134,6 +142,7 @@ def _report_link(folder: Path, page_dir: Path) -> str:
 
 def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any]:
     varying = _varying(runs)
+    pictured = {run.folder for run in sorted(runs, key=_changed, reverse=True)[:_MOST_PICTURED]}
     return {
         "protocols": [[name, protocol_title(name)] for name in protocols],
         "runs": [
@@ -142,11 +151,11 @@ def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any
                 "method": run.method,
                 "seed": run.seed,
                 "accuracy": {p: [a.value, *(a.interval or ())] for p, a in run.accuracy.items()},
-                "curves": {name: _points(series) for name, series in run.curves.items() if len(series.value)},
+                "curves": {name: curve for name, curve in run.curves.items() if curve[0]},
                 "thresholds": {p: a.threshold for p, a in run.accuracy.items() if a.threshold is not None},
-                "faces": run.pictures.faces,
-                "scores": run.pictures.scores,
-                "rocs": run.pictures.rocs,
+                "faces": run.pictures.faces if run.folder in pictured else None,
+                "scores": run.pictures.scores if run.folder in pictured else {},
+                "rocs": run.pictures.rocs if run.folder in pictured else {},
                 "settings": {key: run.settings[key] for key in varying if key in run.settings},
             }
             for run in runs
@@ -154,16 +163,16 @@ def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any
     }
 
 
+def _changed(run: RunSummary) -> float:
+    record = run.folder / "run.json"
+    return record.stat().st_mtime if record.is_file() else 0.0
+
+
 def _varying(runs: Sequence[RunSummary]) -> list[str]:
     """Settings that are not the same in all readable runs, in the configuration's order."""
     settings = [run.settings for run in runs if run.settings]
     keys = dict.fromkeys(key for own in settings for key in own)
     return [key for key in keys if len({own.get(key) for own in settings}) > 1]
-
-
-def _points(series: Series) -> list[list[float]]:
-    seen = np.round(series.images_seen).astype(int).tolist()
-    return [seen, [float(f"{value:.5g}") for value in series.value.tolist()]]
 
 
 def _embedded(content: Any) -> str:

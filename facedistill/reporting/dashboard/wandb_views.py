@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from facedistill.errors import UserError
-from facedistill.evaluation.protocols.find import protocol_title
+from facedistill.evaluation.protocols.titles import protocol_title
 
 _CURVES = (
     ("Similarity of student and teacher", ["train/cosine", "val/cosine"]),

@@ -10,12 +10,11 @@ import numpy as np
 
 from facedistill.reporting.numbers import short
 from facedistill.reporting.run.files import Series
+from facedistill.reporting.run.reduced import smoothed
 from facedistill.reporting.style import Drawing, Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_SMOOTHED_SHARE = 0.03
 
 
 def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
@@ -33,15 +32,6 @@ def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
             alt = f"{title} over images seen: {summary}."
             drawings.append(Drawing(name, title, alt, partial(draw, series=logged)))
     return drawings
-
-
-def smoothed(value: np.ndarray) -> np.ndarray:
-    """Centered mean over about 3 % of the values (T,), the window cut off at both ends."""
-    half = int(len(value) * _SMOOTHED_SHARE / 2)
-    total = np.concatenate([[0.0], np.cumsum(value)])
-    at = np.arange(len(value))
-    first, after = np.maximum(at - half, 0), np.minimum(at + half + 1, len(value))
-    return (total[after] - total[first]) / (after - first)
 
 
 def _loss_keys(curves: Mapping[str, Series]) -> list[str]:

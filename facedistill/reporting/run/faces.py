@@ -14,6 +14,7 @@ from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import cosine
 from facedistill.reporting.pages import jpeg_uri
 from facedistill.reporting.run.files import Faces
+from facedistill.reporting.run.reduced import least_to_most
 from facedistill.reporting.style import Drawing, Theme
 
 if TYPE_CHECKING:
@@ -39,14 +40,6 @@ class FaceCard:
 def shown(faces: Faces) -> np.ndarray:
     """Indices of the faces that the report shows, least agreement first."""
     return least_to_most(faces.base_cosine, _SHOWN)
-
-
-def least_to_most(cosines: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` of `cosines`, rising, evenly spaced in their order; of all where there are fewer."""
-    order = np.argsort(cosines, kind="stable")
-    if len(order) <= count:
-        return order
-    return order[np.linspace(0, len(order) - 1, count).round().astype(int)]
 
 
 def face_cards(faces: Faces) -> list[FaceCard]:

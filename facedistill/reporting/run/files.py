@@ -170,7 +170,7 @@ def read_scores(folder: Path, protocol: str, network: str) -> Scores | None:
         raise DataError(f"{folder / 'results.json'}: protocol {protocol!r} is not a plain name; rename it")
     if not path.is_file():
         return None
-    arrays = _npz(path, _SCORE_ARRAYS)
+    arrays = _npz(path, _SCORE_ARRAYS, load=("score", "same"))
     score, same = arrays["score"].astype(np.float64).ravel(), arrays["same"].astype(bool).ravel()
     if len(score) != len(same):
         raise DataError(f"{path}: {len(score)} scores but {len(same)} labels; evaluate the run again")
@@ -229,12 +229,13 @@ def _cell(text: str | None, path: Path, line: int) -> float:
         ) from None
 
 
-def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _npz(path: Path, names: tuple[str, ...], load: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The arrays `load`, or all, of a file that must have all of `names`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             lacking = [name for name in names if name not in file.files]
             if not lacking:
-                return {name: file[name] for name in names}
+                return {name: file[name] for name in load or names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and run the command that writes it"

@@ -12,12 +12,10 @@ import numpy as np
 from PIL import Image
 
 from facedistill.errors import DataError
-from facedistill.metrics.verification import roc
 from facedistill.reporting.numbers import cosine
 from facedistill.reporting.pages import jpeg_uri
-from facedistill.reporting.run.faces import least_to_most
-from facedistill.reporting.run.files import Faces, Scores, read_faces, read_scores
-from facedistill.reporting.run.verification_figures import admitted
+from facedistill.reporting.run.files import Faces, read_faces, read_scores
+from facedistill.reporting.run.reduced import least_to_most, roc_steps
 
 _FACES, _FACE_PX, _JPEG_QUALITY = 8, 80, 85
 _BINS = 48
@@ -59,7 +57,8 @@ def read_pictures(folder: Path, protocols: Iterable[str]) -> RunPictures:
             problems.append(str(error))
             continue
         if found is not None:
-            scores[protocol], rocs[protocol] = _histograms(found), _roc(found)
+            rising = np.sort(found.genuine), np.sort(found.impostor)
+            scores[protocol], rocs[protocol] = _histograms(*rising), _roc(*rising)
     drawn = _faces(faces) if faces is not None and len(faces.base) else None
     sentences = tuple(one.replace(f"{folder}{os.sep}", "").rstrip(".") + "." for one in problems)
     return RunPictures(drawn, scores, rocs, sentences)
@@ -84,19 +83,22 @@ def _small(image: np.ndarray) -> np.ndarray:
     return np.asarray(drawn)
 
 
-def _histograms(scores: Scores) -> dict[str, Any]:
-    low, high = float(scores.score.min()), float(scores.score.max())
+def _histograms(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, Any]:
+    """Densities of rising scores."""
+    low, high = float(min(genuine[0], impostor[0])), float(max(genuine[-1], impostor[-1]))
     edges = np.linspace(low, max(high, low + 0.02), _BINS + 1)
-    densities = {
-        kind: [float(f"{value:.3g}") for value in np.histogram(score, edges, density=True)[0]]
-        for kind, score in (("genuine", scores.genuine), ("impostor", scores.impostor))
-    }
+    inner = edges[1:-1]
+    densities = {}
+    for kind, score in (("genuine", genuine), ("impostor", impostor)):
+        counts = np.diff(np.searchsorted(score, inner), prepend=0, append=len(score))
+        density = counts / len(score) / (edges[1] - edges[0])
+        densities[kind] = [float(f"{value:.3g}") for value in density]
     return {"low": round(edges[0], 4), "high": round(edges[-1], 4), **densities}
 
 
-def _roc(scores: Scores) -> dict[str, Any]:
-    floor, least = 1 / len(scores.impostor), 1 / len(scores.genuine)
-    far, tar = admitted(roc(scores.genuine, scores.impostor), floor, _MOST_STEPS)
+def _roc(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, Any]:
+    floor, least = 1 / len(impostor), 1 / len(genuine)
+    far, tar = roc_steps(genuine, impostor, _MOST_STEPS)
     return {
         "floor": float(f"{floor:.4g}"),
         "least": float(f"{least:.4g}"),

@@ -1,4 +1,4 @@
-"""Summaries of many runs, read in milliseconds each, damaged folders included."""
+"""The summary of a run, one of many; of a damaged folder, too."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from facedistill.errors import UserError
-from facedistill.evaluation.protocols.find import in_order
+from facedistill.evaluation.protocols.titles import in_order
 from facedistill.reporting.figures import estimates, part
 from facedistill.reporting.numbers import is_number, whole
 from facedistill.reporting.record import Results, RunRecord
-from facedistill.reporting.run.curves import smoothed
 from facedistill.reporting.run.facts import NOT_RECORDED, network_name
 from facedistill.reporting.run.files import Series, read_config, read_curves
 from facedistill.reporting.run.pictures import RunPictures, read_pictures
+from facedistill.reporting.run.reduced import thinned
 
 DAMAGED = "damaged"
 SHOWN_CURVES = ("train/loss", "val/cosine", "val/accuracy")
-_MOST_POINTS = 160  # of a curve: a chart is a few hundred pixels wide
 _NO_SETTINGS = ("name", "runs_dir", "force", "logger", "launcher")  # how a run is started, not what it is
 _T = TypeVar("_T")
 
@@ -43,11 +40,12 @@ class RunSummary:
 
     Attributes:
         folder: The run folder.
-        status: running, interrupted, failed, trained or finished as run.json has it; "damaged" where `problems` has one.
+        status: As run.json has it; "damaged" where `problems` has one.
+        copy_of: Id of the run of which this folder is a copy.
         images: Images seen; of a run that still trains, as far as metrics.csv tells.
         cosine: Last validation cosine of student and teacher.
         accuracy: By protocol, in customary order.
-        curves: Those of `SHOWN_CURVES` that were logged, thinned to what a chart can show.
+        curves: Those of `SHOWN_CURVES` that were logged, images seen and values, thinned to what a chart can show.
         settings: The configuration, flat: "optimizer.lr" -> "0.001", classes by their last name.
         pictures: Faces, histograms and ROC.
         problems: One sentence for each file that is missing or broken.
@@ -66,28 +64,11 @@ class RunSummary:
     images_per_s: float | None = None
     cosine: float | None = None
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
-    curves: Mapping[str, Series] = field(default_factory=dict)
+    curves: Mapping[str, tuple[list[int], list[float]]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     pictures: RunPictures = field(default_factory=RunPictures)
     problems: tuple[str, ...] = ()
-
-
-def read_runs(runs_dir: Path) -> list[RunSummary]:
-    """Summaries of all run folders directly inside `runs_dir`, by name, method, seed and id.
-
-    A folder counts as a run when it has a config.yaml or a run.json, or is named like one, <name>-<8 hex digits>.
-
-    Raises:
-        UserError: If there is no such folder or it cannot be listed.
-    """
-    try:
-        folders = [path for path in runs_dir.iterdir() if path.is_dir() and _is_run(path)]
-    except OSError as error:
-        raise UserError(
-            f"there is no folder of runs {runs_dir} ({error.strerror}); give the folder that runs_dir= named"
-        ) from None
-    runs = [summarize(folder) for folder in folders]
-    return sorted(runs, key=lambda run: (run.name, run.method, run.seed or 0, run.id, run.folder.name))
+    copy_of: str | None = None
 
 
 def summarize(folder: Path) -> RunSummary:
@@ -131,16 +112,15 @@ def summarize(folder: Path) -> RunSummary:
         images_per_s=_number(record.images_per_s, float),
         cosine=_number(float(cosine), float) if cosine is not None else None,
         accuracy=accuracy,
-        curves={name: _thinned(curves[name], name) for name in SHOWN_CURVES if name in curves},
+        curves={
+            name: thinned(curves[name], smooth=name.startswith("train/"))
+            for name in SHOWN_CURVES
+            if name in curves
+        },
         settings=_flat({key: node for key, node in config.items() if key not in _NO_SETTINGS}),
         pictures=pictures,
         problems=tuple(problems),
     )
-
-
-def _is_run(path: Path) -> bool:
-    named_like_one = re.search(r".-[0-9a-f]{8}$", path.name) is not None
-    return named_like_one or (path / "config.yaml").is_file() or (path / "run.json").is_file()
 
 
 def _number(value: Any, kind: type) -> Any:
@@ -187,14 +167,6 @@ def _accuracies(results: Results) -> dict[str, Accuracy]:
             threshold = _number(figures.get("threshold"), float)
             accuracies[protocol] = Accuracy(one.value, one.interval, threshold)
     return accuracies
-
-
-def _thinned(series: Series, name: str) -> Series:
-    value = smoothed(series.value) if name.startswith("train/") else series.value
-    finite = np.flatnonzero(np.isfinite(value))
-    if len(finite) > _MOST_POINTS:
-        finite = finite[np.linspace(0, len(finite) - 1, _MOST_POINTS).round().astype(int)]
-    return Series(series.images_seen[finite], value[finite])
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:

@@ -14,13 +14,13 @@ from facedistill.reporting.figures import estimates
 from facedistill.reporting.numbers import is_number
 from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.files import Scores
+from facedistill.reporting.run.reduced import admitted
 from facedistill.reporting.style import LINES, Drawing, Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 64
-_MOST_STEPS = 4000  # of a drawn curve: finer than a pixel; IJB's have a million
 
 
 def verification_drawings(protocol: str, scores: Mapping[str, Scores], results: Results) -> list[Drawing]:
@@ -150,29 +150,6 @@ def _draw_det(axes: Axes, theme: Theme, curves: Mapping[str, Roc], floor: float,
     _far_axis(axes, theme, floor)
     axes.set_ylabel("false reject rate")
     axes.legend(loc="best")
-
-
-def admitted(curve: Roc, floor: float, most: int = _MOST_STEPS) -> tuple[np.ndarray, np.ndarray]:
-    """The highest TAR at or below each FAR, from `floor` on: a step function, the same rule as in the table.
-
-    Args:
-        curve: The ROC.
-        floor: The lowest FAR that the impostor pairs can measure.
-        most: Steps at most, evenly over the logarithm of the FAR.
-
-    Returns:
-        (T,) FARs, rising from `floor`, at which the TAR changes, and the TAR (T,) from there to the next.
-    """
-    far, tar = curve.far, curve.tar
-    last = np.append(np.diff(far) > 0, True)  # of the points at one FAR, the one with the highest TAR
-    far, tar = far[last], tar[last]
-    first = int(np.searchsorted(far, floor * (1 + 1e-9), side="right")) - 1
-    far, tar = np.append(floor, far[first + 1 :]), tar[first:]
-    if len(far) > most:
-        wanted = np.geomspace(floor, 1, most)
-        chosen = np.unique(np.searchsorted(far, wanted, side="right") - 1)
-        far, tar = far[chosen], tar[chosen]
-    return far, tar
 
 
 def _far_axis(axes: Axes, theme: Theme, floor: float) -> None:

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from facedistill.errors import ConfigError
-from facedistill.evaluation.protocols.find import protocol_title
+from facedistill.evaluation.protocols.titles import protocol_title
 from facedistill.metrics.confidence import mean_interval
 from facedistill.reporting.figures import Estimate, estimates, label_of, part
 from facedistill.reporting.numbers import NOT_MEASURED, is_number

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from facedistill.evaluation.protocols.find import in_order
+from facedistill.evaluation.protocols.titles import in_order
 from facedistill.reporting.figures import Estimate, estimates, label_of, part
 from facedistill.reporting.numbers import NOT_MEASURED, is_number, percent, percent_interval, whole
 from facedistill.reporting.record import NETWORKS, Results

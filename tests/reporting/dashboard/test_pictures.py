@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facedistill.metrics.verification import roc
+from facedistill.reporting.run.reduced import roc_steps
 from tests.reporting.dashboard.dashboard_page import written
 
 
@@ -40,6 +42,21 @@ def test_pictures_are_those_of_the_files(run: Path, tmp_path: Path) -> None:
     assert shown["faces"]["caption"].startswith(
         f"cosine of student and teacher from {faces['base_cosine'].min():.2f}, left"
     )
+
+
+def test_the_steps_of_a_roc_are_those_of_the_whole_roc() -> None:
+    random = np.random.default_rng(0)
+    genuine, impostor = (
+        random.normal(0.5, 0.2, 400).round(2),
+        random.normal(0, 0.2, 900).round(2),
+    )  # with ties
+    curve = roc(genuine, impostor)
+    far, tar = roc_steps(np.sort(genuine), np.sort(impostor), 900)
+    for wanted, found in zip(far, tar, strict=True):
+        assert found == pytest.approx(curve.tar[curve.far <= wanted + 1e-9].max())
+    few, _ = roc_steps(np.sort(genuine), np.sort(impostor), 50)
+    assert len(few) <= 50
+    assert set(few) <= {k / 900 for k in range(901)}
 
 
 def test_broken_pictures_are_named_and_the_rest_is_shown(run: Path, tmp_path: Path) -> None:

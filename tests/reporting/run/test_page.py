@@ -14,7 +14,7 @@ from PIL import Image
 
 from facedistill.cli.report import main
 from facedistill.errors import DataError, UserError
-from facedistill.reporting import write_report
+from facedistill.reporting.run.page import write_report
 
 FIGURES = {
     "faces",

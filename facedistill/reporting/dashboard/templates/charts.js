@@ -116,7 +116,7 @@ function humps(one, { low, high, most, threshold }) {
   const area = (kind) => {
     const step = (one.scores.high - one.scores.low) / one.scores[kind].length;
     const d = one.scores[kind].map((value, k) =>
-      `V${y.place(value).toFixed(1)}H${x.place(one.scores.low + (k + 1) * step).toFixed(1)}`).join("");
+      `V${y.place(Math.min(value, most)).toFixed(1)}H${x.place(one.scores.low + (k + 1) * step).toFixed(1)}`).join("");
     const style = kind === "genuine" ? `fill: ${color(one.slot)}; stroke: ${color(one.slot)}` : "";
     return element("path", { class: `hump ${kind}`, d: `M${x.place(one.scores.low).toFixed(1)} ${bottom}${d}V${bottom}Z`, style });
   };
@@ -125,5 +125,6 @@ function humps(one, { low, high, most, threshold }) {
   if (threshold !== undefined) parts.push(element("line", { class: "threshold", x1: x.place(threshold), x2: x.place(threshold), y1: 6, y2: bottom }));
   const label = `Scores of ${one.label} from ${short(one.scores.low)} to ${short(one.scores.high)}.`;
   const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label }, ...parts);
-  return element("figure", { "data-slot": one.slot }, element("figcaption", {}, one.label), svg);
+  const cut = Math.max(...one.scores.genuine, ...one.scores.impostor) > most;
+  return element("figure", { "data-slot": one.slot }, element("figcaption", {}, one.label, element("small", {}, cut ? " cut off at the top" : "")), svg);
 }

@@ -52,6 +52,39 @@ function update() {
   compare(chosen.length);
 }
 
+// A page that is written again and again: what the reader chose survives a reload.
+
+const REFRESH_S = Number(document.body.dataset.refresh);
+const KEY = `facedistill ${location.pathname}`;
+const choices = () => [...document.querySelectorAll("#search, [data-filter]")];
+
+function reload() {
+  const sorted = document.querySelector("[aria-sort]");
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify({
+      values: choices().map((one) => one.value), protocol: find("protocol").value, scroll: scrollY,
+      chosen: data.runs.filter((run, at) => boxes[at].checked).map((run) => run.id),
+      sorted: sorted && { column: sorted.cellIndex, up: sorted.getAttribute("aria-sort") === "ascending" },
+    }));
+  } catch { /* storage is off: the page starts over */ }
+  location.reload();
+}
+
+function restored() {
+  let state = null;
+  try {
+    state = REFRESH_S ? JSON.parse(sessionStorage.getItem(KEY)) : null;
+  } catch { /* as above */ }
+  if (!state) return null;
+  choices().forEach((one, at) => { one.value = state.values[at] ?? ""; });
+  if (state.sorted) {
+    const heading = document.querySelectorAll("#runs thead th")[state.sorted.column];
+    sortBy(heading, state.sorted.column);
+    if ((heading.getAttribute("aria-sort") === "ascending") !== state.sorted.up) sortBy(heading, state.sorted.column);
+  }
+  return state;
+}
+
 // Start.
 
 document.querySelectorAll("[data-heading]").forEach((heading) => {
@@ -67,6 +100,13 @@ boxes.forEach((box) => box.addEventListener("change", update));
 find("select-shown").addEventListener("click", () => select((at, checked) => checked || !rows[at].hidden));
 find("select-none").addEventListener("click", () => select(() => false));
 find("protocol").addEventListener("change", update);
+const before = restored();
 filter();
 const first = new Set(data.runs.map((run, at) => at).filter((at) => Object.keys(data.runs[at].curves).length).slice(0, 6));
-select((at) => first.has(at));
+select((at) => (before ? before.chosen.includes(data.runs[at].id) : first.has(at)));
+if (before) {
+  find("protocol").value = before.protocol;
+  update();
+  scrollTo(0, before.scroll);
+}
+if (REFRESH_S) setTimeout(reload, REFRESH_S * 1000);
