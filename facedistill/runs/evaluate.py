@@ -24,8 +24,10 @@ from facedistill.evaluation.protocols.find import (
     read_places,
     search_dirs,
 )
-from facedistill.export import load_student, read_metadata
+from facedistill.evaluation.thresholds import thresholds_from_results
+from facedistill.export import load_student, read_metadata, write_thresholds
 from facedistill.models.cost import count_macs, count_params
+from facedistill.models.fingerprint import state_fingerprint
 from facedistill.reporting.record import Results
 from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.folder import RunFolder
@@ -118,7 +120,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
     found, absent = open_configured_protocols(config)
     if uses_generated_faces(config):
         found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
-    results = _earlier_results(folder) if is_written else Results()
+    results = _earlier_results(folder, student) if is_written else Results()
     record = folder.record()
     results.images_seen, results.unfinished = record.images_seen, _unfinished(folder)
     networks: tuple[tuple[Role, nn.Module, nn.Module], ...] = (
@@ -129,11 +131,19 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         own = results.network(role)
         own.params, own.macs = count_params(plain), count_macs(plain)
         own.protocols |= _run(role, network, found, config, folder.path if is_written else None)
-    results.student.sha256 = sha256_of(folder.student)
+    results.student.weights, results.student.sha256 = state_fingerprint(student), None
     _name(results, config, found, absent)
     if is_written:
+        _write_thresholds(results, folder)
         results.save(folder.results)
     return results
+
+
+def _write_thresholds(results: Results, folder: RunFolder) -> None:
+    """Puts the thresholds of the student into its files, so that they travel with it."""
+    thresholds = thresholds_from_results(results.student.protocols)
+    for file in filter(Path.is_file, (folder.student, folder.onnx)):
+        write_thresholds(file, thresholds)
 
 
 def _unfinished(folder: RunFolder) -> dict[str, int]:
@@ -141,15 +151,16 @@ def _unfinished(folder: RunFolder) -> dict[str, int]:
     return read_metadata(folder.student)["metadata"].get("unfinished", {})
 
 
-def _earlier_results(folder: RunFolder) -> Results:
+def _earlier_results(folder: RunFolder, network: nn.Module) -> Results:
     """What results.json holds; figures and scores of another student are dropped, and those of the teacher stay."""
     results, record = Results.load(folder.results), folder.record()
     student = results.student
-    same = (
-        student.sha256 == sha256_of(folder.student)
-        if student.sha256  # version 1 has none; a run's training is deterministic
-        else (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
-    )
+    if student.weights:
+        same = student.weights == state_fingerprint(network)
+    elif student.sha256:
+        same = student.sha256 == sha256_of(folder.student)
+    else:  # version 1 has neither; a run's training is deterministic
+        same = (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
     if not same:
         student.protocols = {}
         for file in (*folder.path.glob("scores/*.student.npz"), *folder.path.glob("worst/*.student.jpg")):

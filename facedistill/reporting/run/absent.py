@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from facedistill.evaluation.thresholds import thresholds_from_results
 from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import is_number
 from facedistill.reporting.record import NETWORKS
@@ -18,6 +19,9 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
         "curves": _curves(files),
         "numbers": _numbers(files),
         "scores": _scores(files),
+        "thresholds": [] if thresholds_from_results(files.results.student.protocols) else [
+            "The student has no threshold to decide by: no protocol of pairs was evaluated."
+        ],
         "faces": [] if files.faces else [
             f"No faces are shown: {_no_file('faces.npz')}; training writes it if it renders its faces."
         ],

@@ -22,6 +22,7 @@ from facedistill.reporting.run.facts import (
     time_shares,
 )
 from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
 from facedistill.reporting.run.verification_figures import verification_drawings
 from facedistill.reporting.style import DARK, LIGHT, Drawing
 from facedistill.reporting.table.results import measured_protocols, results_table
@@ -107,6 +108,9 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
             resampling=resampling_settings(files.config),
             protocols=_protocol_figures(files, figures),
+            thresholds=threshold_rows(files.results),
+            transfers=(moved := transfers(files)),
+            warnings=warnings(moved),
             time_shares=time_shares(files.record),
             export=export_facts(files.record),
             student_path=shell_path(files.folder, "student.safetensors"),
