@@ -149,6 +149,7 @@ class NetworkResults(_JsonObject):
         weights: Hash of the weights that the figures belong to; metadata of their file does not count.
         sha256: Of the file `student.safetensors`; older files name it instead of `weights`.
         protocols: Figures by protocol, fractions; see `facedistill.reporting.figures`.
+        robustness: Accuracy under corruptions, see `facedistill.evaluation.robustness.robustness_figures`.
     """
 
     params: int | None = None
@@ -156,6 +157,7 @@ class NetworkResults(_JsonObject):
     weights: str | None = None
     sha256: str | None = None
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    robustness: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> Self:

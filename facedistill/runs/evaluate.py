@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose
 from facedistill.errors import ConfigError, UserError
-from facedistill.evaluation.benchmark import Role, run_protocols
-from facedistill.evaluation.protocols.base import Protocol
+from facedistill.evaluation.benchmark import Role, run_protocols, score_pairs
+from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
 from facedistill.evaluation.protocols.find import (
     Absent,
     Place,
@@ -24,6 +25,7 @@ from facedistill.evaluation.protocols.find import (
     read_places,
     search_dirs,
 )
+from facedistill.evaluation.robustness import fingerprint, robustness_figures
 from facedistill.evaluation.thresholds import thresholds_from_results
 from facedistill.export import load_student, read_metadata, write_thresholds
 from facedistill.models.cost import count_macs, count_params
@@ -32,6 +34,7 @@ from facedistill.reporting.record import Results
 from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import GENERATED, uses_generated_faces
+from facedistill.runs.robustness import corrupted_protocols, robustness_settings
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
 from facedistill.system.messages import print_message
 
@@ -127,10 +130,12 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         ("student", student, student),
         ("teacher", teacher, teacher.network),
     )
+    corrupted = corrupted_protocols(config.evaluation, found)
     for role, network, plain in networks:
         own = results.network(role)
         own.params, own.macs = count_params(plain), count_macs(plain)
         own.protocols |= _run(role, network, found, config, folder.path if is_written else None)
+        own.robustness = _robustness(own.robustness, role, network, corrupted, config)
     results.student.weights, results.student.sha256 = state_fingerprint(student), None
     _name(results, config, found, absent)
     if is_written:
@@ -162,7 +167,7 @@ def _earlier_results(folder: RunFolder, network: nn.Module) -> Results:
     else:  # version 1 has neither; a run's training is deterministic
         same = (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
     if not same:
-        student.protocols = {}
+        student.protocols, student.robustness = {}, {}
         for file in (*folder.path.glob("scores/*.student.npz"), *folder.path.glob("worst/*.student.jpg")):
             file.unlink()
     return results
@@ -188,6 +193,7 @@ def open_configured_protocols(config: DictConfig) -> tuple[list[Protocol], list[
     settings = config.evaluation
     if settings.flip not in ("none", "sum", "unit_sum"):
         raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
+    robustness_settings(settings)
     names = [name for name in settings.protocols if name != GENERATED]
     return open_protocols(names, search_dirs(settings.data_dir), _places(config))
 
@@ -220,19 +226,42 @@ def _run(
     config: DictConfig,
     run_dir: Path | None,
 ) -> dict[str, Any]:
-    settings = config.evaluation
     return run_protocols(
         network.to(_device()).to(memory_format=torch.channels_last),
         protocols,
         role=role,
         scores_dir=run_dir / "scores" if run_dir else None,
         worst_dir=run_dir / "worst" if run_dir else None,
-        cache=cache_dir() / "scores" if role == "teacher" else None,
-        batch_size=settings.batch_size,
-        device=_device(),
-        flip=settings.flip,
-        resamples=settings.resamples,
+        resamples=config.evaluation.resamples,
+        **_embedding(role, config),
     )
+
+
+def _robustness(
+    earlier: dict[str, Any],
+    role: Role,
+    network: nn.Module,
+    protocols: Mapping[str, PairsProtocol],
+    config: DictConfig,
+) -> dict[str, Any]:
+    """Accuracy under each corruption; earlier figures if nothing is to be measured, or the same was."""
+    flip = config.evaluation.flip
+    if not protocols or (earlier.get("fingerprint"), earlier.get("flip")) == (fingerprint(protocols), flip):
+        return earlier
+    network = network.to(_device()).to(memory_format=torch.channels_last)
+    score = partial(score_pairs, network, **_embedding(role, config))
+    return {**robustness_figures(protocols, score), "flip": flip}
+
+
+def _embedding(role: Role, config: DictConfig) -> dict[str, Any]:
+    """How a network embeds faces; the scores of a frozen teacher are cached."""
+    settings = config.evaluation
+    return {
+        "cache": cache_dir() / "scores" if role == "teacher" else None,
+        "batch_size": settings.batch_size,
+        "device": _device(),
+        "flip": settings.flip,
+    }
 
 
 def _device() -> torch.device:
