@@ -43,7 +43,9 @@ def some_pairs(protocol: PairsProtocol, number: int | None, seed: int) -> PairsP
     )
 
 
-def changed_protocols(protocol: PairsProtocol, changes: Mapping[str, tuple[Change, str]]) -> dict[str, PairsProtocol]:
+def changed_protocols(
+    protocol: PairsProtocol, changes: Mapping[str, tuple[Change, str]]
+) -> dict[str, PairsProtocol]:
     """The protocol under each change, and first as it is under the name `PLAIN`.
 
     Args:

@@ -103,7 +103,9 @@ def _protocol(
     by_name: dict[str, Protocol | Absent] = {one.name: one for one in opened}
     if settings.protocol not in by_name and settings.protocol != GENERATED:
         places = read_places(OmegaConf.to_container(evaluation.places, resolve=True))  # type: ignore[arg-type]
-        by_name[settings.protocol] = find_protocol(settings.protocol, search_dirs(evaluation.data_dir), places)
+        by_name[settings.protocol] = find_protocol(
+            settings.protocol, search_dirs(evaluation.data_dir), places
+        )
     found = by_name.get(settings.protocol)
     if found is None or isinstance(found, Absent):
         found = by_name.get(GENERATED)

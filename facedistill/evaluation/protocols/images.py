@@ -138,7 +138,9 @@ class ChangedImages:
     def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Each face once; see `ImageSet.batches`."""
         positions = torch.arange(len(self)) if indices is None else torch.as_tensor(list(indices))
-        for part, faces in zip(positions.split(batch_size), self.images.batches(batch_size, indices), strict=True):
+        for part, faces in zip(
+            positions.split(batch_size), self.images.batches(batch_size, indices), strict=True
+        ):
             yield to_uint8(self.change(to_float(faces), part))
 
     def fingerprint(self) -> str:

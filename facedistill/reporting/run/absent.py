@@ -7,6 +7,7 @@ from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import is_number
 from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.files import RunFiles
+from facedistill.reporting.run.robustness import robustness_table
 from facedistill.reporting.table.results import measured_protocols
 
 CURVES = ("train/loss", "train/cosine", "val/cosine", "lr")
@@ -19,6 +20,10 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
         "curves": _curves(files),
         "numbers": _numbers(files),
         "scores": _scores(files),
+        "robustness": [] if robustness_table(files.results) else [
+            "Robustness was not measured: results.json has no accuracy under corruptions; "
+            "`facedistill evaluate` on this run with evaluation.robustness.protocol=lfw (or generated) measures it."
+        ],
         "thresholds": [] if thresholds_from_results(files.results.student.protocols) else [
             "The student has no threshold to decide by: no protocol of pairs was evaluated."
         ],

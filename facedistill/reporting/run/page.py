@@ -22,6 +22,7 @@ from facedistill.reporting.run.facts import (
     time_shares,
 )
 from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.reporting.run.robustness import corrupted_faces, robustness_drawings, robustness_table
 from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
 from facedistill.reporting.run.verification_figures import verification_drawings
 from facedistill.reporting.style import DARK, LIGHT, Drawing
@@ -108,6 +109,9 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
             resampling=resampling_settings(files.config),
             protocols=_protocol_figures(files, figures),
+            robustness=robustness_table(files.results),
+            robustness_figures=figures.inline(robustness_drawings(files.results)),
+            corrupted_faces=corrupted_faces(files.faces) if files.faces is not None else [],
             thresholds=threshold_rows(files.results),
             transfers=(moved := transfers(files)),
             warnings=warnings(moved),

@@ -23,6 +23,7 @@ FIGURES = {
     "learning-rate",
     "lfw-det",
     "lfw-roc",
+    "robustness",
     "lfw-scores-student",
     "lfw-scores-teacher",
 }
