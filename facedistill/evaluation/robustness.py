@@ -78,7 +78,7 @@ def robustness_figures(
     Returns:
         `protocol`, `pairs`, `genuine`, `impostor`, `faces`, `fingerprint`, and `conditions`: by name `accuracy` and
         `accuracy_ci` (the threshold is fitted under the same change on the other folds), and for changes `loss`,
-        the accuracy lost to the change, with `loss_ci`, Student's t over the differences of the folds.
+        the accuracy lost to the change, with `loss_ci`, Student's t over the differences of the folds if they differ.
     """
     plain = protocols[PLAIN]
     genuine = int(plain.same.sum())
@@ -102,7 +102,9 @@ def _conditions(
             plain = per_fold
         else:
             lost = plain - per_fold
-            entry |= {"loss": lost.mean().item(), "loss_ci": list(mean_interval(lost))}
+            entry["loss"] = lost.mean().item()
+            if lost.std() > 0:
+                entry["loss_ci"] = list(mean_interval(lost))
         yield name, entry
 
 

@@ -79,8 +79,7 @@ def corrupted_protocols(evaluation: DictConfig, opened: Sequence[Protocol]) -> d
         DataError: If the protocol's files are malformed.
     """
     settings = robustness_settings(evaluation)
-    protocol = settings and _protocol(settings, evaluation, opened)
-    if settings is None or protocol is None:
+    if settings is None or (protocol := _protocol(settings, evaluation, opened)) is None:
         return {}
     seed = settings.seed
     return changed_protocols(

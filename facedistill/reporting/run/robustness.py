@@ -91,7 +91,7 @@ def _conditions(results: Results) -> list[str]:
 
 
 def _label(name: str) -> str:
-    return "as it is" if name == PLAIN else name.replace("_", " ").replace("jpeg", "JPEG")
+    return "as they are" if name == PLAIN else name.replace("_", " ").replace("jpeg", "JPEG")
 
 
 def _accuracy(results: Results, role: str, name: str) -> Estimate:

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from facedistill.evaluation.protocols.find import default_places
+from facedistill.evaluation.protocols.find import default_places, in_order
 from facedistill.evaluation.thresholds import Threshold, default_threshold, thresholds_from_results
 from facedistill.metrics.confidence import Interval, clopper_pearson
 from facedistill.reporting.numbers import percent, percent_interval, whole
@@ -93,8 +93,9 @@ class ThresholdRow:
 
 
 def threshold_rows(results: Results) -> list[ThresholdRow]:
-    """All thresholds of the student."""
-    thresholds = thresholds_from_results(results.student.protocols)
+    """All thresholds of the student, protocols in customary order."""
+    protocols = results.student.protocols
+    thresholds = thresholds_from_results({name: protocols[name] for name in in_order(protocols)})
     default = default_threshold(thresholds)
     return [
         ThresholdRow(

@@ -32,7 +32,7 @@ def test_table_says_pairs_accuracy_and_loss(results: Results) -> None:
     table = robustness_table(results)
     assert table.pairs == "LFW: 1,000 pairs, 500 genuine and 500 impostor"
     plain, low = table.rows
-    assert (plain.label, plain.student, plain.student_lost) == ("as it is", "95.00 %", "")
+    assert (plain.label, plain.student, plain.student_lost) == ("as they are", "95.00 %", "")
     assert (low.label, low.student, low.student_interval) == ("low resolution", "80.00 %", "[78.00, 82.00]")
     assert (low.student_lost, low.teacher, low.teacher_lost) == ("15.00 [12.00, 18.00]", "not measured", "")
     assert robustness_table(Results()) is None
@@ -41,7 +41,7 @@ def test_table_says_pairs_accuracy_and_loss(results: Results) -> None:
 def test_bars(results: Results) -> None:
     (drawing,) = robustness_drawings(results)
     assert drawing.alt == (
-        "LFW: 1,000 pairs, 500 genuine and 500 impostor. Accuracy: as it is: student 95.00 %, teacher 95.00 %; "
+        "LFW: 1,000 pairs, 500 genuine and 500 impostor. Accuracy: as they are: student 95.00 %, teacher 95.00 %; "
         "low resolution: student 80.00 %, teacher not measured."
     )
     assert Image.open(io.BytesIO(drawing.png(LIGHT))).width > 800
@@ -52,7 +52,7 @@ def test_a_rendered_face_under_each() -> None:
     base = np.full((1, 3, 112, 112), 200, np.uint8)
     shown = corrupted_faces(Faces(base, base, *(np.zeros(1),) * 3))
     assert [label for label, _ in shown] == [
-        "as it is",
+        "as they are",
         *(n.replace("_", " ").replace("jpeg", "JPEG") for n in CORRUPTIONS),
     ]
     assert all(uri.startswith("data:image/jpeg;base64,") for _, uri in shown)
