@@ -150,6 +150,7 @@ class NetworkResults(_JsonObject):
         sha256: Of the file `student.safetensors`; older files name it instead of `weights`.
         protocols: Figures by protocol, fractions; see `facedistill.reporting.figures`.
         robustness: Accuracy under corruptions, see `facedistill.evaluation.robustness.robustness_figures`.
+        yaw: Accuracy by yaw, see `facedistill.evaluation.yaw.yaw_figures`.
     """
 
     params: int | None = None
@@ -158,6 +159,7 @@ class NetworkResults(_JsonObject):
     sha256: str | None = None
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     robustness: dict[str, Any] = field(default_factory=dict)
+    yaw: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> Self:

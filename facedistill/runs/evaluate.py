@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
@@ -27,6 +28,7 @@ from facedistill.evaluation.protocols.find import (
 )
 from facedistill.evaluation.robustness import fingerprint, robustness_figures
 from facedistill.evaluation.thresholds import thresholds_from_results
+from facedistill.evaluation.yaw import yaw_figures
 from facedistill.export import load_student, read_metadata, write_thresholds
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.fingerprint import state_fingerprint
@@ -36,6 +38,7 @@ from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import GENERATED, uses_generated_faces
 from facedistill.runs.robustness import corrupted_protocols, robustness_settings
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
+from facedistill.runs.yaw import protocol_yaws, yaw_settings
 from facedistill.system.messages import print_message
 
 _ADMITTED_LOSS = 0.005  # of accuracy
@@ -130,12 +133,14 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         ("student", student, student),
         ("teacher", teacher, teacher.network),
     )
-    corrupted = corrupted_protocols(config.evaluation, found)
+    corrupted, turned = (make(config.evaluation, found) for make in (corrupted_protocols, protocol_yaws))
     for role, network, plain in networks:
         own = results.network(role)
         own.params, own.macs = count_params(plain), count_macs(plain)
         own.protocols |= _run(role, network, found, config, folder.path if is_written else None)
         own.robustness = _robustness(own.robustness, role, network, corrupted, config)
+        if turned and is_written:
+            own.yaw = _yaw(folder, role, *turned)
     results.student.weights, results.student.sha256 = state_fingerprint(student), None
     _name(results, config, found, absent)
     if is_written:
@@ -167,7 +172,7 @@ def _earlier_results(folder: RunFolder, network: nn.Module) -> Results:
     else:  # version 1 has neither; a run's training is deterministic
         same = (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
     if not same:
-        student.protocols, student.robustness = {}, {}
+        student.protocols, student.robustness, student.yaw = {}, {}, {}
         for file in (*folder.path.glob("scores/*.student.npz"), *folder.path.glob("worst/*.student.jpg")):
             file.unlink()
     return results
@@ -193,7 +198,7 @@ def open_configured_protocols(config: DictConfig) -> tuple[list[Protocol], list[
     settings = config.evaluation
     if settings.flip not in ("none", "sum", "unit_sum"):
         raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
-    robustness_settings(settings)
+    robustness_settings(settings), yaw_settings(settings)
     names = [name for name in settings.protocols if name != GENERATED]
     return open_protocols(names, search_dirs(settings.data_dir), _places(config))
 
@@ -251,6 +256,14 @@ def _robustness(
     network = network.to(_device()).to(memory_format=torch.channels_last)
     score = partial(score_pairs, network, **_embedding(role, config))
     return {**robustness_figures(protocols, score), "flip": flip}
+
+
+def _yaw(
+    folder: RunFolder, role: Role, protocol: PairsProtocol, yaws: Tensor, edges: list[float]
+) -> dict[str, Any]:
+    """Accuracy by yaw, from the scores that the evaluation has just written."""
+    with np.load(folder.path / "scores" / f"{protocol.name}.{role}.npz", allow_pickle=False) as arrays:
+        return yaw_figures(torch.from_numpy(arrays["score"]), protocol, yaws, edges)
 
 
 def _embedding(role: Role, config: DictConfig) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.robustness import robustness_table
 from facedistill.reporting.run.summary import data_label
 from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
+from facedistill.reporting.run.yaw import yaw_table
 from facedistill.reporting.table.results import Block, measured_protocols, results_table
 from facedistill.system.files import write_atomically
 
@@ -136,6 +137,7 @@ def _body(files: RunFiles) -> str:
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,
         robustness=robustness_table(files.results),
+        yaw=yaw_table(files.results),
         thresholds=threshold_rows(files.results),
         warnings=warnings(transfers(files)),
         absent=not_evaluated(files),

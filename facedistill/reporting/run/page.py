@@ -25,6 +25,7 @@ from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.robustness import corrupted_faces, robustness_drawings, robustness_table
 from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
 from facedistill.reporting.run.verification_figures import verification_drawings
+from facedistill.reporting.run.yaw import yaw_table
 from facedistill.reporting.style import DARK, LIGHT, Drawing
 from facedistill.reporting.table.results import measured_protocols, results_table
 from facedistill.system.files import write_atomically
@@ -112,6 +113,7 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             robustness=robustness_table(files.results),
             robustness_figures=figures.inline(robustness_drawings(files.results)),
             corrupted_faces=corrupted_faces(files.faces) if files.faces is not None else [],
+            yaw=yaw_table(files.results),
             thresholds=threshold_rows(files.results),
             transfers=(moved := transfers(files)),
             warnings=warnings(moved),
