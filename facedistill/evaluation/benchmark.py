@@ -91,6 +91,21 @@ def run_protocols(
     return figures
 
 
+def score_pairs(
+    model: nn.Module,
+    protocol: PairsProtocol,
+    *,
+    cache: Path | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    flip: Flip = "none",
+) -> Tensor:
+    """(P,) scores of one network on one protocol, from the cache where they are; arguments as of `run_protocols`."""
+    cached = None if cache is None else cache / _cache_name(model, protocol, flip)
+    run = partial(embed, model, protocol, batch_size=batch_size, device=device, flip=flip)
+    return _cached_scores(cached, protocol, run, None)
+
+
 def save_scores(path: Path, scores: PairScores) -> None:
     """Writes `score`, `same`, `fold` as a compressed npz."""
     write_npz(

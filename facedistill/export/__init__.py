@@ -4,6 +4,7 @@ from facedistill.export.embed import Embedder
 from facedistill.export.onnx import export_onnx
 from facedistill.export.parity import ParityReport, check_parity
 from facedistill.export.student import load_student, read_metadata, save_student
+from facedistill.export.thresholds import read_thresholds, write_thresholds
 
 __all__ = [
     "Embedder",
@@ -12,5 +13,7 @@ __all__ = [
     "export_onnx",
     "load_student",
     "read_metadata",
+    "read_thresholds",
     "save_student",
+    "write_thresholds",
 ]

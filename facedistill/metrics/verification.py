@@ -182,7 +182,7 @@ def verification_summary(
     genuine, impostor = score[same], score[~same]
     summary: dict[str, Any] = {"pairs": len(score), "genuine": len(genuine), "impostor": len(impostor)}
     if fold is not None:
-        summary |= _accuracy_entries(score, same, fold)
+        summary |= accuracy_figures(score, same, fold)
     if len(score) >= _MANY_PAIRS:
         intervals = binned_bootstrap_intervals(genuine, impostor, resamples=resamples, seed=seed)
     else:
@@ -196,7 +196,8 @@ def verification_summary(
     return summary
 
 
-def _accuracy_entries(score: np.ndarray, same: np.ndarray, fold: Values) -> dict[str, Any]:
+def accuracy_figures(score: Values, same: Values, fold: Values) -> dict[str, Any]:
+    """`accuracy`, `accuracy_std`, `accuracy_ci` and `threshold` of `verification_summary`."""
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
     low, high = mean_interval(per_fold)
     if low == high:

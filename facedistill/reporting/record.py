@@ -148,14 +148,20 @@ class NetworkResults(_JsonObject):
     Attributes:
         params: Number of parameters.
         macs: Multiply-accumulates per face.
-        sha256: Of `student.safetensors`, which the figures belong to.
+        weights: Hash of the weights that the figures belong to; metadata of their file does not count.
+        sha256: Of the file `student.safetensors`; older files name it instead of `weights`.
         protocols: Figures by protocol, fractions; see `facedistill.reporting.figures`.
+        robustness: Accuracy under corruptions, see `facedistill.evaluation.robustness.robustness_figures`.
+        yaw: Accuracy by yaw, see `facedistill.evaluation.yaw.yaw_figures`.
     """
 
     params: int | None = None
     macs: float | None = None
+    weights: str | None = None
     sha256: str | None = None
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    robustness: dict[str, Any] = field(default_factory=dict)
+    yaw: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> Self:

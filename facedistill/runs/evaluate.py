@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose
 from facedistill.config.numbers import demand_numbers
 from facedistill.errors import ConfigError, UserError
-from facedistill.evaluation.benchmark import Role, run_protocols
-from facedistill.evaluation.protocols.base import Protocol
+from facedistill.evaluation.benchmark import Role, run_protocols, score_pairs
+from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
 from facedistill.evaluation.protocols.find import (
     Absent,
     Place,
@@ -25,13 +27,19 @@ from facedistill.evaluation.protocols.find import (
     search_dirs,
 )
 from facedistill.evaluation.protocols.titles import protocol_title
-from facedistill.export import load_student, read_metadata
+from facedistill.evaluation.robustness import fingerprint, robustness_figures
+from facedistill.evaluation.thresholds import thresholds_from_results
+from facedistill.evaluation.yaw import yaw_figures
+from facedistill.export import load_student, read_metadata, write_thresholds
 from facedistill.models.cost import count_macs, count_params
+from facedistill.models.fingerprint import state_fingerprint
 from facedistill.reporting.record import Results
 from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import GENERATED, uses_generated_faces
+from facedistill.runs.robustness import corrupted_protocols, robustness_settings
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
+from facedistill.runs.yaw import protocol_yaws, yaw_settings
 from facedistill.system.messages import print_message
 
 _ADMITTED_LOSS = 0.005  # of accuracy
@@ -120,22 +128,34 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
     found, absent = open_configured_protocols(config)
     if uses_generated_faces(config):
         found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
-    results = _earlier_results(folder) if is_written else Results()
+    results = _earlier_results(folder, student) if is_written else Results()
     record = folder.record()
     results.images_seen, results.unfinished = record.images_seen, _unfinished(folder)
     networks: tuple[tuple[Role, nn.Module, nn.Module], ...] = (
         ("student", student, student),
         ("teacher", teacher, teacher.network),
     )
+    corrupted, turned = (make(config.evaluation, found) for make in (corrupted_protocols, protocol_yaws))
     for role, network, plain in networks:
         own = results.network(role)
         own.params, own.macs = count_params(plain), count_macs(plain)
         own.protocols |= _run(role, network, found, config, folder.path if is_written else None)
-    results.student.sha256 = sha256_of(folder.student)
+        own.robustness = _robustness(own.robustness, role, network, corrupted, config)
+        if turned and is_written:
+            own.yaw = _yaw(folder, role, *turned)
+    results.student.weights, results.student.sha256 = state_fingerprint(student), None
     _name(results, config, found, absent)
     if is_written:
+        _write_thresholds(results, folder)
         results.save(folder.results)
     return results
+
+
+def _write_thresholds(results: Results, folder: RunFolder) -> None:
+    """Puts the thresholds of the student into its files, so that they travel with it."""
+    thresholds = thresholds_from_results(results.student.protocols)
+    for file in filter(Path.is_file, (folder.student, folder.onnx)):
+        write_thresholds(file, thresholds)
 
 
 def _unfinished(folder: RunFolder) -> dict[str, int]:
@@ -143,17 +163,18 @@ def _unfinished(folder: RunFolder) -> dict[str, int]:
     return read_metadata(folder.student)["metadata"].get("unfinished", {})
 
 
-def _earlier_results(folder: RunFolder) -> Results:
+def _earlier_results(folder: RunFolder, network: nn.Module) -> Results:
     """What results.json holds; figures and scores of another student are dropped, and those of the teacher stay."""
     results, record = Results.load(folder.results), folder.record()
     student = results.student
-    same = (
-        student.sha256 == sha256_of(folder.student)
-        if student.sha256  # version 1 has none; a run's training is deterministic
-        else (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
-    )
+    if student.weights:
+        same = student.weights == state_fingerprint(network)
+    elif student.sha256:
+        same = student.sha256 == sha256_of(folder.student)
+    else:  # version 1 has neither; a run's training is deterministic
+        same = (results.images_seen, results.unfinished) == (record.images_seen, _unfinished(folder))
     if not same:
-        student.protocols = {}
+        student.protocols, student.robustness, student.yaw = {}, {}, {}
         for file in (*folder.path.glob("scores/*.student.npz"), *folder.path.glob("worst/*.student.jpg")):
             file.unlink()
     return results
@@ -180,6 +201,7 @@ def open_configured_protocols(config: DictConfig) -> tuple[list[Protocol], list[
     settings = config.evaluation
     if settings.flip not in ("none", "sum", "unit_sum"):
         raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
+    robustness_settings(settings), yaw_settings(settings)
     names = [name for name in settings.protocols if name != GENERATED]
     return open_protocols(names, search_dirs(settings.data_dir), _places(config))
 
@@ -212,19 +234,50 @@ def _run(
     config: DictConfig,
     run_dir: Path | None,
 ) -> dict[str, Any]:
-    settings = config.evaluation
     return run_protocols(
         network.to(_device()).to(memory_format=torch.channels_last),
         protocols,
         role=role,
         scores_dir=run_dir / "scores" if run_dir else None,
         worst_dir=run_dir / "worst" if run_dir else None,
-        cache=cache_dir() / "scores" if role == "teacher" else None,
-        batch_size=settings.batch_size,
-        device=_device(),
-        flip=settings.flip,
-        resamples=settings.resamples,
+        resamples=config.evaluation.resamples,
+        **_embedding(role, config),
     )
+
+
+def _robustness(
+    earlier: dict[str, Any],
+    role: Role,
+    network: nn.Module,
+    protocols: Mapping[str, PairsProtocol],
+    config: DictConfig,
+) -> dict[str, Any]:
+    """Accuracy under each corruption; earlier figures if nothing is to be measured, or the same was."""
+    flip = config.evaluation.flip
+    if not protocols or (earlier.get("fingerprint"), earlier.get("flip")) == (fingerprint(protocols), flip):
+        return earlier
+    network = network.to(_device()).to(memory_format=torch.channels_last)
+    score = partial(score_pairs, network, **_embedding(role, config))
+    return {**robustness_figures(protocols, score), "flip": flip}
+
+
+def _yaw(
+    folder: RunFolder, role: Role, protocol: PairsProtocol, yaws: Tensor, edges: list[float]
+) -> dict[str, Any]:
+    """Accuracy by yaw, from the scores that the evaluation has just written."""
+    with np.load(folder.path / "scores" / f"{protocol.name}.{role}.npz", allow_pickle=False) as arrays:
+        return yaw_figures(torch.from_numpy(arrays["score"]), protocol, yaws, edges)
+
+
+def _embedding(role: Role, config: DictConfig) -> dict[str, Any]:
+    """How a network embeds faces; the scores of a frozen teacher are cached."""
+    settings = config.evaluation
+    return {
+        "cache": cache_dir() / "scores" if role == "teacher" else None,
+        "batch_size": settings.batch_size,
+        "device": _device(),
+        "flip": settings.flip,
+    }
 
 
 def _device() -> torch.device:

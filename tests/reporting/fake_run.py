@@ -89,6 +89,8 @@ def make_run(folder: Path, protocols: tuple[str, ...] = ("lfw", "generated"), nu
             np.savez(folder / "scores" / f"{protocol}.{network}.npz", **arrays)
             summary = verification_summary(**arrays, resamples=20)
             results[network]["protocols"][protocol] = summary
+    for network, skill in (("student", 0.9), ("teacher", 0.99)):
+        results[network]["robustness"] = _robustness(skill)
     (folder / "results.json").write_text(json.dumps(results))
     np.savez(folder / "faces.npz", **_faces(random, num_faces))
     for name in ("student.safetensors", "student.onnx"):
@@ -104,6 +106,17 @@ def _scores(random: np.random.Generator, skill: float, each: int) -> dict[str, n
         "same": np.repeat([True, False], each),
         "fold": np.tile(np.arange(each) * 10 // each, 2),
     }
+
+
+def _robustness(skill: float) -> dict[str, Any]:
+    conditions: dict[str, Any] = {"plain": {"accuracy": skill, "accuracy_ci": [skill - 0.01, skill + 0.01]}}
+    for number, name in enumerate(("dark", "gray", "blurred", "low_resolution", "jpeg", "covered", "framed")):
+        loss = number * (1 - skill) / 3
+        conditions[name] = {
+            "accuracy": skill - loss, "accuracy_ci": [skill - loss - 0.02, skill - loss + 0.02], "loss": loss,
+            "loss_ci": [loss - 0.01, loss + 0.01],
+        }  # fmt: skip
+    return {"protocol": "lfw", "pairs": 1000, "genuine": 500, "impostor": 500, "conditions": conditions}
 
 
 def _metrics(random: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from facedistill.cli.main import main
 from facedistill.config import compose
 from facedistill.data.formats.recordio.writer import write_recordio
 from facedistill.errors import ConfigError
-from facedistill.export import load_student, save_student
+from facedistill.export import load_student, read_thresholds, save_student
 from facedistill.runs import evaluate
 from facedistill.runs.assembly import assemble
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
@@ -102,6 +103,37 @@ def test_figures_and_scores_of_another_student_are_dropped(finished: RunFolder) 
     assert set(results.student.protocols) == {"cfp_fp"}
     assert set(results.teacher.protocols) == {"lfw", "cfp_fp"}
     assert [file.name for file in scores.iterdir()] == ["lfw.teacher.npz"]
+
+
+def test_thresholds_travel_and_do_not_make_another_student(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figures(role: str, network: torch.nn.Module, protocols: list, *rest: object) -> dict:
+        entry = {"tar": 0.9, "threshold": 0.4, "ci": [0.8, 0.95]}
+        return {
+            one.name: {"accuracy": 0.5, "genuine": 9, "impostor": 100, "tar": {"1e-2": entry, "1e-4": "-"}}
+            for one in protocols
+        }
+
+    monkeypatch.setattr(evaluate, "_run", figures)
+    before = load_student(finished.student).state_dict()
+    measure(finished, "lfw")
+    results = measure(finished, "cfp_fp")  # the file's hash has changed, its weights have not
+    assert set(results.student.protocols) == {"lfw", "cfp_fp"}
+    assert [(one.protocol, one.far, one.threshold, one.impostor) for one in read_thresholds(finished.student)] == [
+        ("lfw", 0.01, 0.4, 100), ("cfp_fp", 0.01, 0.4, 100),
+    ]  # fmt: skip
+    after = load_student(finished.student).state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_results_of_a_file_with_this_hash_are_kept(finished: RunFolder) -> None:
+    digest = hashlib.sha256(finished.student.read_bytes()).hexdigest()
+    for sha256, kept in ((digest, {"accuracy": 0.75}), ("0" * 64, {})):
+        finished.results.write_text(
+            f'{{"student": {{"sha256": "{sha256}", "protocols": {{"lfw": {{"accuracy": 0.75}}}}}}}}'
+        )
+        assert measure(finished, "cfp_fp").figures("student", "lfw") == kept
 
 
 def test_results_without_a_hash_are_those_of_the_finished_student(finished: RunFolder) -> None:

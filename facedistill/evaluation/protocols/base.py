@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.errors import DataError
-from facedistill.evaluation.protocols.images import ArrayImages, EncodedImages, ImageSet
+from facedistill.evaluation.protocols.images import ArrayImages, ChangedImages, EncodedImages, ImageSet
 from facedistill.evaluation.protocols.templates import pair_scores
 from facedistill.metrics.verification import verification_summary
 
@@ -115,7 +115,7 @@ class PairsProtocol(Protocol):
         ValueError: If the four tensors differ in length or an index is outside [0, M).
     """
 
-    image_set: EncodedImages | ArrayImages
+    image_set: EncodedImages | ArrayImages | ChangedImages
     left: Tensor
     right: Tensor
     same: Tensor

@@ -48,6 +48,7 @@ class Place:
         num_pairs: Number of pairs that the list must hold; 0 for any.
         groups: Tables of groups for the pairs, next to the images or inside them; see `with_groups`.
         title: Published name of the protocol; its key if empty.
+        pose: `frontal` or `profile`, where the faces are mostly one of the two; decides which thresholds are compared.
     """
 
     images: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class Place:
     num_pairs: int = 0
     groups: tuple[str, ...] = ()
     title: str = ""
+    pose: str = ""
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facedistill.evaluation.protocols.archives import Archive
-from facedistill.images import SIZE_PX, decode_face
+from facedistill.images import SIZE_PX, decode_face, to_float, to_uint8
 
 _DECODERS = 4
 
@@ -118,6 +118,34 @@ class ArrayImages:
     def fingerprint(self) -> str:
         """sha256 of the pixels."""
         return hashlib.sha256(self.faces.contiguous().numpy().tobytes()).hexdigest()
+
+
+class ChangedImages:
+    """Faces in memory, each changed when it is read.
+
+    Args:
+        images: The faces as they are.
+        change: (n, 3, 112, 112) faces in [-1, 1] and their (n,) positions -> changed faces in [-1, 1].
+        name: Names the change, with all that decides what it does.
+    """
+
+    def __init__(self, images: ArrayImages, change: Callable[[Tensor, Tensor], Tensor], name: str) -> None:
+        self.images, self.change, self.name = images, change, name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Each face once; see `ImageSet.batches`."""
+        positions = torch.arange(len(self)) if indices is None else torch.as_tensor(list(indices))
+        for part, faces in zip(
+            positions.split(batch_size), self.images.batches(batch_size, indices), strict=True
+        ):
+            yield to_uint8(self.change(to_float(faces), part))
+
+    def fingerprint(self) -> str:
+        """sha256 of the pixels as they are, and of the change's name."""
+        return hashlib.sha256(f"{self.images.fingerprint()}/{self.name}".encode()).hexdigest()
 
 
 def decode_tensor(data: bytes, where: str) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from facedistill.evaluation.thresholds import thresholds_from_results
 from facedistill.reporting.figures import part
 from facedistill.reporting.numbers import is_number
 from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.files import RunFiles
+from facedistill.reporting.run.robustness import robustness_table
 from facedistill.reporting.table.results import measured_protocols
 
 CURVES = ("train/loss", "train/cosine", "val/cosine", "lr")
@@ -18,6 +20,13 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
         "curves": _curves(files),
         "numbers": _numbers(files),
         "scores": _scores(files),
+        "robustness": [] if robustness_table(files.results) else [
+            "Robustness was not measured: results.json has no accuracy under corruptions; "
+            "`facedistill evaluate` on this run with evaluation.robustness.protocol=lfw (or generated) measures it."
+        ],
+        "thresholds": [] if thresholds_from_results(files.results.student.protocols) else [
+            "The student has no threshold to decide by: no protocol of pairs was evaluated."
+        ],
         "faces": [] if files.faces else [
             f"No faces are shown: {_no_file('faces.npz')}; training writes it if it renders its faces."
         ],

@@ -20,7 +20,10 @@ from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.absent import not_evaluated
 from facedistill.reporting.run.facts import NOT_RECORDED, Fact, network_name, provenance
 from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.reporting.run.robustness import robustness_table
 from facedistill.reporting.run.summary import data_label
+from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
+from facedistill.reporting.run.yaw import yaw_table
 from facedistill.reporting.table.results import Block, measured_protocols, results_table
 from facedistill.system.files import write_atomically
 
@@ -134,6 +137,10 @@ def _body(files: RunFiles, source: str) -> str:
         source=source,
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,
+        robustness=robustness_table(files.results),
+        yaw=yaw_table(files.results),
+        thresholds=threshold_rows(files.results),
+        warnings=warnings(transfers(files)),
         absent=not_evaluated(files),
         training=_training(files),
         licences=files.record.licences,

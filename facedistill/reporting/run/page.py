@@ -22,7 +22,10 @@ from facedistill.reporting.run.facts import (
     time_shares,
 )
 from facedistill.reporting.run.files import RunFiles, read_run
+from facedistill.reporting.run.robustness import corrupted_faces, robustness_drawings, robustness_table
+from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
 from facedistill.reporting.run.verification_figures import verification_drawings
+from facedistill.reporting.run.yaw import yaw_table
 from facedistill.reporting.style import DARK, LIGHT, Drawing
 from facedistill.reporting.table.results import measured_protocols, results_table
 from facedistill.system.files import write_atomically
@@ -107,6 +110,13 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             faces_shown=len(shown(files.faces)) if files.faces is not None else 0,
             resampling=resampling_settings(files.config),
             protocols=_protocol_figures(files, figures),
+            robustness=robustness_table(files.results),
+            robustness_figures=figures.inline(robustness_drawings(files.results)),
+            corrupted_faces=corrupted_faces(files.faces) if files.faces is not None else [],
+            yaw=yaw_table(files.results),
+            thresholds=threshold_rows(files.results),
+            transfers=(moved := transfers(files)),
+            warnings=warnings(moved),
             time_shares=time_shares(files.record),
             export=export_facts(files.record),
             student_path=shell_path(files.folder, "student.safetensors"),

@@ -131,7 +131,7 @@ def test_shipped_places_are_complete() -> None:
     [
         (
             {"image": ["x"]},
-            "evaluation.places.x: unknown key 'image'; known: images, pairs, layout, num_pairs, groups, title",
+            "evaluation.places.x: unknown key 'image'; known: images, pairs, layout, num_pairs, groups, title, pose",
         ),
         (
             {"layout": "csv"},

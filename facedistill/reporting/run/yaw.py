@@ -1,0 +1,52 @@
+"""Accuracy by the yaw of the faces, for the report and the model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from facedistill.reporting.figures import part
+from facedistill.reporting.numbers import percent, percent_interval, whole
+from facedistill.reporting.record import NETWORKS, Results
+
+
+@dataclass(frozen=True)
+class YawRow:
+    """One bucket as text: its range in degrees, its pairs, and the accuracy of both networks."""
+
+    yaw: str
+    pairs: str
+    student: str
+    teacher: str
+
+
+@dataclass(frozen=True)
+class YawTable:
+    """The buckets, the title of their protocol, and the number of pairs in none of them."""
+
+    protocol: str
+    unknown: str
+    rows: list[YawRow]
+
+
+def yaw_table(results: Results) -> YawTable | None:
+    """None if neither network was measured by yaw."""
+    measured = results.student.yaw or results.teacher.yaw
+    if not measured:
+        return None
+    rows = [
+        YawRow(
+            f"{one['low']:g} to {one['high']:g}°",
+            f"{whole(one['genuine'])} genuine, {whole(one['impostor'])} impostor",
+            *(_accuracy(results, role, one) for role in NETWORKS),
+        )
+        for one in measured.get("buckets", [])
+    ]
+    return YawTable(results.title(str(measured.get("protocol"))), whole(measured.get("unknown")), rows)
+
+
+def _accuracy(results: Results, role: str, bucket: dict[str, Any]) -> str:
+    for one in results.network(role).yaw.get("buckets", []):
+        if (one["low"], one["high"]) == (bucket["low"], bucket["high"]):
+            return f"{percent(part(one, 'accuracy'))} {percent_interval(part(one, 'accuracy_ci'))}".rstrip()
+    return percent(None)
