@@ -16,6 +16,7 @@ from facedistill import __version__
 from facedistill.cli.commands import COMMANDS
 from facedistill.errors import UserError
 from facedistill.system.memory import keep_freed_memory
+from facedistill.system.trust import take_trust
 
 
 def usage() -> str:
@@ -29,6 +30,7 @@ def usage() -> str:
             "",
             *lines,
             "",
+            "trust=my_package lets files name code of that package (docs/security.md).",
             "`facedistill COMMAND --help` says more; exit codes: 0 done, 2 a mistake named in one sentence,",
             "130 interrupted, 143 by SIGTERM, 138 by SIGUSR1 (run the same command again to continue).",
         ]
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
     keep_freed_memory()
     try:
-        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
+        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(take_trust(arguments[1:])))
     except UserError as error:
         return _refuse(str(error))
     except BrokenPipeError:

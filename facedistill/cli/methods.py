@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from facedistill.cli.arguments import positive
 from facedistill.config.compose import compose
+from facedistill.config.trust import find_class
 from facedistill.errors import ConfigError
 from facedistill.runs.method_cost import Cost, Sizes, measure, processor
 from facedistill.system.paths import config_dir
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def method_row(name: str) -> MethodRow:
     """Reads one yaml and its class."""
     config = OmegaConf.load(config_dir() / "method" / f"{name}.yaml")
-    method = get_object(config._target_)
+    method = find_class(config._target_)
     required = method.requirements_with(config)
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config.files import choices, compose_files, parsed
+from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import ConfigError
 
 
@@ -18,12 +19,15 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with Hydra overrides.
 
     Raises:
-        ConfigError: If an override cannot be read or names nothing that exists.
+        ConfigError: If an override cannot be read or names nothing that exists, or the configuration names code that is
+            not admitted; see `facedistill.config.trust`.
     """
     try:
-        return compose_files(root, overrides)
+        config = compose_files(root, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_sentence(error, root, overrides)) from error
+    refuse_foreign_code(config)
+    return config
 
 
 def _sentence(error: Exception, root: str, overrides: Sequence[str]) -> str:

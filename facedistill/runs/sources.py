@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from facedistill.assets import cache_dir
 from facedistill.config import signature
+from facedistill.config.trust import find_class, refuse_foreign_classes
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
 from facedistill.data.formats.sizes import demand_one_size
@@ -28,7 +28,12 @@ from facedistill.types import Requirements
 
 
 def instantiate(node: Any, **arguments: Any) -> Any:
-    """Hydra's, but a user's mistake inside a constructor stays a `UserError`; Hydra would wrap it."""
+    """Hydra's, for admitted classes only; a user's mistake inside a constructor stays a `UserError`.
+
+    Raises:
+        ConfigError: If the node names a class that is not admitted; see `facedistill.config.trust`.
+    """
+    refuse_foreign_classes(node)
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
@@ -40,7 +45,7 @@ def instantiate(node: Any, **arguments: Any) -> Any:
 def instantiate_with(key: str, node: DictConfig, offered: Mapping[str, Callable[[], Any]]) -> Any:
     """Instantiates the node at `key` with those of the offered arguments that its constructor names."""
     assert offered.keys() == signature.provided(key), "validation must know what is passed"
-    accepted = signature.accepted(get_object(node._target_))
+    accepted = signature.accepted(find_class(node._target_))
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
 
 
@@ -52,7 +57,7 @@ def build_head(config: DictConfig, num_identities: int, embedding_dim: int) -> A
 
 def requirements(config: DictConfig) -> Requirements:
     """What the configured method requires."""
-    required: Requirements = get_object(config.method._target_).requirements_with(config.method)
+    required: Requirements = find_class(config.method._target_).requirements_with(config.method)
     return required
 
 
@@ -62,7 +67,7 @@ def source_class(config: DictConfig) -> type[Source]:
     Raises:
         ConfigError: If it is no source.
     """
-    found = get_object(config.data.source._target_)
+    found = find_class(config.data.source._target_)
     if not (isinstance(found, type) and issubclass(found, Source)):
         raise ConfigError(
             f"data.source._target_={config.data.source._target_}: is no source; give a class that inherits from "

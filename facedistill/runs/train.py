@@ -30,6 +30,7 @@ from facedistill.runs.salvage import salvage_run
 from facedistill.runs.strategies import check_machine
 from facedistill.system.files import write_atomically
 from facedistill.system.messages import print_message
+from facedistill.system.trust import as_arguments
 
 
 @interrupt_on_signals()
@@ -83,7 +84,7 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
     folder = inputs.folder
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running",
-        **provenance(shlex.join(["facedistill", "train", *overrides])),
+        **provenance(shlex.join(["facedistill", "train", *overrides, *as_arguments()])),
         licences=[licence_record(card) for card in learned_from(config)], files=dict(inputs.origin.files),
         wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
     )  # fmt: skip

@@ -3,6 +3,7 @@ import pytest
 from facedistill.config import compose, make_run_id, signature, validate
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
+from facedistill.system.trust import admit
 from tests.helpers.errors import error_message
 
 
@@ -80,6 +81,9 @@ def test_an_argument_left_out_counts_as_its_default(method):
 
 def test_a_class_that_is_no_method_is_refused():
     assert "method._target_: Adam is no distillation method" in _message("method._target_=torch.optim.Adam")
+
+
+admit([__name__])
 
 
 class Seeded:
