@@ -19,7 +19,7 @@ from facedistill.config.compose import compose
 from facedistill.errors import ConfigError
 from facedistill.models.cost import Latency, Size, latency_of, size_of
 from facedistill.runs.method_cost import processor
-from facedistill.runs.sources import instantiate
+from facedistill.runs.sources import build_backbone
 from facedistill.system.paths import config_dir
 
 ENOUGH = 0.8  # of its threads' time; below this, times depend on other work on the machine
@@ -94,7 +94,7 @@ def backbone_row(name: str, overrides: Sequence[str] = (), batch_size: int | Non
     wrong = signature.problems("backbone", node)
     if wrong:
         raise ConfigError("; ".join(wrong))
-    backbone = instantiate(node)
+    backbone = build_backbone(node)
     latency = latency_of(backbone, batch_size) if batch_size else None
     return BackboneRow(name, backbone.embedding_dim, size_of(backbone), latency)
 

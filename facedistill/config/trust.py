@@ -144,9 +144,7 @@ def _code(config: DictConfig) -> Iterator[str]:
 def _kind(path: str) -> Kind | None:
     """The kind whose package is the longest that contains `path`; names of classes begin with a capital letter."""
     is_class = path.rpartition(".")[2][:1].isupper()
-    found = [
-        kind for kind in KINDS if path.startswith(f"{kind.package}.") and (is_class or kind.functions)
-    ]
+    found = [kind for kind in KINDS if path.startswith(f"{kind.package}.") and (is_class or kind.functions)]
     return max(found, key=lambda kind: len(kind.package), default=None)
 
 

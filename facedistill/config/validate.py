@@ -146,7 +146,9 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
 def _widths(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
     """Checks what student and teacher of different width cannot do."""
     student, teacher = (_select(config, f"{network}.embedding_dim") for network in ("backbone", "teacher"))
-    if teacher is None or student == teacher:
+    if (
+        teacher is None or student is None or student == teacher
+    ):  # a network of the user's says it when it is built
         return []
     if required.equal_widths:
         return [

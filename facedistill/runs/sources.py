@@ -9,11 +9,11 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from facedistill.assets import cache_dir
 from facedistill.config import signature
-from facedistill.config.trust import find_class, refuse_foreign_classes
+from facedistill.config.trust import find_class, refuse_foreign_classes, targets
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
 from facedistill.data.formats.sizes import demand_one_size
@@ -22,6 +22,7 @@ from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError, UserError
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
+from facedistill.models.imported import ImportedBackbone
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import Requirements
@@ -47,6 +48,25 @@ def instantiate_with(key: str, node: DictConfig, offered: Mapping[str, Callable[
     assert offered.keys() == signature.provided(key), "validation must know what is passed"
     accepted = signature.accepted(find_class(node._target_))
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
+
+
+def build_backbone(node: DictConfig) -> nn.Module:
+    """The student of `config.backbone`, one of the user's own package as an `ImportedBackbone`.
+
+    Raises:
+        ConfigError: If it cannot be used or saved.
+    """
+    network, path = instantiate(node), str(node._target_)
+    if path.startswith("facedistill."):
+        return network
+    arguments: Any = OmegaConf.to_container(node, resolve=True)
+    del arguments["_target_"]
+    for key, value in arguments.items():
+        if str(key).startswith("_") or any(targets(value)):
+            raise ConfigError(
+                f"backbone.{key}: a student's file cannot hold it; give plain values by name and build the rest inside {path}"
+            )
+    return ImportedBackbone(network, path, arguments)
 
 
 def build_head(config: DictConfig, num_identities: int, embedding_dim: int) -> Any:

@@ -76,7 +76,9 @@ def load_object(path: str) -> Any:
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if count > 1 and f"{module}.".startswith(f"{error.name}."):  # the last parts are a class and its method
+            if count > 1 and f"{module}.".startswith(
+                f"{error.name}."
+            ):  # the last parts are a class and its method
                 continue
             raise _not_imported(path, error) from error
         except Exception as error:  # an import may raise anything

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -41,7 +40,9 @@ KEYS = [
 def somewhere(tmp_path, monkeypatch):
     """A folder with a package that leaves a file when it is imported."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / f"{EVIL}.py").write_text("open('executed', 'w').close()\nanything = print\nclass Thin: pass\n")
+    (tmp_path / f"{EVIL}.py").write_text(
+        "open('executed', 'w').close()\nanything = print\nclass Thin: pass\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(trust, "_admitted", set())
     monkeypatch.setenv("SECRET_KEY", "secret")
@@ -63,7 +64,9 @@ def test_no_gadget_is_accepted_at_any_key(somewhere, gadget):
                 assert f"_target_: {path}" in str(error)
                 assert f"add trust={path.rpartition('.')[0]}" in str(error)
             else:  # it begins like an admitted path and is refused when it is looked up
-                assert path.startswith(("facedistill.methods.kd", "facedistill.losses", "lightning.pytorch.loggers"))
+                assert path.startswith(
+                    ("facedistill.methods.kd", "facedistill.losses", "lightning.pytorch.loggers")
+                )
     with pytest.raises(ConfigError, match="if you trust that code, add trust=|cannot be imported"):
         instantiate(OmegaConf.create({"a": [gadget]}))
 
@@ -75,7 +78,9 @@ def test_the_message_names_key_class_and_trust(somewhere, capsys):
     )
     assert command_error(capsys, "train", f"backbone._target_={EVIL}.Thin").endswith(expected)
     wrong = error_message(ConfigError, compose, "train", ["+optimizer.x={y: [{_target_: os.system}]}"])
-    assert wrong.startswith("optimizer.x.y.0._target_: os.system stands where no class is expected; if you trust")
+    assert wrong.startswith(
+        "optimizer.x.y.0._target_: os.system stands where no class is expected; if you trust"
+    )
 
 
 @pytest.mark.parametrize("where", ["backbone", "logger.x", "evaluation.places.lfw"])
@@ -118,7 +123,9 @@ def test_only_the_command_line_admits(somewhere, capsys):
     assert not trust.is_admitted("x.you")
     for wrong in ("", "[]", "*", "../x", "a-b"):
         assert "expected the dotted name" in error_message(ConfigError, trust.take_trust, [f"trust={wrong}"])
-    with pytest.raises(ConfigError, match="unknown override 'trust'"):  # such as the overrides of a table's row
+    with pytest.raises(
+        ConfigError, match="unknown override 'trust'"
+    ):  # such as the overrides of a table's row
         compose("train", [f"trust={EVIL}"])
 
 
@@ -136,7 +143,9 @@ def test_a_teacher_names_no_other_converter(somewhere, convert):
 def test_a_program_needs_the_users_word(somewhere):
     chosen = ["teacher=torch_program", "teacher.file=x.pt", "teacher.network.trusted=true"]
     message = error_message(ConfigError, compose, "train", chosen)
-    assert message.startswith("teacher.network.trusted: lets the file of TorchProgram run code; if you trust its author")
+    assert message.startswith(
+        "teacher.network.trusted: lets the file of TorchProgram run code; if you trust its author"
+    )
     trust.admit(["facedistill.models.teachers.TorchProgram"])
     assert compose("train", chosen).teacher.network.trusted
 
@@ -148,7 +157,9 @@ def test_named_libraries_are_admitted(somewhere):
     assert find_class("torch.optim.RMSprop").__name__ == "RMSprop"
     assert find_class("lightning.pytorch.loggers.CSVLogger").__name__ == "CSVLogger"
     wrong = error_message(ConfigError, find_class, "torch.optim.lr_scheduler.StepLR")
-    assert wrong.startswith("torch.optim.lr_scheduler.StepLR is no subclass of torch.optim.optimizer.Optimizer")
+    assert wrong.startswith(
+        "torch.optim.lr_scheduler.StepLR is no subclass of torch.optim.optimizer.Optimizer"
+    )
 
 
 def test_a_broken_config_yaml_is_said(somewhere):

@@ -21,7 +21,7 @@ from torch import Tensor
 from facedistill.assets.pickle.reader import Inert, module_tensors, read_inert
 from facedistill.errors import AssetError
 
-NESTED = ("state_dict", "model_state_dict", "backbone", "model", "net", "network")
+NESTED = ("state_dict", "model_state_dict", "state_dict_backbone", "backbone", "model", "net", "network")
 """Under which names a training script saves the network next to its optimizer and settings."""
 _SECONDS = 600
 _LARGEST_OUTPUT = 8 << 30
