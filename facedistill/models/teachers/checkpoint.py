@@ -15,7 +15,6 @@ from facedistill.errors import AssetError, reason
 from facedistill.models.weights import check_state, read_weights
 from facedistill.system.messages import print_message
 
-
 _WRAPPERS = ("module.", "_orig_mod.")
 
 
