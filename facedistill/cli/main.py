@@ -58,9 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 128 + signal.SIGPIPE
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refuse(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more can be allocated'}); lower "
+            "data.batch_size or evaluation.batch_size, choose a smaller network, or free memory"
+        )
     except KeyboardInterrupt as stop:
         Console(stderr=True).print("interrupted; the same command continues")
         return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's error, torch's on a GPU, and torch's on a CPU."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def _reader_is_gone() -> bool:

@@ -22,6 +22,7 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import UserError, reason
 from facedistill.reporting.record import RunRecord
+from facedistill.system.files import refuse_link
 from facedistill.system.locks import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
@@ -65,9 +66,11 @@ class RunFolder:
         """Locks the folder, so that one process at a time trains, evaluates or reports the run; `run.lock` names it.
 
         Raises:
-            UserError: If another process has locked it, or the folder cannot be written.
+            UserError: If another process has locked it, it cannot be written, or a part of it is a symbolic link.
         """
         self.create()
+        for name in ("figures", "scores", "worst", "student.safetensors", "student.onnx"):
+            refuse_link(self.path / name)
         note = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with ExitStack() as stack:
             try:

@@ -12,7 +12,7 @@ from torch import nn
 
 from facedistill.errors import AssetError, ConfigError, UserError
 from facedistill.export import load_student, read_metadata, save_student
-from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
+from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR, backbone_classes
 from facedistill.models.weights import read_weights, write_weights
 from tests.helpers.errors import error_message
 

@@ -130,7 +130,7 @@ def _body(files: RunFiles) -> str:
         teacher_asset=part(files.config, "teacher", "asset") or NOT_RECORDED,
         method=network_name(files.config, "method"),
         run_id=_run_id(files),
-        embedding_dim=part(files.config, "backbone", "embedding_dim") or "D",
+        embedding_dim=_plain(part(files.config, "backbone", "embedding_dim") or "D"),
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,
         absent=not_evaluated(files),
