@@ -40,6 +40,7 @@ class Kind:
 KINDS = (
     Kind("backbone", "facedistill.models.backbones", "facedistill.models.backbones.base.Backbone"),
     Kind("teacher.network", "facedistill.models.teachers", "torch.nn.modules.module.Module"),
+    Kind("teacher.network", "facedistill.models.backbones", "facedistill.models.backbones.base.Backbone"),
     Kind(
         "generator.network", "facedistill.models.generators",
         "facedistill.models.generators.frozen.FrozenGenerator",
@@ -87,10 +88,10 @@ def find_class(path: str) -> Any:
     """
     if is_admitted(path):
         return load_object(path)
-    kind = _kind(path)
-    if kind is None:
+    kinds = _kinds(path)
+    if not kinds:
         raise ConfigError(f"{path} is no class that a configuration may name; {_advice(path)}")
-    found = load_object(path)
+    found, kind = load_object(path), kinds[0]
     if not _is_of(found, kind):
         what = f"subclass of {kind.base}" if kind.base else f"class{' or function' * kind.functions}"
         raise ConfigError(f"{path} is no {what} of {kind.package}; {_advice(path)}")
@@ -121,31 +122,37 @@ def targets(node: Any, prefix: str = "") -> Iterator[tuple[str, dict[Any, Any]]]
 
 
 def _code(config: DictConfig) -> Iterator[str]:
-    for key, node in targets(OmegaConf.to_container(config, resolve=False)):
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for key, node in targets(plain):
         path = str(node["_target_"])
         if is_admitted(path):
             continue
-        kind = _kind(path)
-        if kind is None or not fnmatchcase(key, kind.key):
+        if not any(fnmatchcase(key, kind.key) for kind in _kinds(path)):
             allowed = " or ".join(one.package for one in KINDS if fnmatchcase(key, one.key))
             rule = f"is no class of {allowed}" if allowed else "stands where no class is expected"
             yield f"{key}._target_: {path} {rule}; {_advice(path)}"
+        elif "_args_" in node:
+            yield f"{key}._args_: give the arguments of {path} by name"
         elif node.get("trusted") not in (None, False):
             yield (
                 f"{key}.trusted: lets the file of {path.rpartition('.')[2]} run code; if you trust its author, add "
                 f"trust={path} to the command line"
             )
-    for key in ("teacher.convert", "generator.convert"):
-        convert = OmegaConf.select(config, key, throw_on_missing=False)
+    for group in ("teacher", "generator"):
+        convert = plain[group].get("convert") if isinstance(plain.get(group), dict) else None
         if convert and not is_converter(str(convert)):
-            yield f"{key}: {convert} is no converter of facedistill.models; {_advice(str(convert))}"
+            yield f"{group}.convert: {convert} is no converter of facedistill.models; {_advice(str(convert))}"
 
 
-def _kind(path: str) -> Kind | None:
-    """The kind whose package is the longest that contains `path`; names of classes begin with a capital letter."""
+def _kinds(path: str) -> list[Kind]:
+    """The kinds whose package is the longest that contains `path`; names of classes begin with a capital letter.
+
+    Those of one package agree on the base class.
+    """
     is_class = path.rpartition(".")[2][:1].isupper()
     found = [kind for kind in KINDS if path.startswith(f"{kind.package}.") and (is_class or kind.functions)]
-    return max(found, key=lambda kind: len(kind.package), default=None)
+    longest = max((len(kind.package) for kind in found), default=0)
+    return [kind for kind in found if len(kind.package) == longest]
 
 
 def _is_of(found: Any, kind: Kind) -> bool:

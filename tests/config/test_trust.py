@@ -143,6 +143,13 @@ def test_a_program_needs_the_users_word(somewhere):
     assert message.startswith(
         "teacher.network.trusted: lets the file of TorchProgram run code; if you trust its author"
     )
+    by_position = OmegaConf.create(
+        {"teacher": {"network": {"_target_": "facedistill.models.teachers.TorchProgram"}}}
+    )
+    by_position.teacher.network._args_ = [48, True]
+    assert "teacher.network._args_: give the arguments" in error_message(
+        ConfigError, refuse_foreign_code, by_position
+    )
     trust.admit(["facedistill.models.teachers.TorchProgram"])
     assert compose("train", chosen).teacher.network.trusted
 

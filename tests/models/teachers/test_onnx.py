@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers import FrozenTeacher, OnnxNetwork
+from facedistill.models.teachers import FrozenTeacher, OnnxNetwork, onnx_network
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.models.teachers.onnx_file import read_onnx
 from facedistill.models.teachers.onnx_network import convert
@@ -135,6 +135,28 @@ def test_refuses_weights_outside_and_values_that_are_no_numbers(tmp_path: Path) 
     assert error_message(AssetError, read_onnx, path) == (
         "m.onnx holds values that are not numbers in k; fetch it again"
     )
+
+
+def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_network, "_SECONDS_PER_FACE", 0.2)
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["v"], ["v2"])], "body",
+        [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("v", TensorProto.FLOAT, None)],
+        [info("c2", TensorProto.BOOL, []), info("v2", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Loop", ["", "go", "x"], ["y"], body=body),
+        helper.make_node("ReduceMean", ["y"], ["e"], axes=[2, 3], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "endless", [info("x", TensorProto.FLOAT, ["N", 3, 8, 8])], [info("e", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.array(True), "go")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "endless.onnx")
+    with pytest.raises(AssetError, match=r"^endless\.onnx cannot be run by onnxruntime \(.*terminate flag"):
+        convert({"endless.onnx": tmp_path / "endless.onnx"})
 
 
 def test_sface_equals_its_published_graph() -> None:
