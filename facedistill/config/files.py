@@ -27,6 +27,7 @@ from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
+_ROOTS = ("train", "generate")
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -140,6 +141,12 @@ def _merged(defaults: Sequence[ResultDefault], repository: CachingConfigReposito
         for name in reversed(package.split(".") if package else []):
             content = {name: content}
         assert isinstance(content, dict)
+        if (
+            "hydra" in content and default.config_path not in _ROOTS
+        ):  # Hydra would build the classes that it names
+            raise ConfigError(
+                f"{default.config_path}.yaml: hydra: sets Hydra itself, which only the command line may do"
+            )
         _merge(merged, content, default.config_path)
     merged.pop("hydra", None)
     return merged

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from facedistill.assets import cache_dir
 from facedistill.config import signature
@@ -20,6 +20,7 @@ from facedistill.data.formats.sizes import demand_one_size
 from facedistill.data.generation.synthetic_set import synthetic_set
 from facedistill.data.sources.base import Source
 from facedistill.errors import ConfigError, UserError
+from facedistill.models.backbones import Backbone
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.imported import ImportedBackbone
@@ -50,13 +51,14 @@ def instantiate_with(key: str, node: DictConfig, offered: Mapping[str, Callable[
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
 
 
-def build_backbone(node: DictConfig) -> nn.Module:
+def build_backbone(node: DictConfig) -> Backbone:
     """The student of `config.backbone`, one of the user's own package as an `ImportedBackbone`.
 
     Raises:
         ConfigError: If it cannot be used or saved.
     """
-    network, path = instantiate(node), str(node._target_)
+    network: Any = instantiate(node)
+    path = str(node._target_)
     if path.startswith("facedistill."):
         return network
     arguments: Any = OmegaConf.to_container(node, resolve=True)

@@ -154,6 +154,24 @@ def test_a_program_needs_the_users_word(somewhere):
     assert compose("train", chosen).teacher.network.trusted
 
 
+@pytest.mark.parametrize("flag", ["--cfg", "--help"])
+def test_a_recipe_does_not_set_hydra(somewhere, capsys, flag):
+    (somewhere / "experiment").mkdir()
+    evil = "# @package _global_\nhydra: {hydra_logging: {formatters: {x: {'()': evil_package_that_writes.anything}}}}\n"
+    (somewhere / "experiment" / "evil.yaml").write_text(evil)
+    words = [
+        "train",
+        "experiment=evil",
+        f"hydra.searchpath=[file://{somewhere}]",
+        flag,
+        *(["job"] if flag == "--cfg" else []),
+    ]
+    assert (
+        "experiment/evil.yaml: hydra: sets Hydra itself, which only the command line may do"
+        in command_error(capsys, *words)
+    )
+
+
 def test_named_libraries_are_admitted(somewhere):
     config = compose("train", ["optimizer._target_=torch.optim.RMSprop", "logger=csv"])
     config.logger.csv._target_ = "lightning.pytorch.loggers.CSVLogger"
