@@ -35,8 +35,8 @@ class AssetCard:
         licence_note: One more sentence on the licence chain.
         origin: Who made the weights, from what data.
         size_mb: Size of all members together, MiB; twice this is the most that is ever read.
-        convert: Dotted path of a facedistill function `(members: Mapping[str, Path]) -> dict[str, Tensor]`;
-            empty keeps the single member as it is.
+        convert: Dotted path of a function `(members: Mapping[str, Path]) -> dict[str, Tensor]` of facedistill, or one
+            that the user admits with `trust=`; empty keeps the single member as it is.
         convert_version: Raised when the converter's output changes, so that old cache files are left behind.
     """
 

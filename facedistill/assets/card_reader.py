@@ -36,7 +36,7 @@ _FORMS = {
     "archive_sha256": (r"[0-9a-f]{64}", "64 lower-case hexadecimal digits"),
     "sha256": (r"[0-9a-f]{64}", "64 lower-case hexadecimal digits"),
     "url": (r"https?://\S+", "an http or https address"),
-    "convert": (r"facedistill(\.[A-Za-z_]\w*){2,}", "a function inside the facedistill package"),
+    "convert": (r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", "the dotted path of a function"),
 }
 
 

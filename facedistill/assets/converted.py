@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
+import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facedistill.assets.archive import sha256_of
 from facedistill.assets.card import AssetCard
-from facedistill.errors import AssetError
+from facedistill.errors import AssetError, ConfigError
+from facedistill.system.trust import is_admitted, load_object
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_OWN_CONVERTER = re.compile(r"facedistill\.models(\.[a-z_]\w*)+\.convert\w*")
 
 
 def problem(card: AssetCard, path: Path, *, thorough: bool = False) -> str | None:
@@ -80,7 +84,7 @@ def convert_members(card: AssetCard, members: Mapping[str, Path], target: Path) 
         `target`.
 
     Raises:
-        AssetError: If the converter is not facedistill's, or fails.
+        AssetError: If the converter is neither facedistill's nor admitted with `trust=`, or fails.
         OSError: If the file cannot be written.
     """
     function = _converter(card)
@@ -120,18 +124,33 @@ def _save(
     target.chmod(0o644)
 
 
+def is_converter(path: str) -> bool:
+    """Whether a card may name this converter: one of facedistill, or one that the user admits with `trust=`."""
+    return is_admitted(path) or bool(_OWN_CONVERTER.fullmatch(path))
+
+
+def source_of(card: AssetCard) -> str:
+    """The source of a converter outside facedistill, which has no version; empty for those of facedistill."""
+    if _OWN_CONVERTER.fullmatch(card.convert):
+        return ""
+    module = inspect.getmodule(_converter(card))
+    return inspect.getsource(module) if module else ""
+
+
 def _converter(card: AssetCard) -> Callable[[Mapping[str, Path]], dict[str, Tensor]]:
-    module_name, _, function_name = card.convert.rpartition(".")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name, None)
-    except ImportError as error:
+    what = f"asset {card.name}: convert names {card.convert}, which"
+    if not is_converter(card.convert):
         raise AssetError(
-            f"asset {card.name}: convert names {card.convert}, which cannot be imported ({error})"
-        ) from error
-    if not callable(function) or not getattr(function, "__module__", "").startswith("facedistill."):
-        raise AssetError(
-            f"asset {card.name}: convert names {card.convert}, which is no function of facedistill"
+            f"{what} is no converter of facedistill.models; if you trust that code, add "
+            f"trust={card.convert.rpartition('.')[0]} to the command line"
         )
+    try:
+        function = load_object(card.convert)
+    except ConfigError as error:
+        raise AssetError(f"asset {card.name}: convert names {error}") from error
+    own = getattr(function, "__module__", "").startswith("facedistill.")
+    if not callable(function) or not (own or is_admitted(card.convert)):
+        raise AssetError(f"{what} is no function of facedistill")
     return function
 
 

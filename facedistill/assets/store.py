@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facedistill.assets.card import AssetCard
 from facedistill.assets.card_reader import read_card
-from facedistill.assets.converted import convert_members, problem
+from facedistill.assets.converted import convert_members, problem, source_of
 from facedistill.assets.fetch import fetch_members
 from facedistill.assets.licences import show_licence_once
 from facedistill.errors import AssetError
@@ -33,6 +33,8 @@ def cache_dir() -> Path:
 def cached_path(card: AssetCard) -> Path:
     """Where the asset lies or will lie; the name carries a hash of its members and its converter."""
     parts = [*(f"{member.name}={member.sha256}" for member in card.members), card.convert]
+    if card.convert and (source := source_of(card)):
+        parts.append(hashlib.sha256(source.encode()).hexdigest())
     key = hashlib.sha256("\n".join([*parts, str(card.convert_version)]).encode()).hexdigest()[:8]
     suffix = ".safetensors" if card.convert else Path(card.members[0].name).suffix
     return cache_dir() / f"{card.name}-{key}{suffix}"

@@ -90,7 +90,7 @@ def backbone_row(name: str, overrides: Sequence[str] = (), batch_size: int | Non
     """
     from facedistill.config import compose, signature
     from facedistill.models.cost import latency_of, size_of
-    from facedistill.runs.sources import instantiate
+    from facedistill.runs.sources import build_backbone
 
     node = compose("train", [f"backbone={name}", *overrides]).backbone
     for key in ("asset", "pretrained"):
@@ -99,7 +99,7 @@ def backbone_row(name: str, overrides: Sequence[str] = (), batch_size: int | Non
     wrong = signature.problems("backbone", node)
     if wrong:
         raise ConfigError("; ".join(wrong))
-    backbone = instantiate(node)
+    backbone = build_backbone(node)
     latency = latency_of(backbone, batch_size) if batch_size else None
     return BackboneRow(name, backbone.embedding_dim, size_of(backbone), latency)
 

@@ -17,6 +17,7 @@ from facedistill import __version__
 from facedistill.cli.commands import COMMANDS
 from facedistill.errors import UserError
 from facedistill.system.memory import keep_freed_memory
+from facedistill.system.trust import take_trust
 
 
 def usage() -> str:
@@ -30,6 +31,7 @@ def usage() -> str:
             "",
             *lines,
             "",
+            "trust=my_package lets files name code of that package (docs/security.md).",
             "`facedistill COMMAND --help` says more; exit codes: 0 done, 1 not for all images, 2 a mistake named in one sentence,",
             "130 interrupted, 143 by SIGTERM, 138 by SIGUSR1 (run the same command again to continue).",
         ]
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on the handler below
         if wrong := next((text for text in arguments if not _is_utf8(text)), None):
             return _refuse(f"{os.fsencode(wrong)!r} is not UTF-8; rename the file or folder")
-        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
+        return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(take_trust(arguments[1:])))
     except UserError as error:
         return _refuse(str(error))
     except BrokenPipeError:
@@ -64,6 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 128 + signal.SIGPIPE
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refuse(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more can be allocated'}); lower "
+            "data.batch_size or evaluation.batch_size, choose a smaller network, or free memory"
+        )
     except KeyboardInterrupt as stop:
         Console(stderr=True).print("interrupted; the same command continues")
         return 128 + getattr(stop, "number", signal.SIGINT)
@@ -75,6 +84,12 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's error, torch's on a GPU, and torch's on a CPU."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def _reader_is_gone() -> bool:

@@ -71,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def method_row(name: str) -> MethodRow:
     """Reads one yaml and its class."""
-    from hydra.utils import get_object
     from omegaconf import OmegaConf
 
+    from facedistill.config.trust import find_class
+
     config = OmegaConf.load(config_dir() / "method" / f"{name}.yaml")
-    method = get_object(config._target_)
+    method = find_class(config._target_)
     required = method.requirements_with(config)
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from facedistill.cli.arguments import positive
 from facedistill.config import compose, signature
+from facedistill.config.trust import find_class
 from facedistill.config.validate import validate_groups
 from facedistill.data.augment import Augment
 from facedistill.data.augmentation import PhotoAugment
@@ -122,7 +122,7 @@ def clean_faces(config: DictConfig, count: int) -> Tensor:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     faces = open_set(config)
     synthetic = OmegaConf.select(config, "data.synthetic") is not None
-    asks_teacher = synthetic or "teacher" in signature.accepted(get_object(config.data.source._target_))
+    asks_teacher = synthetic or "teacher" in signature.accepted(find_class(config.data.source._target_))
     source = build_source(
         plain,
         load_generator(plain).to(device) if trains_on_generated_faces(config) else None,

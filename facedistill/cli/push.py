@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     from facedistill.reporting.run.model_card import needs_consent
     from facedistill.runs.push import finished_run, push, uploads
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", parsed.repo):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", parsed.repo):
         raise UserError(f"--repo {parsed.repo}: write user/name or organization/name")
     files = finished_run(Path(parsed.run))
     going = uploads(files, parsed.repo)

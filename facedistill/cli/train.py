@@ -65,5 +65,8 @@ def _run_hydra(arguments: Sequence[str]) -> None:
     """Prints what Hydra prints for `--help` and `--cfg`; nothing is trained."""
     import hydra
 
+    from facedistill.config import compose
+
+    compose("train", [text for text in arguments if "=" in text and not text.startswith("-")])
     sys.argv = ["facedistill train", *arguments]
     hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")(lambda config: None)()

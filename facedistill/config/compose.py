@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facedistill.config.files import chosen_files, compose_files, no_such_choice, options, parsed, unreadable
 from facedistill.config.known_keys import demand_known, dotted, hint
 from facedistill.config.numbers import with_whole_numbers
+from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import ConfigError
 
 _TURNED = "only faces of data=stylegan and data=mixed are turned; a turned face has another identity, so labelled faces are not"
@@ -24,13 +25,15 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
     """Composes `conf/<root>.yaml` with Hydra overrides.
 
     Raises:
-        ConfigError: If an override cannot be read or names nothing that exists, or a key is unknown.
+        ConfigError: If an override cannot be read or names nothing that exists, a key is unknown, or the configuration
+            names code that is not admitted; see `facedistill.config.trust`.
     """
     try:
         config = compose_files(root, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_sentence(error, root, overrides)) from error
     demand_known(config, root, lambda: chosen_files(root, overrides))
+    refuse_foreign_code(config)
     return with_whole_numbers(config)
 
 

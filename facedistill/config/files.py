@@ -33,6 +33,7 @@ _AUGMENT = "data.source.augment"
 _KEY = re.compile(r"[+~]{0,2}[\w@./]+=")
 _PATH = re.compile(r"\+{0,2}(name|runs_dir|[\w.]+\.(path|file|data_dir|name))")
 _ENTRIES_BY_NAME = ("method.losses",)
+_ROOTS = ("train", "generate")
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -220,6 +221,12 @@ def _merged(defaults: Sequence[ResultDefault], repository: CachingConfigReposito
         for name in reversed(package.split(".") if package else []):
             content = {name: content}
         assert isinstance(content, dict)
+        if (
+            "hydra" in content and default.config_path not in _ROOTS
+        ):  # Hydra would build the classes that it names
+            raise ConfigError(
+                f"{default.config_path}.yaml: hydra: sets Hydra itself, which only the command line may do"
+            )
         _merge(merged, content, default.config_path)
     merged.pop("hydra", None)
     return merged

@@ -6,12 +6,12 @@ import hashlib
 import json
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import signature
 from facedistill.config import trainer_settings as trainer
 from facedistill.config.class_names import with_published_names
+from facedistill.config.trust import find_class
 
 # A run's name, its folder and its loggers do not change what it learns.
 _WITHOUT_EFFECT = (
@@ -59,7 +59,7 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
 
 
 def _uses_head(method: str) -> bool:
-    return "head" in signature.accepted(get_object(method))
+    return "head" in signature.accepted(find_class(method))
 
 
 def make_run_id(config: DictConfig, asset_hashes: dict[str, str]) -> str:

@@ -6,11 +6,12 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
-from hydra.utils import get_object
+from facedistill.config.trust import find_class
+from facedistill.errors import ConfigError
 
 # Arguments that `facedistill.runs` passes to the class at a key; a configuration neither needs nor may set them.
 PROVIDED = {
@@ -34,22 +35,13 @@ def provided(key: str) -> set[str]:
     return PROVIDED.get(key) or PROVIDED.get(f"{key.rpartition('.')[0]}.*", set())
 
 
-def targets(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields every node below `config` that has a `_target_`, with its dotted key."""
-    if "_target_" in config:
-        yield prefix, config
-    for key, node in config.items():
-        if isinstance(node, Mapping):
-            yield from targets(node, f"{prefix}.{key}" if prefix else str(key))
-
-
 def problems(key: str, node: Mapping[str, Any]) -> list[str]:
     """Lists what is wrong with the arguments of one resolved node, a sentence each."""
     path = node["_target_"]
     try:
-        target = get_object(path)
-    except Exception:  # an import may raise anything; for the user it is a wrong path
-        return [f"{key}._target_: {path} cannot be imported"]
+        target = find_class(path)
+    except ConfigError as error:
+        return [f"{key}._target_: {error}"]
     known, open_ended = _parameters(target)
     own, found = provided(key) & set(known), []
     for name in map(str, node):

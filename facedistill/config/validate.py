@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config import numbers, signature
 from facedistill.config import trainer_settings as trainer
+from facedistill.config.trust import find_class, targets
 from facedistill.errors import ConfigError
 from facedistill.types import Requirements
 
@@ -177,7 +177,7 @@ def _validation_faces(config: Mapping[str, Any]) -> list[str]:
 
 
 def _arguments(config: Mapping[str, Any]) -> list[str]:
-    return [problem for key, node in signature.targets(config) for problem in signature.problems(key, node)]
+    return [problem for key, node in targets(config) for problem in signature.problems(key, node)]
 
 
 def _combinations(config: Mapping[str, Any]) -> list[str]:
@@ -201,7 +201,9 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
 def _widths(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
     """Checks what student and teacher of different width cannot do."""
     student, teacher = (_select(config, f"{network}.embedding_dim") for network in ("backbone", "teacher"))
-    if teacher is None or student == teacher:
+    if (
+        teacher is None or student is None or student == teacher
+    ):  # a network of the user's says it when it is built
         return []
     if required.equal_widths:
         return [
@@ -270,8 +272,8 @@ def is_split(head: Any) -> bool:
 def _class(config: Mapping[str, Any], key: str) -> Any:
     path = _select(config, key)
     try:
-        return get_object(path) if path else None
-    except Exception:  # already reported among the arguments
+        return find_class(path) if path else None
+    except ConfigError:  # already reported among the arguments
         return None
 
 

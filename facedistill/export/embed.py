@@ -36,7 +36,7 @@ class Embedder:
         Raises:
             AssetError: If it is missing, damaged, of another kind, or not exported by facedistill.
         """
-        self._backbone = self._session = None
+        self._path, self._backbone, self._session = path, None, None
         if path.suffix == ".safetensors":
             metadata = read_weights(path)[1]
             self._backbone = load_student(path).to(memory_format=torch.channels_last)
@@ -74,12 +74,20 @@ class Embedder:
 
     @torch.no_grad()
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embeds (N, 3, size_px, size_px) RGB faces in [-1, 1] as (N, D) unit embeddings."""
+        """Embeds (N, 3, size_px, size_px) RGB faces in [-1, 1] as (N, D) unit embeddings.
+
+        Raises:
+            AssetError: If they are not finite.
+        """
         if self._backbone is not None:
             embeddings = self._backbone(images)
         else:
             assert self._session is not None
             embeddings = torch.from_numpy(self._session.run(None, {INPUT: images.numpy()})[0])
+        if not torch.isfinite(embeddings).all():
+            raise AssetError(
+                f"{self._path} gives embeddings that are not numbers; its weights are damaged, export it again"
+            )
         return F.normalize(embeddings)
 
 

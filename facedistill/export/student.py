@@ -10,6 +10,8 @@ from typing import Any
 
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.backbones import Backbone, backbone_classes
+from facedistill.models.imported import ImportedBackbone
+from facedistill.models.rebuild import check_width, rebuild
 from facedistill.models.weights import load_state, read_weights, write_weights
 
 KEY = "facedistill"  # the metadata entry, in safetensors and ONNX files alike, that holds the description
@@ -20,7 +22,7 @@ def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Everything a file must say about the student inside it.
 
     Args:
-        backbone: Of a class in `facedistill.models.backbones`.
+        backbone: Of a class in `facedistill.models.backbones`, or an `ImportedBackbone`.
         metadata: JSON-ready facts about the run: run id, teacher, licences.
 
     Returns:
@@ -31,7 +33,9 @@ def describe(backbone: Backbone, metadata: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: If the backbone is of another class, which no reader could build again.
     """
     kind = type(backbone).__name__
-    if backbone_classes().get(kind) is not type(backbone):
+    if isinstance(backbone, ImportedBackbone):
+        kind = backbone.path
+    elif backbone_classes().get(kind) is not type(backbone):
         known = ", ".join(backbone_classes())
         raise ConfigError(f"backbone: {kind} cannot be saved as a student; use one of {known}")
     return {
@@ -58,21 +62,17 @@ def save_student(backbone: Backbone, path: Path, metadata: Mapping[str, Any]) ->
 def load_student(path: Path) -> Backbone:
     """Builds the student that a file describes, in eval mode.
 
-    Only a `Backbone` that `facedistill.models.backbones` defines is built: a file cannot name other code.
+    A `Backbone` of `facedistill.models.backbones` is built, or a class that the user has admitted with `trust=`: a file
+    cannot name other code.
 
     Raises:
-        AssetError: If the file is missing, damaged, or does not describe a student of this package.
+        AssetError: If the file is missing, damaged, does not describe a student, or names a class that is not admitted.
     """
     state, metadata = read_weights(path)
     description = parse_description(metadata, path)
-    try:
-        kind, arguments = description["backbone"]["class"], description["backbone"]["arguments"]
-        backbone = backbone_classes()[kind](**arguments)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise AssetError(
-            f"{path} describes no backbone of this version ({description.get('backbone')!r}); "
-            f"known are {', '.join(backbone_classes())}"
-        ) from error
+    if not isinstance(description.get("backbone"), Mapping):
+        raise AssetError(f"{path} describes no backbone; give a file that facedistill has exported")
+    backbone = rebuild(description["backbone"], str(path), state)
     load_state(backbone, state, str(path))
     return backbone.eval()
 
@@ -94,8 +94,12 @@ def parse_description(metadata: Mapping[str, str], path: Path) -> dict[str, Any]
     """
     try:
         description = json.loads(metadata[KEY])
-        if description["format"] == FORMAT:
-            return description
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise AssetError(f"{path} carries no facedistill description; give a file that facedistill has exported")
+        is_ours = description["format"] == FORMAT
+    except (KeyError, TypeError, ValueError, RecursionError):
+        is_ours = False
+    if not is_ours:
+        raise AssetError(
+            f"{path} carries no facedistill description; give a file that facedistill has exported"
+        )
+    check_width(description.get("embedding_dim"), str(path))
+    return description

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 
 
 def check_state(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, network: str) -> None:
-    """Demands exactly the wanted keys and shapes.
+    """Demands exactly the wanted keys, shapes and kinds of numbers, and finite values.
 
     Args:
         wanted: Of the network.
@@ -55,7 +56,7 @@ def check_state(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], origi
         network: What it should fit, for the message.
 
     Raises:
-        AssetError: If a key is missing or unknown, or a shape differs.
+        AssetError: If a key is missing or unknown, a shape or the kind of number differs, or a value is not finite.
     """
     problems = [f"lacks {_some(wanted.keys() - state.keys())}"] if wanted.keys() - state.keys() else []
     if state.keys() - wanted.keys():
@@ -67,10 +68,23 @@ def check_state(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], origi
     ]
     if shapes:
         problems.append(f"holds {shapes[0]}" + (f" and {len(shapes) - 1} more such" if shapes[1:] else ""))
+    if not problems and (damaged := _damaged(wanted, state)):
+        problems.append(damaged)
     if problems:
         raise AssetError(
             f"{origin} does not fit {network}: it {', '.join(problems)}; give weights of this network"
         )
+
+
+def _damaged(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What is wrong with the first tensor of another kind of number or with values that are not finite."""
+    for key, tensor in state.items():
+        if tensor.is_floating_point() != wanted[key].is_floating_point():
+            found, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, wanted[key]))
+            return f"holds {key} of {found} instead of {expected}"
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return f"holds values that are not finite in {key}"
+    return ""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

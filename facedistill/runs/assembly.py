@@ -33,6 +33,7 @@ from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import Inputs, record_rendered_set, uses_generated_faces
 from facedistill.runs.processes import process_rank
 from facedistill.runs.sources import (
+    build_backbone,
     build_head,
     build_source,
     instantiate,
@@ -72,6 +73,11 @@ def load_teacher(config: DictConfig) -> FrozenTeacher:
         input_spec=InputSpec(**node.input_spec),
         **{key: node[key] for key in ("precision", "compile") if key in node},
     )
+    if node.get("embedding_dim", teacher.embedding_dim) != teacher.embedding_dim:
+        raise ConfigError(
+            f"teacher.embedding_dim={node.embedding_dim}: the network's embeddings have {teacher.embedding_dim} "
+            f"dimensions; set it to {teacher.embedding_dim}"
+        )
     if golden := OmegaConf.select(node, "card.golden"):
         check_golden(teacher, golden, card.name)
     return teacher
@@ -116,9 +122,11 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
         images=config.images,
         num_workers=config.data.num_workers,
     )
+    student = build_backbone(config.backbone)
+    refuse_other_width(config, student, teacher)
     method = build_method(
         config,
-        student=execution(settings_of(config)).prepare(instantiate(config.backbone)),
+        student=execution(settings_of(config)).prepare(student),
         teacher=teacher,
         num_identities=source.num_identities,
         num_images=source.num_images,
@@ -170,7 +178,7 @@ def build_method(
         "head": head,
         "centers": lambda: centers() if centers else None,
         "peer": lambda: replace(execution(settings_of(config)), channels_last=False).prepare(
-            instantiate(config.backbone)
+            build_backbone(config.backbone)
         ),
         "num_images": lambda: num_images,
         "num_identities": lambda: num_identities,
@@ -179,6 +187,15 @@ def build_method(
         "schedule": lambda: instantiate(config.scheduler),
     }
     return instantiate_with("method", config.method, offered)
+
+
+def refuse_other_width(config: DictConfig, student: nn.Module, teacher: FrozenTeacher) -> None:
+    """Refuses a student whose width was not in the configuration and is not the one that the method needs."""
+    if requirements(config).equal_widths and student.embedding_dim != teacher.embedding_dim:
+        raise ConfigError(
+            f"backbone: its embeddings have {student.embedding_dim} dimensions and the teacher's {teacher.embedding_dim}; "
+            "make them equal, or use a method that compares relations or logits, such as method=rkd"
+        )
 
 
 def check_offers(required: Requirements, source: Source) -> None:

@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from facedistill.assets.own_file import card_of
 from facedistill.config import result_relevant
 from facedistill.data.sources.base import Source
+from facedistill.errors import UserError
 from facedistill.export import check_parity, export_onnx, save_student
 from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
+from facedistill.models.imported import ImportedBackbone
 from facedistill.models.weights import load_state
 from facedistill.runs.assembly import Assembly
 from facedistill.runs.checkpointing import read_checkpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.sources import instantiate, requirements
+from facedistill.runs.sources import build_backbone, requirements
 from facedistill.system.files import write_npz
+from facedistill.system.messages import print_message
 
 _NUM_EXAMPLES = 16
 _STUDENT = "student."  # prefix of its weights in a checkpoint
@@ -41,7 +44,7 @@ def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     record: dict[str, Any] = {
         "images_seen": method.images_seen,
         "peak_memory_mib": _peak_memory_mib(),
-        "export": {"onnx_min_cosine": parity},
+        "export": {} if parity is None else {"onnx_min_cosine": parity},
         **parts.timing.summary(),
     }
     if requirements(config).class_centers:
@@ -51,7 +54,7 @@ def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     folder.remove_training_state()
 
 
-def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float:
+def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float | None:
     """Writes student.safetensors and student.onnx and compares their embeddings.
 
     Args:
@@ -61,7 +64,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
         faces: (N, 3, H, W) uint8 faces to compare on.
 
     Returns:
-        The lowest cosine of torch and ONNX embeddings over the faces.
+        The lowest cosine of torch and ONNX embeddings over the faces; None if torch cannot export a network of the user's.
 
     Raises:
         UserError: If the two disagree or a file cannot be written.
@@ -76,7 +79,15 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     assert isinstance(student, Backbone)
     as_built(student.cpu())
     save_student(student, folder.student, metadata)
-    export_onnx(student, folder.onnx, metadata)
+    try:
+        export_onnx(student, folder.onnx, metadata)
+    except Exception as error:  # torch cannot trace every network
+        if isinstance(error, UserError) or not isinstance(student, ImportedBackbone):
+            raise
+        print_message(
+            f"backbone: torch cannot export {student.path} to ONNX ({type(error).__name__}); the run has no student.onnx"
+        )
+        return None
     return check_parity(student, folder.onnx, to_float(faces)).min_cosine
 
 
@@ -87,7 +98,7 @@ def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, i
         AssetError: If the weights do not fit `config.backbone`.
     """
     checkpoint = read_checkpoint(path)
-    student = instantiate(config.backbone)
+    student = build_backbone(config.backbone)
     assert isinstance(student, Backbone)
     state = {
         name.removeprefix(_STUDENT): value

@@ -19,8 +19,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config.class_names import with_current_paths
-from facedistill.errors import UserError
+from facedistill.config.trust import refuse_foreign_code
+from facedistill.errors import UserError, reason
 from facedistill.reporting.record import RunRecord
+from facedistill.system.files import refuse_link
 from facedistill.system.locks import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
@@ -64,9 +66,11 @@ class RunFolder:
         """Locks the folder, so that one process at a time trains, evaluates or reports the run; `run.lock` names it.
 
         Raises:
-            UserError: If another process has locked it, or the folder cannot be written.
+            UserError: If another process has locked it, it cannot be written, or a part of it is a symbolic link.
         """
         self.create()
+        for name in ("figures", "scores", "worst", "student.safetensors", "student.onnx"):
+            refuse_link(self.path / name)
         note = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with ExitStack() as stack:
             try:
@@ -104,13 +108,23 @@ class RunFolder:
                 child.unlink(missing_ok=True)
 
     def config(self) -> DictConfig | None:
-        """The contents of config.yaml with the present paths of its classes; None if there is none yet."""
+        """The contents of config.yaml with the present paths of its classes; None if there is none yet.
+
+        Raises:
+            UserError: If it is no configuration, or names code that is not admitted; see `facedistill.config.trust`.
+        """
         path = self.path / "config.yaml"
         if not path.exists():
             return None
-        config = OmegaConf.load(path)
-        assert isinstance(config, DictConfig)
-        return with_current_paths(config)
+        try:
+            loaded = OmegaConf.load(path)
+        except Exception as error:  # whatever yaml finds wrong
+            raise UserError(f"{path}: cannot be read ({reason(error)}); restore it from a copy") from error
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"{path}: is no configuration; restore it from a copy")
+        config = with_current_paths(loaded)
+        refuse_foreign_code(config, str(path))
+        return config
 
     def record(self) -> RunRecord:
         """The contents of run.json, empty if there is none yet."""

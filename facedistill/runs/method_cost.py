@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from facedistill.methods.base import DistillationMethod
 from facedistill.runs.assembly import build_method
+from facedistill.system.trust import admit
 from facedistill.types import FaceBatch, InputSpec
 
 NUM_IMAGES = 100_000  # size of the training set, for methods with state per image
@@ -126,6 +127,7 @@ def processor() -> str:
 
 def _prepare(config: DictConfig, sizes: Sizes) -> tuple[DistillationMethod, FaceBatch]:
     """The method and one batch for it: four images of each identity, all different images of the set."""
+    admit([f"{__name__}.GivenNetwork"])
     config.backbone = {
         "_target_": f"{__name__}.GivenNetwork",
         "num_images": sizes.images,

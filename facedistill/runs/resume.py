@@ -70,7 +70,10 @@ def report_stale_runs(folder: RunFolder, origin: Origin, name: str) -> None:
     """Prints which unfinished runs of the same configuration cannot be continued: their weights or faces changed."""
     for path in sorted(folder.path.parent.glob(f"{name}-????????")):
         other = RunFolder(path)
-        record, config = other.record(), other.config()
+        try:
+            record, config = other.record(), other.config()
+        except UserError:  # it cannot be continued as it is
+            continue
         if (
             path == folder.path
             or config is None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from facedistill.assets import AssetCard, cache_dir, cached_path
 from facedistill.assets.own_file import card_of
 from facedistill.config import signature
+from facedistill.config.trust import find_class, refuse_foreign_classes, targets
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.data.formats.open import format_of, open_faces
 from facedistill.data.formats.sizes import demand_one_size
@@ -22,16 +22,23 @@ from facedistill.data.generation.synthetic_set import synthetic_set
 from facedistill.data.sources.base import Source
 from facedistill.data.sources.mixed import demand_some_left
 from facedistill.errors import ConfigError, UserError
+from facedistill.models.backbones import Backbone
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.generators.directions import Directions, read_directions
 from facedistill.models.heads.centers import mean_centers, trained_centers
+from facedistill.models.imported import ImportedBackbone
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.types import Requirements
 
 
 def instantiate(node: Any, **arguments: Any) -> Any:
-    """Hydra's, but a user's mistake inside a constructor stays a `UserError`; Hydra would wrap it."""
+    """Hydra's, for admitted classes only; a user's mistake inside a constructor stays a `UserError`.
+
+    Raises:
+        ConfigError: If the node names a class that is not admitted; see `facedistill.config.trust`.
+    """
+    refuse_foreign_classes(node)
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
@@ -43,8 +50,28 @@ def instantiate(node: Any, **arguments: Any) -> Any:
 def instantiate_with(key: str, node: DictConfig, offered: Mapping[str, Callable[[], Any]]) -> Any:
     """Instantiates the node at `key` with those of the offered arguments that its constructor names."""
     assert offered.keys() == signature.provided(key), "validation must know what is passed"
-    accepted = signature.accepted(get_object(node._target_))
+    accepted = signature.accepted(find_class(node._target_))
     return instantiate(node, **{name: make() for name, make in offered.items() if name in accepted})
+
+
+def build_backbone(node: DictConfig) -> Backbone:
+    """The student of `config.backbone`, one of the user's own package as an `ImportedBackbone`.
+
+    Raises:
+        ConfigError: If it cannot be used or saved.
+    """
+    network: Any = instantiate(node)
+    path = str(node._target_)
+    if path.startswith("facedistill."):
+        return network
+    arguments: Any = OmegaConf.to_container(node, resolve=True)
+    del arguments["_target_"]
+    for key, value in arguments.items():
+        if str(key).startswith("_") or any(targets(value)):
+            raise ConfigError(
+                f"backbone.{key}: a student's file cannot hold it; give plain values by name and build the rest inside {path}"
+            )
+    return ImportedBackbone(network, path, arguments)
 
 
 def build_head(config: DictConfig, num_identities: int, embedding_dim: int) -> Any:
@@ -55,7 +82,7 @@ def build_head(config: DictConfig, num_identities: int, embedding_dim: int) -> A
 
 def requirements(config: DictConfig) -> Requirements:
     """What the configured method requires."""
-    required: Requirements = get_object(config.method._target_).requirements_with(config.method)
+    required: Requirements = find_class(config.method._target_).requirements_with(config.method)
     return required
 
 
@@ -65,7 +92,7 @@ def source_class(config: DictConfig) -> type[Source]:
     Raises:
         ConfigError: If it is no source.
     """
-    found = get_object(config.data.source._target_)
+    found = find_class(config.data.source._target_)
     if not (isinstance(found, type) and issubclass(found, Source)):
         raise ConfigError(
             f"data.source._target_={config.data.source._target_}: is no source; give a class that inherits from "

@@ -29,6 +29,7 @@ from facedistill.runs.salvage import salvage_run
 from facedistill.runs.strategies import check_machine
 from facedistill.system.files import write_atomically
 from facedistill.system.messages import print_message
+from facedistill.system.trust import as_arguments
 
 
 @interrupt_on_signals()
@@ -92,7 +93,7 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
     folder = inputs.folder
     folder.update_record(
         id=folder.path.name, name=config.name, seed=config.seed, status="running",
-        **provenance(shlex.join(["facedistill", "train", *overrides])),
+        **provenance(shlex.join(["facedistill", "train", *overrides, *as_arguments()])),
         licences=licences_learned_from(config, inputs.faces),
         stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,
         files=dict(inputs.origin.files),

@@ -13,6 +13,7 @@ from facedistill.config import compose, validate
 from facedistill.config.class_names import with_current_paths
 from facedistill.config.known_keys import demand_known
 from facedistill.config.numbers import with_whole_numbers
+from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import ConfigError
 from facedistill.reporting.run.facts import network_name
 from facedistill.runs.folder import RunFolder
@@ -99,7 +100,7 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
     """The configuration of a job's file, or of a run's config.yaml; the overrides that it was composed from; its run id.
 
     Raises:
-        ConfigError: If there is no such file, or it is no configuration.
+        ConfigError: If there is no such file, it is no configuration, or it names code that is not admitted.
     """
     try:
         config = OmegaConf.load(path)
@@ -111,6 +112,7 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
         raise ConfigError(f"--config {path}: is no configuration; give a run's config.yaml or a job's file")
     config = with_current_paths(config)
     planned = config.pop(_PLANNED, None)
+    refuse_foreign_code(config, f"--config {path}")
     OmegaConf.set_struct(config, True)
     if planned is None:
         demand_known(config, "train")

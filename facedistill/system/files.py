@@ -115,6 +115,18 @@ def move_into_place(unfinished: Path, path: Path) -> None:
     flush(path.parent)
 
 
+def refuse_link(path: Path) -> None:
+    """Refuses a symbolic link in a run folder: it could lead a writer or an upload to files elsewhere.
+
+    Raises:
+        UserError: Naming it.
+    """
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a symbolic link; a run consists of its own files only, put a copy in its place"
+        )
+
+
 def flush(path: Path) -> None:
     """Waits until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)

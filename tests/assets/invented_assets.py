@@ -11,7 +11,7 @@ import pytest
 WEIGHT = bytes(range(256)) * 16
 WEIGHT_SHA = hashlib.sha256(WEIGHT).hexdigest()
 MEMBER = "fake_weights/model/tiny.bin"
-CONVERTER = "facedistill.assets.invented_converter.convert"
+CONVERTER = "facedistill.models.invented_converter.convert"
 
 
 def sha256(path: Path) -> str:
@@ -19,7 +19,7 @@ def sha256(path: Path) -> str:
 
 
 def install_converter(monkeypatch: pytest.MonkeyPatch, function: Callable[..., object]) -> None:
-    module = types.ModuleType("facedistill.assets.invented_converter")
+    module = types.ModuleType("facedistill.models.invented_converter")
     function.__module__ = module.__name__
     module.convert = function  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -47,10 +47,10 @@ MISTAKES = [
     ({"file": None}, "source file needs the key 'file'"),
     ({"url": "https://x.invalid/a"}, "key 'url' has no meaning with source file; remove it"),
     ({"size_mb": "big"}, "size_mb must be a number of megabytes above 0, got 'big'"),
-    ({"convert": "os.system"}, "convert must be a function inside the facedistill package, got 'os.system'"),
+    ({"convert": "os"}, "convert must be the dotted path of a function, got 'os'"),
     (
-        {"convert": "facedistill.x"},
-        "convert must be a function inside the facedistill package, got 'facedistill.x'",
+        {"convert": "facedistill.x()"},
+        "convert must be the dotted path of a function, got 'facedistill.x()'",
     ),
     (
         {"archive_sha256": "AB" * 32},

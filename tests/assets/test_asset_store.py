@@ -124,10 +124,16 @@ def test_a_converter_that_fails(card: Path, cache: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("dotted", "sentence"),
     [
-        ("facedistill.assets.store.os", "which is no function of facedistill"),
-        ("facedistill.assets.store.tempfile.mkdtemp", "which cannot be imported ("),
-        ("facedistill.assets.archive.contextmanager", "which is no function of facedistill"),
-        ("facedistill.assets.store.absent", "which is no function of facedistill"),
+        (
+            "os.system",
+            "is no converter of facedistill.models; if you trust that code, add trust=os to the command line",
+        ),
+        (
+            "facedistill.assets.archive.contextmanager",
+            "is no converter of facedistill.models; if you trust that code",
+        ),
+        ("facedistill.models.teachers.vit.convert_nothing", "cannot be imported ("),
+        ("facedistill.models.teachers.golden.convert.system", "is no converter of facedistill.models"),
     ],
 )
 def test_a_converter_from_elsewhere_is_refused(
@@ -135,7 +141,8 @@ def test_a_converter_from_elsewhere_is_refused(
 ) -> None:
     with pytest.raises(AssetError) as caught:
         obtain(write_card(file=str(wheel), convert=dotted), quiet=True)
-    assert str(caught.value).startswith(f"asset tiny: convert names {dotted}, {sentence}")
+    message = str(caught.value).replace(", which ", " ")
+    assert message.startswith(f"asset tiny: convert names {dotted} {sentence}")
     assert leftovers(cache) == []
 
 

@@ -46,6 +46,18 @@ def test_one_sentence(capsys, arguments, sentence):
     assert command_error(capsys, *arguments) == f"error  {sentence}"
 
 
+@pytest.mark.parametrize("error", [
+    MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes"),
+], ids=["python", "gpu", "cpu"])  # fmt: skip
+def test_out_of_memory_is_one_sentence(capsys, monkeypatch, error):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("facedistill.cli.assets.main", fail)
+    assert "out of memory (" in command_error(capsys, "assets")
+
+
 def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m facedistill.cli.main train --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

@@ -3,6 +3,7 @@ import pytest
 from facedistill.config import compose, make_run_id, signature, validate
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
+from facedistill.system.trust import admit
 from tests.helpers.errors import error_message
 
 
@@ -37,7 +38,8 @@ def test_all_problems_are_reported_at_once():
      "data.source.resampling: expected dynamic | static, got 'sometimes'"),
     (["method.objective=l1"], "method.objective: expected mse | cosine, got 'l1'"),
     (["data.source.replay=many"], "data.source.replay: expected a whole number >= 0, got 'many'"),
-    (["method._target_=facedistill.methods.nothing"], "method._target_: facedistill.methods.nothing cannot be imported"),
+    (["method._target_=facedistill.methods.Nothing"], "method._target_: facedistill.methods.Nothing cannot be imported "
+     "(AttributeError: module 'facedistill.methods' has no attribute 'Nothing')"),
     (["name=???"], "name: needs a value"),
     (["~images"], "images: is missing; every configuration has it"),
     (["~data.source"], "data.source: is missing; every configuration has it"),
@@ -101,7 +103,12 @@ def test_an_argument_left_out_counts_as_its_default(method):
 
 
 def test_a_class_that_is_no_method_is_refused():
-    assert "method._target_: Adam is no distillation method" in _message("method._target_=torch.optim.Adam")
+    assert "method._target_: Seeded is no distillation method" in _message(
+        f"method._target_={__name__}.Seeded"
+    )
+
+
+admit([__name__])
 
 
 class Seeded:

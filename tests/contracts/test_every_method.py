@@ -17,9 +17,12 @@ from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.base import Source
 from facedistill.runs.assembly import build_method
 from facedistill.system.paths import config_dir
+from facedistill.system.trust import admit
 from facedistill.types import FaceBatch, InputSpec, Offers
 from tests.distributed.processes import in_processes
 from tests.helpers.trainers import quiet_trainer
+
+admit([__name__])
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 K, N, D, SIZE = 8, 32, 16, 112

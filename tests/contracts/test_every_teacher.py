@@ -15,9 +15,11 @@ from facedistill.config import compose, validate
 from facedistill.models.teachers.golden import NUM_ELEMENTS, NUM_FACES
 from facedistill.runs.sources import instantiate
 from facedistill.system.paths import config_dir
+from facedistill.system.trust import admit
 from facedistill.types import InputSpec
 
 TEACHERS = sorted(path.stem for path in (config_dir() / "teacher").glob("*.yaml"))
+admit(["facedistill.models.teachers.TorchProgram"])
 SAID = {"timm": ["teacher.network.name=tinynet_e"], "torch_program": ["teacher.network.trusted=true"]}
 
 

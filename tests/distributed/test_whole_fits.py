@@ -21,6 +21,7 @@ from facedistill.models.execution import as_built
 from facedistill.runs.assembly import build_method, settings_of
 from facedistill.runs.checkpointing import LastCheckpoint
 from facedistill.runs.strategies import execution, trainer_arguments
+from facedistill.system.trust import admit
 from facedistill.types import InputSpec
 from tests.contracts.test_every_method import FixedFaces, K, N, Teacher
 from tests.distributed.processes import in_processes
@@ -68,6 +69,7 @@ class InDouble(nn.Module):
         return self.network(images.double()).float()
 
 
+admit([__name__])
 BACKBONES = {"tinyfar": functools.partial(TinyFaR, "c"), "mobilefacenet": MobileFaceNet}
 PARTS = ["method=rkd", *SGD, "trainer.accumulate_grad_batches=2"]
 PLAIN = ["method=cosine", "optimizer=sgd", "optimizer.lr=0.05"]

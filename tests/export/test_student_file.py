@@ -13,6 +13,8 @@ from torch import nn
 from facedistill.errors import AssetError, ConfigError, UserError
 from facedistill.export import load_student, read_metadata, save_student
 from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR, backbone_classes
+from facedistill.models.weights import read_weights, write_weights
+from tests.helpers.errors import error_message
 
 FACTS = {
     "run_id": "abc123",
@@ -82,9 +84,59 @@ def test_builds_only_known_backbones(path: Path, backbone: object) -> None:
     rewrite(path, {**read_metadata(path), "backbone": backbone})
     with pytest.raises(AssetError) as caught:
         load_student(path)
-    assert str(caught.value) == (
-        f"{path} describes no backbone of this version ({backbone!r}); known are {', '.join(backbone_classes())}"
+    kind, arguments = (
+        (backbone["class"], backbone["arguments"]) if isinstance(backbone, dict) else (None, None)
     )
+    if kind is None:
+        expected = "describes no backbone; give a file that facedistill has exported"
+    elif "." in kind:
+        module = kind.rpartition(".")[0]
+        expected = (
+            f"is a student of {kind}, which is no class of facedistill: loading it runs that code; if you trust it, add "
+            f"trust={module} to the command line"
+        )
+    else:
+        expected = (
+            f"is a student of the backbone {kind!r} with {arguments!r}, which this version does not have"
+        )
+    assert str(caught.value) == f"{path} {expected}"
+
+
+@pytest.mark.parametrize("width", [-1, 0, 10**8, "512", 2.5])
+def test_refuses_an_impossible_width(path: Path, width: object) -> None:
+    description = read_metadata(path)
+    rewrite(path, {**description, "embedding_dim": width})
+    message = f"{path} says embedding_dim={width!r}; expected 1 to 65536; give an intact file"
+    assert error_message(AssetError, load_student, path) == message
+    backbone = {
+        **description["backbone"],
+        "arguments": {**description["backbone"]["arguments"], "embedding_dim": width},
+    }
+    rewrite(path, {**description, "backbone": backbone})
+    assert error_message(AssetError, load_student, path) == message
+
+
+def test_a_wider_network_than_the_file_takes_no_memory(path: Path) -> None:
+    description = read_metadata(path)
+    backbone = {
+        **description["backbone"],
+        "arguments": {**description["backbone"]["arguments"], "embedding_dim": 65_536},
+    }
+    rewrite(path, {**description, "backbone": backbone})
+    assert f"{path} does not fit" in error_message(AssetError, load_student, path)
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda tensor: tensor.fill_(torch.nan), "holds values that are not finite in"),
+    (lambda tensor: tensor.view(torch.int32), "of int32 instead of float32"),
+])  # fmt: skip
+def test_refuses_damaged_values(path: Path, change, problem: str) -> None:
+    state, metadata = read_weights(path)
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    write_weights(path, {**state, name: change(state[name])}, metadata)
+    message = error_message(AssetError, load_student, path)
+    assert problem in message
+    assert name in message
 
 
 @pytest.mark.parametrize("description", [{}, [], {"format": 2}, "text"])

@@ -2,6 +2,9 @@ import pytest
 
 from facedistill.errors import AssetError
 from facedistill.runs.assembly import instantiate
+from facedistill.system.trust import admit
+
+admit([__name__])
 
 
 def refuse(asset: str) -> None:

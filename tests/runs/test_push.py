@@ -115,6 +115,33 @@ def test_licences_that_bind_want_a_word(run: Path, capsys: pytest.CaptureFixture
     assert "--accept-licences" in said
 
 
+@pytest.mark.parametrize("repo", ["../..", "./a", "a/..", "-a/b"])
+def test_a_repository_is_no_path(run: Path, capsys: pytest.CaptureFixture[str], repo: str) -> None:
+    message = refused(capsys, run, f"--repo={repo}")
+    assert message == f"--repo {repo}: write user/name or organization/name"
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student.safetensors", "figures", "scores", "worst"])
+def test_links_of_a_run_folder_are_not_followed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if "." in name:
+        (run / name).rename(elsewhere)
+    else:
+        shutil.rmtree(run / name, ignore_errors=True)
+        elsewhere.mkdir()
+    (run / name).symlink_to(elsewhere)
+    expected = (
+        f"{run / name} is a symbolic link; a run consists of its own files only, put a copy in its place"
+    )
+    assert expected in command_error(capsys, "report", run)
+    if "." in name:
+        assert refused(capsys, run, "--repo=a/b", "--dry") == expected
+    else:
+        assert list(elsewhere.iterdir()) == []
+
+
 def test_no_token_is_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, run, "--repo", "me/tiny-face", "--accept-licences")
     assert said.startswith("no Hugging Face token: run `hf auth login`, or set HF_TOKEN")

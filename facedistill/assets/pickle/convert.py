@@ -21,10 +21,11 @@ from torch import Tensor
 from facedistill.assets.pickle.reader import Inert, module_tensors, read_inert
 from facedistill.errors import AssetError
 
-NESTED = ("state_dict", "model_state_dict", "backbone", "model", "net", "network")
+NESTED = ("state_dict", "model_state_dict", "state_dict_backbone", "backbone", "model", "net", "network")
 """Under which names a training script saves the network next to its optimizer and settings."""
 _SECONDS = 600
 _LARGEST_OUTPUT = 8 << 30
+_SPARE = 2 << 30  # bytes of memory besides eight times the file
 
 
 def convert_pickled(path: Path, target: Path) -> list[str]:
@@ -105,7 +106,7 @@ def _kind(value: Any) -> str | None:
 def _main(source: Path, target: Path) -> int:
     from safetensors.torch import save_file
 
-    _limit()
+    _limit(source)
     try:
         tensors, left_out = network_tensors(read_inert(source), source.name)
     except AssetError as error:
@@ -117,14 +118,19 @@ def _main(source: Path, target: Path) -> int:
     return 0
 
 
-def _limit() -> None:
-    """Processor time and size of written files, where the system has such limits."""
+def _limit(source: Path) -> None:
+    """Processor time, size of written files and memory, where the system has such limits."""
     try:
         import resource
     except ImportError:  # Windows has none
         return
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_OUTPUT, _LARGEST_OUTPUT))
+    pages = Path("/proc/self/statm")
+    if pages.is_file():  # Linux
+        taken = int(pages.read_text().split()[0]) * resource.getpagesize()
+        most = taken + 8 * source.stat().st_size + _SPARE
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ _DTYPES = {
 }
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as protocols up to 2 call them
 _LARGEST_EXPANSION = 2**26
+_EXPANSION, _ALWAYS = 8, 64 << 20  # bytes that calls may make: 8 for each of the file, and 64 MiB
 
 
 @dataclass(eq=False)
@@ -63,14 +64,17 @@ class Rebuilder:
 
     Attributes:
         room: Bytes that storages may still take: no more than the file has.
+        produced: Bytes that calls have made so far; a file that repeats a call on one value makes many from few.
         from_bytes: Reads a torch file that lies inside the pickle as bytes, and gives its storage.
     """
 
     room: int
     from_bytes: Callable[[bytes], Any]
+    produced: int = field(default=0, init=False)
     _known: dict[str, Callable[..., Any]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._most = _EXPANSION * self.room + _ALWAYS
         self._known = {
             "collections.OrderedDict": _dict,
             "builtins.set": _set,
@@ -101,7 +105,16 @@ class Rebuilder:
         """What stands for `what(*args, **kwargs)`."""
         name = f"{_MODULES.get(what.module, what.module)}.{what.name}" if isinstance(what, Named) else ""
         known = None if kwargs else self._known.get(name)
-        return Inert(what, args, kwargs) if known is None else known(*args)
+        return Inert(what, args, kwargs) if known is None else self._counted(known(*args))
+
+    def _counted(self, value: Any) -> Any:
+        """`value`, unless all values together are more than the file can mean."""
+        self.produced += _size(value)
+        if self.produced > self._most:
+            raise MalformedError(
+                f"values of more than {self._most >> 20} MiB in a file of a fraction of that"
+            )
+        return value
 
     def build(self, target: Any, state: Any) -> None:
         """Sets the state of a stand-in or an array; that of tensors and dictionaries is no data, and is left out."""
@@ -113,6 +126,7 @@ class Rebuilder:
             if not isinstance(raw, bytes | bytearray):
                 raise MalformedError("an array of objects")
             target.__setstate__((1, _shape(shape), kind.dtype(), bool(fortran), bytes(raw)))  # type: ignore[arg-type]
+            self._counted(target)
         elif isinstance(target, _ArrayType):
             target.order = state[1] if state[1] in ("<", ">") else "="
 
@@ -126,6 +140,17 @@ class Rebuilder:
             raise MalformedError(f"a storage of {size} bytes, more than the file has")
         self.room -= size
         return Storage(torch.empty(size, dtype=torch.uint8), _DTYPES[name])
+
+
+def _size(value: Any) -> int:
+    """About how many bytes a rebuilt value takes."""
+    if isinstance(value, Storage):
+        return len(value.content)
+    if isinstance(value, Tensor | np.ndarray):
+        return value.nbytes
+    if isinstance(value, bytes | bytearray):
+        return len(value)
+    return 64 * len(value) if isinstance(value, dict | set | frozenset | tuple) else 0
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:

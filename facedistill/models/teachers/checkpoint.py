@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from facedistill.assets.pickle.convert import NESTED
 from facedistill.errors import AssetError, reason
 from facedistill.models.weights import check_state, read_weights
+from facedistill.system.messages import print_message
+
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` / `.pt` / `.ckpt` or `.safetensors` file, by name.
 
     A pickle is read by torch's `weights_only` reader, which accepts only tensors and plain containers. A state dict
-    nested under `state_dict` or another key of `NESTED` is unwrapped; a prefix `module.` of all names (DataParallel)
-    is dropped.
+    nested under `state_dict` or another key of `NESTED` is unwrapped; prefixes `module.` (DataParallel) and `_orig_mod.`
+    (torch.compile) of all names are dropped.
 
     Args:
         path: The file.
@@ -31,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     start = refuse_web_page(path)
     if len(start) > 8 and start[8:9] == b"{":
-        return read_weights(path)[0]
+        return without_wrappers(read_weights(path)[0])
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -84,7 +87,14 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
 def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
     for key in NESTED:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            others = [
+                str(other) for other, value in loaded.items() if other != key and isinstance(value, Mapping)
+            ]
             loaded = loaded[key]
+            if averaged := [other for other in others if "ema" in other.lower()]:
+                print_message(
+                    f"{name}: the weights under {key!r} are taken, not those under {', '.join(averaged)}"
+                )
     if not isinstance(loaded, Mapping) or not loaded:
         raise AssetError(
             f"{name} holds a {type(loaded).__name__}, not a state dict; give a file of tensors by name"
@@ -94,9 +104,14 @@ def _tensors(loaded: Any, name: str) -> dict[str, Tensor]:
         kind = type(loaded[other]).__name__
         raise AssetError(f"{name} holds a {kind} under {other!r}; give a file of tensors by name")
     state = {str(key): value for key, value in loaded.items()}
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
+    return without_wrappers(state)
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` without the prefixes that DataParallel and torch.compile give to all names."""
+    while state and (prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), None)):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
 
 
 def completed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,4 +149,4 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely.
     """
     (path,) = members.values()
-    return completed(read_checkpoint(path), {})
+    return completed(read_state_dict(path), {})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError
-from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict
 from facedistill.models.teachers.graph_def import read_constants
 
 _ROOT = "InceptionResnetV1/"
@@ -142,7 +142,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     if path.suffix == ".pb":
         state = dict(_from_graph(network, read_constants(path), name))
     else:
-        state = {key: value for key, value in read_checkpoint(path).items() if not key.startswith("logits.")}
+        state = {key: value for key, value in read_state_dict(path).items() if not key.startswith("logits.")}
     return fitted(network, state, name)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from facedistill.errors import ConfigError
 from facedistill.models.compilation import compiled
 from facedistill.models.fingerprint import state_fingerprint
+from facedistill.models.imported import embedding_width
 from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import load_strictly
 from facedistill.types import InputSpec
@@ -29,7 +30,6 @@ class FrozenTeacher(nn.Module):
     >>> import tempfile
     >>> from facedistill.models.weights import write_weights
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 112 * 112, 4))
-    >>> network.embedding_dim = 4
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_weights(Path(folder) / "weights.safetensors", network.state_dict(), {})
     ...     teacher = FrozenTeacher(network, Path(folder) / "weights.safetensors", InputSpec())
@@ -59,7 +59,7 @@ class FrozenTeacher(nn.Module):
         """Loads the weights strictly and freezes the network.
 
         Args:
-            network: With an attribute `embedding_dim`; maps (N, 3, size_px, size_px) to (N, D).
+            network: Maps (N, 3, size_px, size_px) to (N, D); one of another package needs no `embedding_dim`.
             weights: safetensors file with exactly the network's keys.
             input_spec: What the network expects.
             sha256: What `weights` must hash to; None if `obtain` has verified it.
@@ -70,7 +70,7 @@ class FrozenTeacher(nn.Module):
 
         Raises:
             AssetError: If the weights are missing, damaged, or not this network's.
-            ConfigError: If `precision` or `compile` is none of these.
+            ConfigError: If `precision` or `compile` is none of these, or a network of another package gives no embeddings.
         """
         super().__init__()
         if precision not in get_args(Precision):
@@ -82,7 +82,11 @@ class FrozenTeacher(nn.Module):
         load_strictly(network, Path(weights), sha256)
         network.eval().requires_grad_(False)
         self.fingerprint = state_fingerprint(network)
-        self.embedding_dim = int(network.embedding_dim)  # type: ignore[arg-type]
+        if type(network).__module__.startswith("facedistill."):
+            self.embedding_dim = int(network.embedding_dim)  # type: ignore[arg-type]
+        else:
+            what = f"teacher.network: {type(network).__name__}"
+            self.embedding_dim = embedding_width(network, what, input_spec.size_px)
         self.input_spec = input_spec
         self.precision = precision
         self._layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.backbones.iresnet import BLOCKS, WIDTHS, Layers
-from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict
 
 UNITS = {layers: units for layers, units in BLOCKS.items() if layers != 200}
 """Residual units of the four stages; the authors call the network of 100 IR-101."""
@@ -130,7 +130,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = network_state(read_checkpoint(path))
+    state = network_state(read_state_dict(path))
     arguments = describe(state)
     if arguments is None:
         raise AssetError(

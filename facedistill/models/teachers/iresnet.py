@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facedistill.errors import AssetError
 from facedistill.models.backbones.iresnet import BLOCKS, IResNet, Layers
-from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict
 
 _PREFIXES = ("features.module.", "backbone.")
 
@@ -29,7 +29,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = network_state(read_checkpoint(path))
+    state = network_state(read_state_dict(path))
     layers = depth_of(state)
     if layers is None:
         raise AssetError(

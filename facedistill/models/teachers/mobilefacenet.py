@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facedistill.assets.pickle.reader import module_tensors, read_inert
 from facedistill.models.backbones.mobilefacenet import STAGES, MobileFaceNet
-from facedistill.models.teachers.checkpoint import completed, read_checkpoint
+from facedistill.models.teachers.checkpoint import completed, read_state_dict
 from facedistill.models.weights import check_state
 
 
@@ -37,7 +37,7 @@ def convert_mbf(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = read_checkpoint(path)
+    state = read_state_dict(path)
     width = len(state.get("features.layers.2.weight", torch.empty(512)))
     return _renamed(MobileFaceNet("insightface", width), state, _insightface(), name)
 
@@ -54,7 +54,7 @@ def convert_facexzoo(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = module_tensors(read_inert(path)) if path.suffix == ".pkl" else read_checkpoint(path)
+    state = module_tensors(read_inert(path)) if path.suffix == ".pkl" else read_state_dict(path)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     width = len(state.get("linear.weight", torch.empty(512)))
     return _renamed(FaceXZooMobileFaceNet(width), state, _facexzoo(), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
+_SECONDS_PER_FACE = 60  # no recognizer needs as much
 _TOLERANCE = 1e-4  # between batched and single embeddings, relative to the largest element
 
 
@@ -124,8 +126,18 @@ def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _run(running: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.ndarray:
+    """Flat outputs (N, D); a graph with an endless loop is stopped, which onnxruntime reports as an error."""
+    import onnxruntime
+
     (wanted, *_), (output, *_) = running.get_inputs(), running.get_outputs()
-    found = running.run([output.name], {wanted.name: pixels})[0]
+    options = onnxruntime.RunOptions()
+    limit = threading.Timer(_SECONDS_PER_FACE * len(pixels), setattr, (options, "terminate", True))
+    limit.daemon = True
+    limit.start()
+    try:
+        found = running.run([output.name], {wanted.name: pixels}, options)[0]
+    finally:
+        limit.cancel()
     return found.reshape(len(found), -1)
 
 

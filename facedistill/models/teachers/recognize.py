@@ -27,7 +27,7 @@ from facedistill.models.teachers import (
     vit,
 )
 from facedistill.models.teachers.arcface_mobilefacenet import ArcFaceMobileFaceNet
-from facedistill.models.teachers.checkpoint import read_checkpoint
+from facedistill.models.teachers.checkpoint import read_state_dict
 from facedistill.models.teachers.dlib_resnet import DlibResNet
 from facedistill.models.teachers.edgeface import EdgeFace
 from facedistill.models.teachers.facenet import FaceNet
@@ -115,7 +115,7 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
             return Family("dlib's ResNet", DlibResNet, dlib_resnet.convert, 128, input_spec=spec)
     if path.suffix == ".safetensors" and student.METADATA in read_weights(path)[1]:
         return _student(path)
-    tensors = read_checkpoint(path)
+    tensors = read_state_dict(path)
     for family in (_iresnet, _ir, _mbf, _facexzoo, _facenet, _vit):
         if (found := family(path, tensors)) is not None:
             return found

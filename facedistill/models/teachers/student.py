@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.backbones import Backbone, backbone_classes
+from facedistill.models.backbones import Backbone
+from facedistill.models.rebuild import rebuild
 from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import check_state, read_weights
 
@@ -19,7 +20,7 @@ METADATA = "facedistill"  # the entry of a student's file that describes it
 
 
 class Student(FileNetwork):
-    """The backbone that a `student.safetensors` describes; only classes of `facedistill.models.backbones` are built.
+    """The backbone that a `student.safetensors` describes; see `facedistill.models.rebuild`.
 
     The description is in the buffer `description`.
 
@@ -40,13 +41,15 @@ class Student(FileNetwork):
         """Builds the backbone that the file describes.
 
         Raises:
-            AssetError: If this version does not have that backbone.
+            AssetError: If this version does not have that backbone, or its class is not admitted by the user.
             ConfigError: If its embeddings have another width.
         """
         state = super().allocate(weights)
         if "description" not in state:
             raise AssetError(f"{weights} describes no student; give a student.safetensors of a run")
-        self.backbone = build(json.loads(bytes(state["description"].tolist())), weights.name)
+        description = json.loads(bytes(state["description"].tolist()))
+        own = {key.removeprefix("backbone."): value for key, value in state.items() if key != "description"}
+        self.backbone = rebuild(description, weights.name, own)
         if self.backbone.embedding_dim != self.embedding_dim:
             raise ConfigError(
                 f"teacher.embedding_dim: {self.embedding_dim}, but the student's embeddings have "
@@ -72,7 +75,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     ((name, path),) = members.items()
     state, metadata = read_weights(path)
     description = description_of(metadata, name)
-    wanted = build(description, name).state_dict()
+    wanted = rebuild(description, name, state).state_dict()
     check_state(wanted, state, name, description["class"])
     text = json.dumps(description, sort_keys=True).encode()
     return {f"backbone.{key}": value for key, value in state.items()} | {
@@ -91,18 +94,3 @@ def description_of(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
         return {"class": str(found["class"]), "arguments": dict(found["arguments"])}
     except (KeyError, TypeError, ValueError) as error:
         raise AssetError(f"{name} describes no student; give a student.safetensors of a run") from error
-
-
-def build(description: Mapping[str, Any], name: str) -> Backbone:
-    """The backbone of a description, its weights drawn at random.
-
-    Raises:
-        AssetError: If this version has no such backbone.
-    """
-    try:
-        return backbone_classes()[description["class"]](**description["arguments"]).eval()
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise AssetError(
-            f"{name} is a student of the backbone {description.get('class')!r} with {description.get('arguments')!r}, "
-            "which this version does not have"
-        ) from error

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers.checkpoint import fitted, read_checkpoint
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict
 
 SIZES = {"t": (256, 12), "s": (512, 12), "b": (512, 24), "l": (768, 24)}
 """Width and number of blocks."""
@@ -96,7 +96,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
         AssetError: If the file cannot be read safely, or has not exactly these keys and shapes.
     """
     ((name, path),) = members.items()
-    state = read_checkpoint(path)
+    state = read_state_dict(path)
     arguments = describe(state)
     if arguments is None:
         raise AssetError(

@@ -133,7 +133,7 @@ def _body(files: RunFiles, source: str) -> str:
         teacher_asset=part(files.config, "teacher", "asset") or NOT_RECORDED,
         method=network_name(files.config, "method"),
         run_id=_run_id(files),
-        embedding_dim=part(files.config, "backbone", "embedding_dim") or "D",
+        embedding_dim=_plain(part(files.config, "backbone", "embedding_dim") or "D"),
         source=source,
         has_onnx=(files.folder / "student.onnx").is_file(),
         blocks=blocks,

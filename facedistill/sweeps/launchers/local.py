@@ -13,6 +13,7 @@ import torch
 
 from facedistill.errors import ConfigError
 from facedistill.sweeps.job import Job
+from facedistill.system.trust import as_arguments
 
 
 @dataclass
@@ -81,6 +82,7 @@ class LocalLauncher:
         gpus = self._free()[: job.gpus]
         threads = max(1, (os.cpu_count() or 1) // (self.slots or 1))
         command = [sys.executable, "-m", "facedistill.cli.main", "train", "--config", str(job.write())]
+        command += as_arguments()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

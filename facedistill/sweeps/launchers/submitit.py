@@ -16,6 +16,7 @@ from facedistill.reporting.record import read_object
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.launchers.task import run_task
 from facedistill.system.files import write_atomically
+from facedistill.system.trust import as_arguments
 
 _WARNING_S = 90
 
@@ -109,7 +110,9 @@ class SubmititLauncher:
         queued = self._earlier(executor, note)
         if queued is None:
             executor.update_parameters(**self._parameters(job))
-            handle = executor.submit(run_task, sys.executable, str(config.absolute()), str(log.absolute()))
+            handle = executor.submit(
+                run_task, sys.executable, str(config.absolute()), str(log.absolute()), as_arguments()
+            )
             write_atomically(note, json.dumps({"job": handle.job_id, "cluster": self.cluster}) + "\n")
             queued = _Queued(handle)
         self._queued.append(queued)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import signature
+from facedistill.config.trust import find_class
 from facedistill.models.cost import count_macs
 from facedistill.runs.sources import instantiate, requirements
 
@@ -59,7 +59,7 @@ class ImageCost:
 
 def image_cost(config: DictConfig) -> ImageCost:
     """Counts what `config` trains with; networks are built without weights and without memory for them."""
-    method = get_object(config.method._target_)
+    method = find_class(config.method._target_)
     num_students = 2 if "peer" in signature.accepted(method) else 1
     asked = requirements(config).teacher and not OmegaConf.select(config, "data.teacher_cache")
     return ImageCost(
@@ -86,7 +86,7 @@ def _counted(network: str, size_px: int) -> float:
 
 
 def _generator_macs(config: DictConfig) -> float:
-    if "generator" not in signature.accepted(get_object(config.data.source._target_)):
+    if "generator" not in signature.accepted(find_class(config.data.source._target_)):
         return 0
     network, name = config.generator.network, config.generator.get("name")
     macs = _MOBILESTYLEGAN[network.exit] if "exit" in network else _STYLEGAN2.get(name, math.nan)

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +252,22 @@ def test_sizes_that_the_file_cannot_hold_are_refused(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(torch.zeros(1).expand(2**20, 2**20)))
     with pytest.raises(AssetError, match=f"it has a tensor of {2**40} elements on 1"):
         read_inert(path)
+
+
+@pytest.mark.parametrize("name", [b"_codecs\nencode", b"__builtin__\nbytearray"])
+def test_a_call_repeated_on_one_value_is_bounded(name: bytes, tmp_path: Path) -> None:
+    text = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x000"  # in the memo at 0
+    call = b"c" + name + b"\nh\x00\x85Ra"
+    (tmp_path / "bomb.pkl").write_bytes(b"\x80\x02" + text + b"]" + 14_000 * call + b".")
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            AssetError, match=r"it has values of more than \d+ MiB in a file of a fraction of that"
+        ):
+            read_inert(tmp_path / "bomb.pkl")
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_modules_that_contain_themselves(tmp_path: Path) -> None:

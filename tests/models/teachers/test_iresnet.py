@@ -183,6 +183,20 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes, message: s
     assert str(caught.value) == f"backbone.pth {message}"
 
 
+@pytest.mark.parametrize("wrap", [
+    lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    lambda state: {f"module._orig_mod.{key}": value for key, value in state.items()},
+    lambda state: {"epoch": 3, "state_dict_backbone": state, "state_dict_softmax_fc": {}, "state_optimizer": {}},
+    lambda state: {"model": state, "model_ema": {"x": 0}},
+])  # fmt: skip
+def test_what_training_scripts_put_around_the_weights(wrap, state, save, capsys) -> None:
+    found = convert({"backbone.pth": save(wrap(state))})
+    assert found.keys() == convert({"backbone.pth": save(state)}).keys()
+    if "model_ema" in wrap(state):
+        expected = "backbone.pth: the weights under 'model' are taken, not those under model_ema\n"
+        assert capsys.readouterr().err == expected
+
+
 def test_a_truncated_checkpoint(state: dict[str, Tensor], save: Callable[[Any], Path]) -> None:
     path = save(state)
     path.write_bytes(path.read_bytes()[:5000])

@@ -13,12 +13,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers import FrozenTeacher, OnnxNetwork
+from facedistill.models.teachers import FrozenTeacher, OnnxNetwork, onnx_network
 from facedistill.models.teachers.golden import draw_faces
+from facedistill.models.teachers.onnx_file import read_onnx
 from facedistill.models.teachers.onnx_network import convert
 from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec
 from tests.helpers.assets import asset_or_skip
+from tests.helpers.errors import error_message
 
 
 def graph_file(path: Path, batch: int | str = "N", baked: bool = False, channels: int = 3) -> Path:
@@ -113,6 +115,50 @@ def test_refuses_what_is_no_recognizer(tmp_path: Path) -> None:
 
 
 @pytest.mark.assets
+def test_refuses_weights_outside_and_values_that_are_no_numbers(tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "m.onnx")
+    onnx.save(
+        onnx.load(path),
+        tmp_path / "ext.onnx",
+        save_as_external_data=True,
+        location="ext.data",
+        size_threshold=0,
+    )
+    assert error_message(AssetError, read_onnx, tmp_path / "ext.onnx") == (
+        "ext.onnx keeps weights outside, in ext.data; put all into one file: onnx.save(onnx.load('ext.onnx'), 'one.onnx')"
+    )
+    model = onnx.load(path)
+    model.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.full((5, 3, 4, 4), np.nan, np.float32), "k")
+    )
+    onnx.save(model, path)
+    assert error_message(AssetError, read_onnx, path) == (
+        "m.onnx holds values that are not numbers in k; fetch it again"
+    )
+
+
+def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_network, "_SECONDS_PER_FACE", 0.2)
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["v"], ["v2"])], "body",
+        [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("v", TensorProto.FLOAT, None)],
+        [info("c2", TensorProto.BOOL, []), info("v2", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Loop", ["", "go", "x"], ["y"], body=body),
+        helper.make_node("ReduceMean", ["y"], ["e"], axes=[2, 3], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "endless", [info("x", TensorProto.FLOAT, ["N", 3, 8, 8])], [info("e", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.array(True), "go")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "endless.onnx")
+    with pytest.raises(AssetError, match=r"^endless\.onnx cannot be run by onnxruntime \(.*terminate flag"):
+        convert({"endless.onnx": tmp_path / "endless.onnx"})
+
+
 def test_sface_equals_its_published_graph() -> None:
     weights = asset_or_skip("sface")
     teacher = FrozenTeacher(OnnxNetwork(128), weights, InputSpec(color="BGR", mean=0.0, std=1.0))

@@ -1,0 +1,1 @@
+"""Networks of one's own for facedistill."""
