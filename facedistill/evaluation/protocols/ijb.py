@@ -93,7 +93,7 @@ class IjbProtocol(Protocol):
         faces = face_embeddings(plain, mirrored, self.detector_score, mode)
         templates, unit = pool_templates(faces, self.template, self.media)
         score = pair_scores(unit, *(torch.searchsorted(templates, side) for side in (self.left, self.right)))
-        figures = verification_summary(score, self.same, None, fars=FARS, resamples=resamples)
+        figures = verification_summary(score, self.same, None, fars=FARS)
         figures["mode"] = mode.name
         if self.probes is not None:
             figures["identification"] = self._identification(templates, unit, resamples)
