@@ -38,7 +38,7 @@ def likely_thresholds(impostor: np.ndarray, far: float, draws: int = _DRAWS) -> 
         (draws,) thresholds, descending.
 
     >>> likely_thresholds(np.arange(1000.0), 0.1, draws=3).round(1)
-    array([908.8, 899.7, 890.5])
+    array([908.7, 899.6, 890.3])
     """
     q = len(impostor)
     level = (np.arange(draws) + 0.5) / draws

@@ -21,7 +21,7 @@ def draw(rng: np.random.Generator, genuine: int = 3000, impostor: int = 3000) ->
 
 
 def test_all_intervals_cover_the_figures_of_the_population() -> None:
-    """In at least 54 of 60 draws of 3,000 and 3,000 pairs; at a known threshold TAR's would in about 17."""
+    """In at least 36 of 40 draws of 3,000 and 3,000 pairs; at a known threshold TAR's would in about 11."""
     rng = np.random.default_rng(0)
     far = 1e-3
     truth = {
@@ -30,12 +30,12 @@ def test_all_intervals_cover_the_figures_of_the_population() -> None:
         "eer": norm.sf(0.35 / (0.15 + 0.08)),
     }
     covered = dict.fromkeys(truth, 0)
-    for _ in range(60):
+    for _ in range(40):
         pair = draw(rng)
         found = {"tar": tar_interval(*pair, far), "auc": auc_interval(*pair), "eer": eer_interval(*pair)}
         for name, (low, high) in found.items():
             covered[name] += low <= truth[name] <= high
-    assert all(number >= 54 for number in covered.values()), covered
+    assert all(number >= 36 for number in covered.values()), covered
 
 
 def test_the_interval_of_a_low_far_is_wider_than_that_at_a_known_threshold() -> None:
