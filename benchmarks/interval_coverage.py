@@ -47,7 +47,13 @@ CASES = (
     Case("heavy impostor tail, LFW's size", MIDDLE, stats.logistic(0, 0.04), (3000, 3000)),
     Case("generated pairs", MIDDLE, stats.norm(0, 0.08), (300, 300)),
     Case("ten impostors per genuine pair", MIDDLE, stats.norm(0, 0.08), (500, 10_000)),
-    Case("a tenth of IJB-C's impostors", stats.norm(0.5, 0.13), stats.norm(0.02, 0.07), (19_557, 1_563_893), False),
+    Case(
+        "a tenth of IJB-C's impostors",
+        stats.norm(0.5, 0.13),
+        stats.norm(0.02, 0.07),
+        (19_557, 1_563_893),
+        False,
+    ),
 )
 
 
@@ -60,13 +66,17 @@ def population(case: Case) -> dict[str, float]:
     shares = (np.arange(200_000) + 0.5) / 200_000
     figures = {f"TAR at FAR {label}": float(genuine.sf(impostor.isf(far))) for label, far in FARS.items()}
     best = {"accuracy": float(accuracy.max())} if case.folds else {}
-    return best | {"AUC": float(genuine.sf(impostor.ppf(shares)).mean()), "EER": impostor.sf(crossing)} | figures
+    return (
+        best | {"AUC": float(genuine.sf(impostor.ppf(shares)).mean()), "EER": impostor.sf(crossing)} | figures
+    )
 
 
 def intervals(case: Case, rng: np.random.Generator) -> Iterator[tuple[str, float, float]]:
     """Of one draw: figure, and the ends of its interval; for TAR also those at the threshold as found."""
     p, q = case.sizes
-    scores = [d.rvs(n, random_state=rng) for d, n in zip((case.genuine, case.impostor), case.sizes, strict=True)]
+    scores = [
+        d.rvs(n, random_state=rng) for d, n in zip((case.genuine, case.impostor), case.sizes, strict=True)
+    ]
     score, same = np.concatenate(scores).astype(np.float32), np.arange(p + q) < p
     fold = np.concatenate([np.arange(p) % 10, np.arange(q) % 10]) if case.folds else None
     summary = verification_summary(score, same, fold, fars=FARS)
@@ -107,7 +117,9 @@ def rows_of(case: Case, replicates: int, seconds: float) -> Iterator[str]:
 
 def main() -> None:
     """Draws all cases and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--replicates", type=int, default=1000, help="draws of each case")
     parser.add_argument("--seconds", type=float, default=300, help="time for all cases together")
     options = parser.parse_args()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from scipy.special import betaincinv, stdtrit
 from torch import Tensor
 
@@ -63,6 +62,28 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
     mean, std = values.mean().item(), values.std(correction=1).item()
     half = float(stdtrit(n - 1, 1 - (1 - level) / 2)) * std / math.sqrt(n)
     return mean - half, mean + half
+
+
+def rate_interval(hit: np.ndarray, subjects: np.ndarray, level: float = 0.95) -> Interval:
+    """Jeffreys' interval of a rate whose trials belong to people, for the number of independent trials they amount to.
+
+    That number is p (1 - p) / variance, with the variance over identities; at a rate of 0 or 1 it is the number of
+    identities.
+
+    Args:
+        hit: (N,) 0 or 1.
+        subjects: (N,) identity of each trial, any integers.
+        level: Coverage, a fraction in (0, 1).
+
+    >>> low, high = rate_interval(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]))
+    >>> (low, high) == jeffreys(1, 2)
+    True
+    """
+    identities, index = np.unique(subjects, return_inverse=True)
+    rate, number = float(hit.mean()), len(identities)
+    variance = float((np.bincount(index, hit - rate) ** 2).sum()) / len(hit) ** 2
+    trials = min(rate * (1 - rate) / variance if variance else number, len(hit))
+    return jeffreys(rate * trials, trials, level)
 
 
 def subject_bootstrap(

@@ -108,7 +108,9 @@ def eer(genuine: Values, impostor: Values) -> float:
 
     found = [(scores, bisect.bisect_left(scores, True, key=is_above)) for scores in (genuine, impostor)]
     after = max(float(scores[number - 1]) for scores, number in found if number)
-    before = min((float(scores[number]) for scores, number in found if number < len(scores)), default=math.inf)
+    before = min(
+        (float(scores[number]) for scores, number in found if number < len(scores)), default=math.inf
+    )
     (far, frr), (far_before, frr_before) = rates(after), rates(before)
     part = (frr_before - far_before) / ((frr_before - far_before) + (far - frr))
     return far_before + part * (far - far_before)
@@ -215,6 +217,24 @@ def _tar_entries(genuine: np.ndarray, impostor: np.ndarray, fars: Mapping[str, f
         for key, convention in keys.items():
             tar, threshold = operating_point(genuine, impostor, far, convention)
             entries[key][label] = {"tar": tar, "threshold": threshold, "ci": _around(interval, tar)}
+    return entries
+
+
+def insightface_tars(genuine: Values, impostor: Values, fars: Mapping[str, float] = FARS) -> dict[str, Any]:
+    """TAR by the rule of insightface's `ijb_11.py`, see `tars_at_fars`: `tar` and `threshold` by label of `fars`.
+
+    "Not measurable" below 1 / impostors, where the script prints a number. No interval: the rate is not one at the
+    given false accept rate.
+
+    >>> insightface_tars(torch.tensor([0.9, 0.7]), torch.tensor([0.8, 0.1]), {"0.5": 0.5, "1e-1": 0.1})
+    {'0.5': {'tar': 1.0, 'threshold': 0.7}, '1e-1': 'not measurable'}
+    """
+    genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
+    entries: dict[str, Any] = dict.fromkeys(fars, NOT_MEASURABLE)
+    for label, far in fars.items():
+        if far * len(impostor) >= 1 - ROUNDING:
+            tar, threshold = operating_point(genuine, impostor, far, "insightface")
+            entries[label] = {"tar": tar, "threshold": threshold}
     return entries
 
 

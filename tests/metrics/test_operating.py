@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
+from facedistill.metrics import operating
 from facedistill.metrics.operating import between, tars_at_fars
 from facedistill.metrics.verification import tenfold_accuracy, verification_summary
 
@@ -31,6 +32,32 @@ def test_both_conventions_are_those_of_scikit_learns_complete_curve(digits: int,
             assert (genuine.astype(float) >= threshold).mean() == pytest.approx(tar_, abs=1e-12)
 
 
+@pytest.mark.parametrize("digits", [1, 2, 9])
+def test_insightfaces_rule_is_that_of_its_script(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn's curve without the points on straight lines, from behind, the nearest rate."""
+    monkeypatch.setattr(operating, "_REACH", 1)
+    for seed in range(10):
+        genuine, impostor = random_scores(seed, digits)
+        genuine, impostor = genuine[: 30 + seed], impostor[: 2000 + 500 * seed]
+        labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
+        far, tar, _ = roc_curve(labels, np.r_[genuine, impostor])
+        fars = FARS[1:]
+        wanted = [tar[::-1][np.argmin(np.abs(far[::-1] - rate))] for rate in fars]
+        points = tars_at_fars(genuine, impostor, fars, "insightface")
+        np.testing.assert_allclose([tar for tar, _ in points], wanted, atol=1e-12)
+        for tar_, threshold in points:
+            assert (genuine >= threshold).mean() == pytest.approx(tar_, abs=1e-12)
+
+
+def test_the_three_rules_on_a_curve_drawn_by_hand() -> None:
+    """Five impostors between two genuine scores: the point at FAR 0.3 lies on a straight line of the curve."""
+    genuine, impostor = np.array([0.9, 0.2]), np.array([0.8, 0.7, 0.6, 0.5, 0.4, *[0.1] * 5])
+    found = {c: tars_at_fars(genuine, impostor, [0.3], c)[0] for c in ("leq", "nearest", "insightface")}  # type: ignore[arg-type]
+    assert {c: tar for c, (tar, _) in found.items()} == {"leq": 0.5, "nearest": 0.5, "insightface": 1.0}
+    rates = {c: (impostor >= threshold).mean() for c, (_, threshold) in found.items()}
+    assert rates == {"leq": 0.3, "nearest": 0.3, "insightface": 0.5}  # corners: 0 at 0.9, 0.5 at 0.4 and 0.2
+
+
 def test_one_rate_alone_gives_the_same_as_several() -> None:
     genuine, impostor = random_scores(5, 2)
     together = tars_at_fars(genuine, impostor, FARS)
@@ -38,7 +65,7 @@ def test_one_rate_alone_gives_the_same_as_several() -> None:
 
 
 def test_an_unknown_convention_raises() -> None:
-    with pytest.raises(ValueError, match=r"^convention must be leq or nearest, got 'exact'$"):
+    with pytest.raises(ValueError, match=r"^convention must be leq, nearest or insightface, got 'exact'$"):
         tars_at_fars(np.ones(3), np.ones(3), [1.0], "exact")  # type: ignore[arg-type]
 
 

@@ -16,7 +16,9 @@ from facedistill.metrics.verification import auc, eer, verification_summary
 GENUINE, IMPOSTOR = norm(0.35, 0.15), norm(0, 0.08)
 
 
-def draw(rng: np.random.Generator, genuine: int = 3000, impostor: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    rng: np.random.Generator, genuine: int = 3000, impostor: int = 3000
+) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(rng.normal(0.35, 0.15, genuine)), np.sort(rng.normal(0, 0.08, impostor))
 
 

@@ -209,7 +209,16 @@ def test_summary_names_what_it_cannot_measure() -> None:
     score = torch.randn(2400, generator=generator) * 0.1 + same * 0.4
     summary = verification_summary(score, same, torch.arange(2400) % 10)
     assert list(summary) == [
-        *("pairs", "genuine", "impostor", "intervals", "accuracy", "accuracy_std", "accuracy_ci", "threshold"),
+        *(
+            "pairs",
+            "genuine",
+            "impostor",
+            "intervals",
+            "accuracy",
+            "accuracy_std",
+            "accuracy_ci",
+            "threshold",
+        ),
         *("auc", "auc_ci", "eer", "eer_ci", "tar", "tar_nearest"),
     ]
     assert (summary["pairs"], summary["genuine"], summary["impostor"]) == (2400, 1200, 1200)
