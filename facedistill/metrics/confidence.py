@@ -1,44 +1,40 @@
-"""Confidence intervals of rates and of verification figures, in float64."""
+"""Confidence intervals of rates, of means and of figures over people, in float64."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
-import torch
 from scipy.special import betaincinv, stdtrit
 from torch import Tensor
 
 Interval = tuple[float, float]
 
-_TINY = 1e-300
-_BINS = 4096
 
+def jeffreys(successes: float, trials: float, level: float = 0.95) -> Interval:
+    """Jeffreys' two-sided interval of a rate: quantiles of Beta(k + 1/2, n - k + 1/2).
 
-def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
-    """Exact two-sided interval of a rate, from the binomial distribution.
-
-    It covers at least `level` for every true rate. Unlike a bootstrap, it has a width at 0 and at `trials`
-    successes.
+    It covers `level` on average over true rates (Brown, Cai & DasGupta 2001). The lower end is 0 without a success,
+    the upper end 1 without a failure.
 
     Args:
         successes: k in [0, n].
-        trials: n >= 1.
+        trials: n > 0.
         level: Coverage, a fraction in (0, 1).
 
     Raises:
         ValueError: If there is no trial, or more successes than trials.
 
-    >>> low, high = clopper_pearson(9, 10)
+    >>> low, high = jeffreys(9, 10)
     >>> round(low, 3), round(high, 3)
-    (0.555, 0.997)
+    (0.619, 0.989)
     """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"successes must be within 0 and trials >= 1, got {successes} of {trials}")
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, tail))
-    high = 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 1 - tail))
+    if not 0 <= successes <= trials or trials <= 0:
+        raise ValueError(f"successes must be within 0 and trials > 0, got {successes} of {trials}")
+    shape, tail = (successes + 0.5, trials - successes + 0.5), (1 - level) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(*shape, tail))
+    high = 1.0 if successes == trials else float(betaincinv(*shape, 1 - tail))
     return low, high
 
 
@@ -68,93 +64,26 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
     return mean - half, mean + half
 
 
-def bootstrap_intervals(
-    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    *,
-    resamples: int = 500,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict[str, Interval]:
-    """Percentile bootstrap over pairs; genuine and impostor pairs are resampled separately, so their counts stay.
+def rate_interval(hit: np.ndarray, subjects: np.ndarray, level: float = 0.95) -> Interval:
+    """Jeffreys' interval of a rate whose trials belong to people, for the number of independent trials they amount to.
 
-    Pairs that share a person are treated as independent, as is customary; the true interval is wider.
+    That number is p (1 - p) / variance, with the variance over identities; at a rate of 0 or 1 it is the number of
+    identities.
 
     Args:
-        metrics: Functions of (P,) genuine and (Q,) impostor scores, by name; all see the same resamples.
-        genuine: (P,) scores.
-        impostor: (Q,) scores.
-        resamples: Number of bootstrap samples.
-        seed: The same seed gives the same intervals, on every machine.
+        hit: (N,) 0 or 1.
+        subjects: (N,) identity of each trial, any integers.
         level: Coverage, a fraction in (0, 1).
 
-    Returns:
-        The intervals by name.
-
-    >>> genuine, impostor = np.linspace(0.4, 0.6, 50), np.zeros(50)
-    >>> metrics = {"gap": lambda g, i: g.mean() - i.mean()}
-    >>> low, high = bootstrap_intervals(metrics, genuine, impostor, resamples=100)["gap"]
-    >>> 0.45 < low < 0.5 < high < 0.55
+    >>> low, high = rate_interval(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]))
+    >>> (low, high) == jeffreys(1, 2)
     True
     """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = {name: torch.empty(resamples, dtype=torch.float64) for name in metrics}
-    for b in range(resamples):
-        g, i = (
-            scores[torch.randint(len(scores), (len(scores),), generator=generator).numpy()]
-            for scores in (genuine, impostor)
-        )
-        for name, metric in metrics.items():
-            drawn[name][b] = metric(g, i)
-    tails = torch.tensor([(1 - level) / 2, 1 - (1 - level) / 2], dtype=torch.float64)
-    intervals = {name: torch.quantile(values, tails).tolist() for name, values in drawn.items()}
-    return {name: (low, high) for name, (low, high) in intervals.items()}
-
-
-def binned_bootstrap_intervals(
-    genuine: np.ndarray, impostor: np.ndarray, *, resamples: int = 500, seed: int = 0, level: float = 0.95
-) -> dict[str, Interval]:
-    """`bootstrap_intervals` of AUC and EER for millions of pairs, from multinomial counts of score bins.
-
-    Half of the 4,096 bins hold equally many genuine scores, half equally many impostor scores, so the error of
-    a metric is at most 1 / 2,048. A resample costs two multinomial draws instead of a sort.
-
-    Args:
-        genuine: (P,) scores.
-        impostor: (Q,) scores.
-        resamples: Number of bootstrap samples.
-        seed: The same seed gives the same interval.
-        level: Coverage, a fraction in (0, 1).
-
-    Returns:
-        The intervals under "auc" and "eer".
-
-    >>> scores = np.linspace(0, 1, 1000)
-    >>> intervals = binned_bootstrap_intervals(scores, scores - 0.5, resamples=100)
-    >>> low, high = intervals["auc"]
-    >>> low < 0.875 < high
-    True
-    """
-    rng = np.random.default_rng(seed)
-    kinds = [scores.astype(np.float64, copy=False) for scores in (genuine, impostor)]
-    # Half of the edges follow each kind: otherwise a million impostors leave all genuine pairs in a few bins.
-    shares = np.linspace(0, 1, _BINS // 2 + 1)[1:-1]
-    edges = np.unique(np.concatenate([np.quantile(values, shares) for values in kinds]))
-    counts = [np.bincount(np.searchsorted(edges, v, side="right"), minlength=len(edges) + 1) for v in kinds]
-    drawn = [rng.multinomial(c.sum(), c / c.sum(), size=resamples) / c.sum() for c in counts]
-    tar_step, far_step = (d[:, ::-1] for d in drawn)  # from the highest scores down
-    tar, far = np.cumsum(tar_step, axis=1), np.cumsum(far_step, axis=1)
-    auc = 1 - (tar_step * (far - far_step / 2)).sum(axis=1)
-    gap = far - (1 - tar)
-    crossing = (gap >= 0).argmax(axis=1)[:, None]
-    gap, far, far_step, tar_step = (
-        np.take_along_axis(x, crossing, 1)[:, 0] for x in (gap, far, far_step, tar_step)
-    )
-    eer = far - far_step * gap / np.maximum(far_step + tar_step, _TINY)
-    tails = [(1 - level) / 2, 1 - (1 - level) / 2]
-    intervals = {name: np.quantile(values, tails).tolist() for name, values in (("auc", auc), ("eer", eer))}
-    return {name: (low, high) for name, (low, high) in intervals.items()}
+    identities, index = np.unique(subjects, return_inverse=True)
+    rate, number = float(hit.mean()), len(identities)
+    variance = float((np.bincount(index, hit - rate) ** 2).sum()) / len(hit) ** 2
+    trials = min(rate * (1 - rate) / variance if variance else number, len(hit))
+    return jeffreys(rate * trials, trials, level)
 
 
 def subject_bootstrap(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.metrics.confidence import subject_bootstrap
+from facedistill.metrics.confidence import rate_interval, subject_bootstrap
 from facedistill.metrics.operating import NOT_MEASURABLE, ROUNDING, between
 
 FPIRS = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3}
@@ -133,28 +132,68 @@ def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple
     return rate, between(highest, float(above.min())) if len(above) else math.nextafter(highest, math.inf)
 
 
-def closed_set_summary(
-    searches: Searches,
-    subject: np.ndarray,
-    *,
-    ranks: Sequence[int] = (1, 5, 10),
-    resamples: int = 500,
-    seed: int = 0,
+def insightface_tpir(
+    probes: Tensor, gallery: Tensor, probe_id: Tensor, gallery_id: Tensor, fpirs: Mapping[str, float] = FPIRS
 ) -> dict[str, Any]:
-    """Rank-k of the mated searches, with bootstrap intervals over identities.
+    """TPIR by the rule of insightface's `ijb_1n.py`, to compare with figures that it printed.
+
+    It searches one gallery that holds every probe's identity once, pools the scores of all probes with all other
+    identities, and takes the ceil(Q * fpir)-th highest of them as the threshold. A probe counts when its mate scores
+    above it, whatever its rank. IJB's protocol (`open_set_summary`) searches galleries that lack half of the identities
+    and counts false positives per search, not per score; it allows one more of them, because here the threshold is
+    itself the score of a false positive that is not let in.
+
+    Args:
+        probes: (Q, D) unit templates.
+        gallery: (G, D) unit templates.
+        probe_id: (Q,) identity of each probe; each is in the gallery.
+        gallery_id: (G,) identity of each gallery template.
+        fpirs: False positives per probe, by label.
+
+    Returns:
+        By label of `fpirs`: `tpir` and `threshold`; "not measurable" where fewer scores exist.
+
+    >>> gallery = torch.eye(3)
+    >>> insightface_tpir(gallery, gallery, torch.arange(3), torch.arange(3), {"1": 1.0})
+    {'1': {'tpir': 1.0, 'threshold': 0.0}}
+    """
+    most = math.ceil(len(probes) * max(fpirs.values()))
+    rows = max(1, _ELEMENTS // len(gallery))
+    mates, highest = [], torch.empty(0)
+    for some, ids in zip(probes.split(rows), probe_id.split(rows), strict=True):
+        scores, is_mate = some @ gallery.T, ids[:, None] == gallery_id[None, :]
+        low = torch.full_like(scores, -torch.inf)
+        mates.append(torch.where(is_mate, scores, low).amax(dim=1))
+        others = torch.cat([highest.to(scores), scores[~is_mate]])
+        highest = others.topk(min(most, len(others))).values
+    mate = torch.cat(mates)
+    entries: dict[str, Any] = dict.fromkeys(fpirs, NOT_MEASURABLE)
+    for label, fpir in fpirs.items():
+        number = math.ceil(len(probes) * fpir)
+        if number <= len(highest):
+            threshold = highest[number - 1]
+            entries[label] = {
+                "tpir": (mate > threshold).double().mean().item(),
+                "threshold": threshold.item(),
+            }
+    return entries
+
+
+def closed_set_summary(
+    searches: Searches, subject: np.ndarray, *, ranks: Sequence[int] = (1, 5, 10)
+) -> dict[str, Any]:
+    """Rank-k of the mated searches, with intervals over identities.
 
     Args:
         searches: Of one gallery.
         subject: (Q,) identity of each probe.
         ranks: Which k.
-        resamples: Bootstrap samples.
-        seed: Seed of the bootstrap.
 
     Returns:
         `searches`, `mated`, and `rank`: by k as text, `rate` and its 95 % interval `ci`.
 
     >>> searches = Searches(np.array([1, 2]), np.array([0.9, 0.5]), np.array([0.1, 0.7]))
-    >>> summary = closed_set_summary(searches, np.array([0, 1]), ranks=(1, 2), resamples=10)
+    >>> summary = closed_set_summary(searches, np.array([0, 1]), ranks=(1, 2))
     >>> summary["rank"]["1"]["rate"], summary["rank"]["2"]["rate"]
     (0.5, 1.0)
     """
@@ -163,8 +202,7 @@ def closed_set_summary(
     entries = {}
     for k in ranks:
         hit = (searches.rank[mated] <= k).astype(float)
-        interval = subject_bootstrap(partial(_mean, hit), subject[mated], resamples=resamples, seed=seed)
-        entries[str(k)] = {"rate": float(curve[k - 1]), "ci": list(interval)}
+        entries[str(k)] = {"rate": float(curve[k - 1]), "ci": list(rate_interval(hit, subject[mated]))}
     return {"searches": len(mated), "mated": int(mated.sum()), "rank": entries}
 
 

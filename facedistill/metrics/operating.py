@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 Values: TypeAlias = Tensor | np.ndarray
-Convention: TypeAlias = Literal["leq", "nearest"]
+Convention: TypeAlias = Literal["leq", "nearest", "insightface"]
 
 NOT_MEASURABLE = "not measurable"
+_REACH = 256  # false accepts on both sides of the wanted number that are looked at first
 ROUNDING = 1e-9  # relative, so that 0.29 of 100 scores are 29 of them
 
 
@@ -48,8 +49,9 @@ def tars_at_fars(
         impostor: (Q,) scores of different-identity pairs.
         fars: False accept rates as fractions (1e-4), each in [1 / Q, 1].
         convention: `leq`: the measured rate is <= the wanted one. `nearest`: it is the nearest one, and the
-            higher of two that are equally near (the rule of the IJB scripts). `nearest` equals `leq` or is
-            one step more optimistic.
+            higher of two that are equally near; it equals `leq` or is one step more optimistic. `insightface`: the
+            same among the corners of the ROC only, as in insightface's `ijb_11.py`, whose `roc_curve` leaves out the
+            points on straight lines; the measured rate may be far above the wanted one.
 
     Returns:
         For each rate, the true accept rate as a fraction, and the threshold.
@@ -62,8 +64,8 @@ def tars_at_fars(
     >>> round(tar, 3), round(threshold, 3)
     (0.667, 0.475)
     """
-    if convention not in ("leq", "nearest"):
-        raise ValueError(f"convention must be leq or nearest, got {convention!r}")
+    if convention not in ("leq", "nearest", "insightface"):
+        raise ValueError(f"convention must be leq, nearest or insightface, got {convention!r}")
     genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
     return [operating_point(genuine, impostor, far, convention) for far in fars]
 
@@ -75,6 +77,8 @@ def operating_point(
     q = len(impostor)
     if not 1 / q * (1 - ROUNDING) <= far <= 1:
         raise ValueError(f"far must be within 1 / impostors = {1 / q:.3g} and 1, got {far:g}")
+    if convention == "insightface":
+        return _nearest_corner(genuine, impostor, far)
     # `leq` accepts the scores above the highest impostor score that must be rejected, and no tie with it.
     rejected = q - min(q, math.floor(far * q * (1 + ROUNDING)))
     if convention == "nearest" and rejected:
@@ -90,6 +94,39 @@ def operating_point(
     accepted = [*genuine[missed : missed + 1].tolist(), *impostor[not_accepted : not_accepted + 1].tolist()]
     threshold = between(highest, min(accepted)) if accepted else math.nextafter(highest, math.inf)
     return (len(genuine) - missed) / len(genuine), threshold
+
+
+def _nearest_corner(genuine: np.ndarray, impostor: np.ndarray, far: float) -> tuple[float, float]:
+    """The corner of the ROC whose false accept rate is nearest, and its threshold, which is a score.
+
+    Looks at the scores around the wanted rate, and at more of them until no corner outside can be nearer.
+    """
+    p, q = len(genuine), len(impostor)
+    wanted, reach = far * q, _REACH
+    while True:
+        first, last = max(0, math.floor(wanted) - reach), min(q, math.ceil(wanted) + reach)  # false accepts
+        high = math.inf if first == 0 else float(impostor[q - first])
+        low = -math.inf if last == q else float(impostor[q - last])
+        inside = [
+            scores[np.searchsorted(scores, low, "left") : np.searchsorted(scores, high, "right")]
+            for scores in (genuine, impostor)
+        ]
+        distinct = np.unique(np.concatenate(inside))[::-1]
+        accepts = np.stack([len(s) - np.searchsorted(s, distinct) for s in (genuine, impostor)])
+        bends = (np.diff(accepts, n=2) != 0).any(axis=0)
+        is_corner = (
+            np.concatenate([[first == 0], bends, [last == q]]) if len(distinct) > 1 else np.ones(1, bool)
+        )
+        tar, rate = accepts[:, is_corner] / [[p], [q]]
+        threshold = distinct[is_corner]
+        if first == 0:  # the curve begins at the origin
+            tar, rate = np.append(0, tar), np.append(0, rate)
+            threshold = np.append(math.nextafter(float(distinct[0]), math.inf), threshold)
+        distance = np.abs(rate - far)
+        if len(rate) and (distance.min() * q < reach - 1 or (first == 0 and last == q)):
+            best = np.flatnonzero(distance == distance.min())[-1]
+            return float(tar[best]), float(threshold[best])
+        reach *= 4
 
 
 def between(low: float, high: float) -> float:

@@ -6,6 +6,7 @@ neighboring distinct scores, never on a grid. Scores of any precision are compar
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,12 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.metrics.confidence import (
-    binned_bootstrap_intervals,
-    bootstrap_intervals,
-    clopper_pearson,
-    mean_interval,
-)
+from facedistill.metrics.confidence import Interval
 from facedistill.metrics.operating import (
     NOT_MEASURABLE,
     ROUNDING,
@@ -30,9 +26,11 @@ from facedistill.metrics.operating import (
     operating_point,
     sorted_scores,
 )
+from facedistill.metrics.score_intervals import accuracy_interval, auc_interval, eer_interval, tar_interval
 
 FARS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
-_MANY_PAIRS = 200_000  # from this many on, the bootstrap resamples counts of bins
+INTERVALS = "threshold-refit"
+"""Name of the rule of the intervals in results; entries without a name have TAR's at the threshold as found."""
 
 
 class Roc(NamedTuple):
@@ -96,12 +94,26 @@ def eer(genuine: Values, impostor: Values) -> float:
     >>> eer(torch.tensor([0.8, 0.6, 0.3]), torch.tensor([0.6, 0.2, 0.1]))
     0.3333333333333333
     """
-    curve = roc(genuine, impostor)
-    gap = curve.far - (1 - curve.tar)  # ascends from -1 to 1
-    after = int((gap >= 0).argmax())
-    before = after - 1
-    part = -gap[before] / (gap[after] - gap[before])
-    return float(curve.far[before] + part * (curve.far[after] - curve.far[before]))
+    genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
+
+    def rates(threshold: float) -> tuple[float, float]:
+        """False accept and false reject rate."""
+        rejected = np.searchsorted(impostor, threshold) / len(impostor)
+        return float(1 - rejected), float(np.searchsorted(genuine, threshold) / len(genuine))
+
+    def is_above(score: float) -> bool:
+        """False up to the score at which far = frr, true above."""
+        far, frr = rates(score)
+        return far < frr
+
+    found = [(scores, bisect.bisect_left(scores, True, key=is_above)) for scores in (genuine, impostor)]
+    after = max(float(scores[number - 1]) for scores, number in found if number)
+    before = min(
+        (float(scores[number]) for scores, number in found if number < len(scores)), default=math.inf
+    )
+    (far, frr), (far_before, frr_before) = rates(after), rates(before)
+    part = (frr_before - far_before) / ((frr_before - far_before) + (far - frr))
+    return far_before + part * (far - far_before)
 
 
 def tenfold_accuracy(score: Values, same: Values, fold: Values) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,82 +156,93 @@ def tenfold_accuracy(score: Values, same: Values, fold: Values) -> tuple[Tensor,
 
 
 def verification_summary(
-    score: Values,
-    same: Values,
-    fold: Values | None,
-    *,
-    fars: Mapping[str, float] = FARS,
-    resamples: int = 500,
-    seed: int = 0,
+    score: Values, same: Values, fold: Values | None, *, fars: Mapping[str, float] = FARS
 ) -> dict[str, Any]:
     """All verification figures of one protocol in a results file, as plain numbers; rates are fractions.
 
-    Intervals cover 95 %. Accuracy: a t-interval over folds, or Clopper-Pearson over pairs where all folds
-    agree. AUC and EER: a bootstrap over pairs, of width 0 where the scores separate completely; from 200,000
-    pairs on, see `binned_bootstrap_intervals`. TAR: Clopper-Pearson at the threshold found, whose own
-    uncertainty is not included.
+    Intervals cover 95 %, thresholds fitted again; see `facedistill.metrics.score_intervals`. Those of TAR are of the
+    rate at the threshold whose true false accept rate is the given one, for both conventions.
 
     Args:
         score: (P,) scores.
         same: (P,) true for genuine pairs; both kinds must occur.
         fold: (P,) fold of each pair; None for a protocol without folds (IJB), which has no accuracy.
         fars: False accept rates by label.
-        resamples: Bootstrap samples of AUC and EER.
-        seed: Seed of the bootstrap.
 
     Returns:
-        `pairs`, `genuine`, `impostor`; with folds `accuracy`, `accuracy_std` (over folds, n - 1),
-        `accuracy_ci`, `threshold` (mean over folds); `auc`, `auc_ci`, `eer`, `eer_ci`; `tar` (convention
-        `leq`) and `tar_nearest`, each mapping the labels of `fars` to `tar`, `threshold`, `ci`, or to
+        `pairs`, `genuine`, `impostor`, `intervals` (the rule's name); with folds `accuracy`, `accuracy_std` (over
+        folds, n - 1), `accuracy_ci`, `threshold` (mean over folds); `auc`, `auc_ci`, `eer`, `eer_ci`; `tar`
+        (convention `leq`) and `tar_nearest`, each mapping the labels of `fars` to `tar`, `threshold`, `ci`, or to
         "not measurable".
 
     >>> same = torch.arange(400) % 2 == 0
-    >>> summary = verification_summary(same + torch.rand(400) / 2, same, torch.arange(400) // 40, resamples=10)
+    >>> summary = verification_summary(same + torch.rand(400) / 2, same, torch.arange(400) // 40)
     >>> summary["accuracy"], summary["auc"], summary["tar"]["1e-2"]["tar"], summary["tar"]["1e-4"]
     (1.0, 1.0, 1.0, 'not measurable')
     """
     score, same = _checked_pairs(score, same, same if fold is None else fold)
-    genuine, impostor = score[same], score[~same]
-    summary: dict[str, Any] = {"pairs": len(score), "genuine": len(genuine), "impostor": len(impostor)}
+    genuine, impostor = sorted_scores(score[same], "genuine"), sorted_scores(score[~same], "impostor")
+    counts = {"pairs": len(score), "genuine": len(genuine), "impostor": len(impostor)}
+    summary: dict[str, Any] = {**counts, "intervals": INTERVALS}
     if fold is not None:
         summary |= accuracy_figures(score, same, fold)
-    if len(score) >= _MANY_PAIRS:
-        intervals = binned_bootstrap_intervals(genuine, impostor, resamples=resamples, seed=seed)
-    else:
-        metrics = {"auc": auc, "eer": eer}
-        intervals = bootstrap_intervals(metrics, genuine, impostor, resamples=resamples, seed=seed)
-    genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
-    summary |= {"auc": auc(genuine, impostor), "auc_ci": list(intervals["auc"])}
-    summary |= {"eer": eer(genuine, impostor), "eer_ci": list(intervals["eer"])}
-    summary["tar"] = _tar_entries(genuine, impostor, fars, "leq")
-    summary["tar_nearest"] = _tar_entries(genuine, impostor, fars, "nearest")
-    return summary
+    area, rate = auc(genuine, impostor), eer(genuine, impostor)
+    summary |= {"auc": area, "auc_ci": _around(auc_interval(genuine, impostor), area)}
+    summary |= {"eer": rate, "eer_ci": _around(eer_interval(genuine, impostor), rate)}
+    return summary | _tar_entries(genuine, impostor, fars)
 
 
 def accuracy_figures(score: Values, same: Values, fold: Values) -> dict[str, Any]:
     """`accuracy`, `accuracy_std`, `accuracy_ci` and `threshold` of `verification_summary`."""
+    score, same = _checked_pairs(score, same, fold)
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
-    low, high = mean_interval(per_fold)
-    if low == high:
-        low, high = clopper_pearson(round(mean.item() * len(score)), len(score))
+    order = np.argsort(score)
+    best = _best_threshold(score[order].astype(np.float64), same[order])
+    fitted = np.count_nonzero((score >= best) == same)
+    interval = accuracy_interval(mean.item() * len(score), fitted, len(score))
     return {
         "accuracy": mean.item(),
         "accuracy_std": per_fold.std(correction=1).item(),
-        "accuracy_ci": [max(low, 0.0), min(high, 1.0)],
+        "accuracy_ci": _around(interval, mean.item()),
         "threshold": thresholds.mean().item(),
     }
 
 
-def _tar_entries(
-    genuine: np.ndarray, impostor: np.ndarray, fars: Mapping[str, float], convention: Convention
-) -> dict[str, Any]:
+def _tar_entries(genuine: np.ndarray, impostor: np.ndarray, fars: Mapping[str, float]) -> dict[str, Any]:
+    """`tar` and `tar_nearest`."""
+    keys: dict[str, Convention] = {"tar": "leq", "tar_nearest": "nearest"}
+    entries: dict[str, Any] = {key: dict.fromkeys(fars, NOT_MEASURABLE) for key in keys}
+    for label, far in fars.items():
+        if far * len(impostor) < 1 - ROUNDING:
+            continue
+        interval = tar_interval(genuine, impostor, far)
+        for key, convention in keys.items():
+            tar, threshold = operating_point(genuine, impostor, far, convention)
+            entries[key][label] = {"tar": tar, "threshold": threshold, "ci": _around(interval, tar)}
+    return entries
+
+
+def insightface_tars(genuine: Values, impostor: Values, fars: Mapping[str, float] = FARS) -> dict[str, Any]:
+    """TAR by the rule of insightface's `ijb_11.py`, see `tars_at_fars`: `tar` and `threshold` by label of `fars`.
+
+    "Not measurable" below 1 / impostors, where the script prints a number. No interval: the rate is not one at the
+    given false accept rate.
+
+    >>> insightface_tars(torch.tensor([0.9, 0.7]), torch.tensor([0.8, 0.1]), {"0.5": 0.5, "1e-1": 0.1})
+    {'0.5': {'tar': 1.0, 'threshold': 0.7}, '1e-1': 'not measurable'}
+    """
+    genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
     entries: dict[str, Any] = dict.fromkeys(fars, NOT_MEASURABLE)
     for label, far in fars.items():
         if far * len(impostor) >= 1 - ROUNDING:
-            tar, threshold = operating_point(genuine, impostor, far, convention)
-            interval = clopper_pearson(round(tar * len(genuine)), len(genuine))
-            entries[label] = {"tar": tar, "threshold": threshold, "ci": list(interval)}
+            tar, threshold = operating_point(genuine, impostor, far, "insightface")
+            entries[label] = {"tar": tar, "threshold": threshold}
     return entries
+
+
+def _around(interval: Interval, value: float) -> list[float]:
+    """The interval, extended to the value where rounding or a tie leaves it outside."""
+    return [min(interval[0], value), max(interval[1], value)]
 
 
 def _best_threshold(ascending: np.ndarray, same: np.ndarray) -> float:

@@ -1,29 +1,17 @@
-"""Intervals against scipy, and their coverage."""
-
-import math
+"""Intervals of rates and means against scipy."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from facedistill.metrics.confidence import bootstrap_intervals, clopper_pearson, mean_interval
-from facedistill.metrics.verification import auc
+from facedistill.metrics.confidence import jeffreys, mean_interval, rate_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 7), (2983, 3000), (3000, 3000)])
-def test_clopper_pearson_agrees_with_scipy(k: int, n: int) -> None:
-    wanted = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
-    assert clopper_pearson(k, n) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
-
-
-def test_clopper_pearson_covers_at_least_its_level() -> None:
-    for rate in (0.03, 0.5, 0.97):
-        covered = 0.0
-        for k in range(41):
-            low, high = clopper_pearson(k, 40)
-            covered += math.comb(40, k) * rate**k * (1 - rate) ** (40 - k) * (low <= rate <= high)
-        assert covered >= 0.95
+def test_jeffreys_agrees_with_the_beta_distribution(k: int, n: int) -> None:
+    low, high = stats.beta(k + 0.5, n - k + 0.5).ppf([0.025, 0.975])
+    assert jeffreys(k, n) == pytest.approx((low if k else 0, high if k < n else 1), abs=1e-9)
 
 
 def test_mean_interval_agrees_with_scipy() -> None:
@@ -32,24 +20,16 @@ def test_mean_interval_agrees_with_scipy() -> None:
     assert mean_interval(values) == pytest.approx(wanted, abs=1e-9)
 
 
-def test_bootstrap_is_as_wide_as_the_known_error_of_a_mean() -> None:
-    genuine = np.random.default_rng(0).normal(size=400)
-    metrics = {"mean": lambda g, i: g.mean()}
-    interval = bootstrap_intervals(metrics, genuine, np.zeros(1), resamples=4000)["mean"]
-    half = 1.96 * genuine.std(ddof=1) / 20
-    assert interval == pytest.approx((genuine.mean() - half, genuine.mean() + half), abs=0.01)
-
-
-def test_bootstrap_depends_on_its_seed_only() -> None:
-    scores = np.linspace(0, 1, 30), np.linspace(-0.5, 0.5, 40)
-    first = bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=1)
-    torch.rand(7)
-    assert bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=1) == first
-    assert bootstrap_intervals({"auc": auc}, *scores, resamples=50, seed=2) != first
+def test_equal_trials_of_one_person_count_once() -> None:
+    hit, people = np.arange(40) % 4 > 0, np.arange(40)
+    alone = rate_interval(hit, people)
+    assert alone == pytest.approx(jeffreys(30, 40))
+    assert rate_interval(np.repeat(hit, 5), np.repeat(people, 5)) == pytest.approx(alone)
+    assert rate_interval(np.ones(50), np.arange(50) // 5) == jeffreys(10, 10)
 
 
 def test_impossible_counts_raise() -> None:
-    with pytest.raises(ValueError, match=r"^successes must be within 0 and trials >= 1, got 3 of 2$"):
-        clopper_pearson(3, 2)
+    with pytest.raises(ValueError, match=r"^successes must be within 0 and trials > 0, got 3 of 2$"):
+        jeffreys(3, 2)
     with pytest.raises(ValueError, match=r"^a t-interval needs at least two values, got 1$"):
         mean_interval(torch.ones(1))

@@ -10,6 +10,7 @@ from facedistill.metrics.identification import (
     Searches,
     closed_set_summary,
     cmc,
+    insightface_tpir,
     open_set_summary,
     search,
     searches_of,
@@ -111,13 +112,27 @@ def test_galleries_are_averaged_and_intervals_hold_the_figure() -> None:
 
 def test_closed_set_summary() -> None:
     searches, probe = searched(3)
-    summary = closed_set_summary(searches, probe, resamples=200)
+    summary = closed_set_summary(searches, probe)
     assert summary["searches"] == 40
     assert summary["mated"] == int((probe < 8).sum())
     assert list(summary["rank"]) == ["1", "5", "10"]
     for k, entry in summary["rank"].items():
         assert entry["rate"] == cmc(searches.rank, 10)[int(k) - 1]
         assert entry["ci"][0] <= entry["rate"] <= entry["ci"][1]
+
+
+def test_insightfaces_tpir_on_scores_computed_by_hand() -> None:
+    """Four probes, three identities: the other identities' scores are 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0."""
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.6, 0.7, 0.2], [0.5, 0.3, 0.55], [0.58, 0.4, 0.0]])
+    ids = torch.tensor([0, 1, 2, 0]), torch.arange(3)
+    for rows in (1, 2**24):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(identification, "_ELEMENTS", rows)
+            found = insightface_tpir(scores, torch.eye(3), *ids, {"0.25": 0.25, "0.5": 0.5, "9": 9.0})
+        assert found["9"] == "not measurable"
+        # ceil(4 * 0.25) = 1: above 0.8 lies the mate 0.9; ceil(4 * 0.5) = 2: above 0.6 also 0.7
+        assert [found[label]["tpir"] for label in ("0.25", "0.5")] == [0.25, 0.5]
+        assert [found[label]["threshold"] for label in ("0.25", "0.5")] == pytest.approx([0.8, 0.6])
 
 
 def test_bootstrap_draws_identities() -> None:

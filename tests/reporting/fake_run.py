@@ -87,7 +87,7 @@ def make_run(folder: Path, protocols: tuple[str, ...] = ("lfw", "generated"), nu
         for network, skill in (("student", 0.43), ("teacher", 0.66)):
             arrays = _scores(random, skill, 3000 if protocol == "lfw" else 1000)
             np.savez(folder / "scores" / f"{protocol}.{network}.npz", **arrays)
-            summary = verification_summary(**arrays, resamples=20)
+            summary = verification_summary(**arrays)
             results[network]["protocols"][protocol] = summary
     for network, skill in (("student", 0.9), ("teacher", 0.99)):
         results[network]["robustness"] = _robustness(skill)

@@ -151,7 +151,7 @@ class PairsProtocol(Protocol):
 
     def figures(self, score: Tensor, *, resamples: int) -> ProtocolResult:
         """Verification figures of (P,) scores."""
-        summary = verification_summary(score, self.same, self.fold, resamples=resamples)
+        summary = verification_summary(score, self.same, self.fold)
         return ProtocolResult(summary, PairScores(score, self.same, self.fold))
 
     @cached_property

@@ -90,7 +90,7 @@ def group_figures(
     per_fold = []
     for number, name in enumerate(names):
         mine = group == number
-        entry = verification_summary(score[mine], same[mine], fold[mine], resamples=resamples)
+        entry = verification_summary(score[mine], same[mine], fold[mine])
         accepted = score[mine] >= threshold
         entry["tar_at_threshold"] = accepted[same[mine]].double().mean().item()
         entry["far_at_threshold"] = accepted[~same[mine]].double().mean().item()

@@ -38,8 +38,14 @@ from facedistill.evaluation.protocols.templates import (
     pair_scores,
     pool_templates,
 )
-from facedistill.metrics.identification import Searches, closed_set_summary, open_set_summary, search
-from facedistill.metrics.verification import verification_summary
+from facedistill.metrics.identification import (
+    Searches,
+    closed_set_summary,
+    insightface_tpir,
+    open_set_summary,
+    search,
+)
+from facedistill.metrics.verification import insightface_tars, verification_summary
 
 MODES = (N0D0F0, N1D1F1)
 FARS = {f"1e-{k}": 10.0**-k for k in range(1, 7)}
@@ -93,7 +99,8 @@ class IjbProtocol(Protocol):
         faces = face_embeddings(plain, mirrored, self.detector_score, mode)
         templates, unit = pool_templates(faces, self.template, self.media)
         score = pair_scores(unit, *(torch.searchsorted(templates, side) for side in (self.left, self.right)))
-        figures = verification_summary(score, self.same, None, fars=FARS, resamples=resamples)
+        figures = verification_summary(score, self.same, None, fars=FARS)
+        figures["tar_insightface"] = insightface_tars(score[self.same], score[~self.same], FARS)
         figures["mode"] = mode.name
         if self.probes is not None:
             figures["identification"] = self._identification(templates, unit, resamples)
@@ -114,10 +121,13 @@ class IjbProtocol(Protocol):
         def searched(gallery: Enrolled) -> Searches:
             return search(faces, unit[_rows(templates, gallery)], ids, torch.from_numpy(gallery.subject))
 
-        closed = closed_set_summary(searched(joined), subject, resamples=resamples)
+        closed = closed_set_summary(searched(joined), subject)
         each = [searched(gallery) for gallery in self.galleries]
         tpir = open_set_summary(each, subject, fpirs=FPIRS, resamples=resamples)
-        return {**closed, "gallery": len(joined.template), "tpir": tpir}
+        script = insightface_tpir(
+            faces, unit[_rows(templates, joined)], ids, torch.from_numpy(joined.subject), FPIRS
+        )
+        return {**closed, "gallery": len(joined.template), "tpir": tpir, "tpir_insightface": script}
 
 
 def _rows(templates: Tensor, side: Enrolled) -> Tensor:

@@ -56,7 +56,7 @@ class IdentificationProtocol(Protocol):
         unit = F.normalize(checked_embeddings(self.name, embeddings), dim=1)
         probes, gallery = unit[: len(self.probe)], unit[len(self.probe) :]
         searches = search(probes, gallery, self.probe, self.gallery)
-        summary = closed_set_summary(searches, self.probe.numpy(), ranks=RANKS, resamples=resamples)
+        summary = closed_set_summary(searches, self.probe.numpy(), ranks=RANKS)
         return {self.name: ProtocolResult({"identification": {**summary, "gallery": len(self.gallery)}})}
 
 
