@@ -16,7 +16,7 @@ from facedistill.api.student import Student, load
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose, validate
-from facedistill.config.files import choices
+from facedistill.config.files import options
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, read_metadata
 from facedistill.models.backbones import Backbone
@@ -101,10 +101,10 @@ def _teacher_file(given: dict[str, Any]) -> list[str]:
 def _face_set(data: str | Path | Mapping[str, Any] | None) -> list[str]:
     if data is None:
         return []
-    if isinstance(data, Mapping) or data in choices("data"):
+    if isinstance(data, Mapping) or data in _data_choices():
         return as_overrides({"data": data})
     if not Path(data).exists():
-        raise ConfigError(f"data={data}: is no path, and no choice; there are {', '.join(choices('data'))}")
+        raise ConfigError(f"data={data}: is no path, and no choice; there are {', '.join(_data_choices())}")
     return as_overrides({"data": "faces", "data.path": data})
 
 
@@ -161,3 +161,7 @@ def _given(module: nn.Module, kind: type[Backbone]) -> dict[str, Any]:
         "name": type(module).__name__,
         "embedding_dim": embedding_width(module),
     }
+
+
+def _data_choices() -> list[str]:
+    return options("train", (), "data")

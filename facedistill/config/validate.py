@@ -64,7 +64,8 @@ def validate_groups(config: DictConfig, groups: Sequence[str]) -> None:
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
-    found = _absent(OmegaConf.to_container(config, resolve=False))
+    unresolved: Any = OmegaConf.to_container(config, resolve=False)
+    found = _absent(unresolved)
     return ({}, found) if found else _plain(config)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from facedistill.evaluation.protocols.base import PairsProtocol
-from facedistill.metrics.confidence import clopper_pearson
+from facedistill.metrics.confidence import jeffreys
 from facedistill.metrics.verification import tenfold_accuracy
 from facedistill.system.files import write_npz
 from facedistill.system.progress import ProgressBar
@@ -113,6 +113,6 @@ def _bucket(accepted: Tensor, same: Tensor) -> dict[str, Any]:
     figures: dict[str, Any] = {"genuine": len(genuine), "impostor": len(impostor)}
     if len(same):
         right = int((accepted == same).sum())
-        figures |= {"accuracy": right / len(same), "accuracy_ci": list(clopper_pearson(right, len(same)))}
+        figures |= {"accuracy": right / len(same), "accuracy_ci": list(jeffreys(right, len(same)))}
     figures |= {"tar": genuine.double().mean().item()} if len(genuine) else {}
     return figures | ({"far": impostor.double().mean().item()} if len(impostor) else {})

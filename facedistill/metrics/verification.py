@@ -198,7 +198,7 @@ def accuracy_figures(score: Values, same: Values, fold: Values) -> dict[str, Any
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
     order = np.argsort(score)
     best = _best_threshold(score[order].astype(np.float64), same[order])
-    fitted = np.count_nonzero((score >= best) == same)
+    fitted = int(np.count_nonzero((score >= best) == same))
     interval = accuracy_interval(mean.item() * len(score), fitted, len(score))
     return {
         "accuracy": mean.item(),

@@ -56,8 +56,12 @@ class Assembly:
 
 
 def has_batch_norm(backbone: DictConfig) -> bool:
-    """Whether the student has batch normalization; built without memory for its weights, and without fetching any."""
-    node = {**backbone, **({"pretrained": False} if "pretrained" in backbone else {})}
+    """Whether a student of this package has batch normalization; built without memory, and without fetching weights."""
+    if not backbone._target_.startswith("facedistill."):
+        return False
+    node: Any = OmegaConf.to_container(backbone, resolve=True)
+    if "pretrained" in node:
+        node["pretrained"] = False
     with torch.device("meta"):
         network = instantiate(node)
     return any(isinstance(module, _BatchNorm) for module in network.modules())

@@ -131,7 +131,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
 def build_source(
     config: DictConfig,
     generator: FrozenGenerator | None,
-    teacher: FrozenTeacher,
+    teacher: FrozenTeacher | None,
     faces: FaceSet | None = None,
 ) -> Source:
     """The source of `config.data.source`.
@@ -151,6 +151,7 @@ def build_source(
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
         assert generator is not None
+        assert teacher is not None
         return open_faces(synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images))
 
     offered: dict[str, Callable[[], Any]] = {
@@ -162,6 +163,7 @@ def build_source(
     }
     source: Source = instantiate_with("data.source", config.data.source, offered)
     if OmegaConf.select(config, "data.teacher_cache"):
+        assert teacher is not None
         source.cache_teacher(teacher)
     return source
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from facedistill.assets.archive import sha256_of
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.backbones.mobilefacenet import MobileFaceNet
+from facedistill.models.rebuild import rebuild
 from facedistill.models.teachers import (
     arcface_mobilefacenet,
     dlib_resnet,
@@ -194,8 +195,9 @@ def _vit(path: Path, tensors: Mapping[str, Tensor]) -> Family | None:
 
 
 def _student(path: Path) -> Family:
-    description = student.description_of(read_weights(path)[1], path.name)
-    width = student.build(description, path.name).embedding_dim
+    state, metadata = read_weights(path)
+    description = student.description_of(metadata, path.name)
+    width = rebuild(description, path.name, state).embedding_dim
     title = f"a student of this package, {description['class']}"
     return Family(title, Student, student.convert, width, {"embedding_dim": width}, input_spec=InputSpec())
 

@@ -8,9 +8,10 @@ from itertools import product
 
 import numpy as np
 
-from facedistill.evaluation.protocols.find import default_places, in_order
+from facedistill.evaluation.protocols.find import default_places
+from facedistill.evaluation.protocols.titles import in_order
 from facedistill.evaluation.thresholds import Threshold, default_threshold, thresholds_from_results
-from facedistill.metrics.confidence import Interval, clopper_pearson
+from facedistill.metrics.confidence import Interval, jeffreys
 from facedistill.reporting.numbers import percent, percent_interval, whole
 from facedistill.reporting.record import Results
 from facedistill.reporting.run.files import RunFiles
@@ -31,7 +32,7 @@ class Counted:
     @property
     def interval(self) -> Interval:
         """Clopper-Pearson."""
-        return clopper_pearson(self.accepted, self.pairs)
+        return jeffreys(self.accepted, self.pairs)
 
     def __str__(self) -> str:
         return f"{percent(self.rate)} {percent_interval(self.interval)}, {whole(self.accepted)} of {whole(self.pairs)}"
