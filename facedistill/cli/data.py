@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="write the same set in another format")
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", type=Path, metavar="TARGET", help="must not exist yet")
-    convert.add_argument(
-        "--to", required=True, metavar="FORMAT", help="shards, folder, ...; see docs/data.md"
-    )
+    convert.add_argument("--to", required=True, metavar="FORMAT", help="rec, folder, shards or parquet")
     convert.add_argument("--skip-damaged", action="store_true", help="leave damaged images out, with a count")
     convert.set_defaults(run=_convert)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +22,15 @@ def main(arguments: Sequence[str]) -> int:
         help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)
+    path, expected = Path(parsed.what), None
+    is_run = (path / "run.json").is_file()
+    if not is_run and not path.is_file():
+        _demand_teacher(parsed.what, parsed.overrides)
+    if path.is_file() and path.suffix == ".onnx":
+        raise UserError(f"{path}: evaluate takes the student.safetensors next to it; `embed` takes .onnx")
     from omegaconf import OmegaConf
 
     from facedistill.config import compose
-    from facedistill.config.files import options
     from facedistill.config.numbers import demand_numbers
     from facedistill.export import load_student
     from facedistill.reporting.table.results import as_text, results_table
@@ -32,8 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
     from facedistill.runs.folder import RunFolder
 
-    path, expected = Path(parsed.what), None
-    if (path / "run.json").is_file():
+    if is_run:
         folder = RunFolder(path)
         with folder.held():
             run_config = folder.config()
@@ -41,26 +46,10 @@ def main(arguments: Sequence[str]) -> int:
                 changed_evaluation(run_config, parsed.overrides) if run_config and parsed.overrides else None
             )
             results = evaluate_run(folder, evaluation)
-    elif path.is_dir():
-        raise UserError(
-            f"{path}: is a folder without a run.json, and no run; give a run folder, a student.safetensors or the name of "
-            "a teacher"
-        )
-    elif path.suffix == ".onnx":
-        raise UserError(
-            f"{path}: evaluate takes the student.safetensors next to it; `facedistill embed` takes .onnx"
-        )
     elif path.is_file():
         config = compose("train", parsed.overrides)
         demand_numbers(config)
         results = evaluate_network("student", load_student(path), config)
-    elif path.suffix or "/" in parsed.what:
-        raise UserError(f"{path}: there is no such run folder or student file")
-    elif parsed.what not in (teachers := options("train", parsed.overrides, "teacher")):
-        raise UserError(
-            f"{parsed.what}: is neither a run folder nor a student file here, nor a teacher; there are the teachers "
-            f"{', '.join(teachers)}"
-        )
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         demand_numbers(config)
@@ -71,3 +60,21 @@ def main(arguments: Sequence[str]) -> int:
         sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
         print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0
+
+
+def _demand_teacher(name: str, overrides: Sequence[str]) -> None:
+    """Refuses a name that is no teacher, with what it may have been meant to be."""
+    from facedistill.config.files import options
+
+    path, teachers = Path(name), options("train", overrides, "teacher")
+    if name in teachers:
+        return
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder without a run.json, so it is no run; give a run folder")
+    if path.suffix or "/" in name:
+        raise UserError(f"{path}: there is no such run folder or student file")
+    near = difflib.get_close_matches(name, teachers, n=1)
+    meant = f"did you mean {near[0]}? There are" if near else "there are"
+    raise UserError(
+        f"{name}: is no run folder and no student file here, and no teacher; {meant} {', '.join(teachers)}"
+    )

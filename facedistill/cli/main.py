@@ -22,7 +22,8 @@ from facedistill.system.trust import take_trust
 
 def usage() -> str:
     """The help text."""
-    lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             f"facedistill {__version__}: distil large face recognition networks into small ones",

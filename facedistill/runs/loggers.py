@@ -139,11 +139,15 @@ def wandb_logger(project: str, group: str, save_dir: str, name: str | None = Non
     settings = wandb.Settings(silent=mode != "online", console="off")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     run_name = name or Path(save_dir).name
-    return WandbLogger(
+    logger = WandbLogger(
         project=project, group=group, name=run_name, save_dir=save_dir,
         id=RunRecord.load(Path(save_dir) / "run.json").wandb_id or run_name, mode=mode, resume="allow",
         settings=settings, **_about(Path(save_dir)),
     )  # fmt: skip
+    logger._wandb_init.pop(
+        "anonymous", None
+    )  # Lightning always passes it, and wandb warns that it has no effect
+    return logger
 
 
 def tensorboard_logger(save_dir: str) -> TensorBoardLogger:

@@ -13,6 +13,7 @@ from facedistill.cli.data import main
 from facedistill.data.formats.open import open_faces
 from tests.cli.data_sets import DRAWN, damaged_folder, encoded, folder, run, shards
 from tests.data.formats.drawn_set import DrawnSet
+from tests.data.formats.packed_shards import pack
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -23,6 +24,15 @@ def content(path):
     """Every image with its identity's number."""
     faces = open_faces(path)
     return sorted((faces.encoded(i), int(faces.identities[faces.labels[i]])) for i in range(len(faces)))
+
+
+def test_the_tar_of_a_benchmark_is_named_as_such(tmp_path, capsys):
+    pack(tmp_path / "lfw112.tar", [("a/0001.jpg", DRAWN.encoded(0)), ("pairs.txt", b"10 300")])
+    code, _, err = run(capsys, "info", tmp_path / "lfw112.tar")
+    assert code == 2
+    assert err.endswith(
+        "lfw112.tar: holds pairs.txt, so it is a benchmark and no training set; `facedistill evaluate` reads it\n"
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(FORMATS, 2)))

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
@@ -23,10 +25,7 @@ TEACHERS = ", ".join(sorted(path.stem for path in (config_dir() / "teacher").glo
 def test_help_names_every_command(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert all(
-        command in shown
-        for command in ("train", "evaluate", "verify", "search", "embed", "report", "assets", "align")
-    )
+    assert all(f"  {command}  " in shown for command in COMMANDS)
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -39,8 +38,17 @@ def test_help_names_every_command(capsys):
      "with the teacher's, which have 512 dimensions; leave the key out, or use a method that compares relations or "
      "logits, such as method=rkd"),
     (["evaluate", "no/such/run"],
-     "no/such/run: there is no such run folder or student file; see `facedistill evaluate --help`"),
-    (["evaluate", "resnet"], f"teacher=resnet: there is no such teacher; there are {TEACHERS}"),
+     "no/such/run: there is no such run folder or student file"),
+    (["evaluate", "student.onnx"], "student.onnx: there is no such run folder or student file"),
+    (["evaluate", "/"], "/: is a folder without a run.json, so it is no run; give a run folder"),
+    (["evaluate", "yunet"], f"yunet: is no run folder and no student file here, and no teacher; there are {TEACHERS}"),
+    (["embed", "a.png", "--student", "s.onnx", "--out", "x.txt"], "--out x.txt: name a file that ends in .npz or .csv"),
+    (["reproduce", "--experiments", "no_such_folder"],
+     "there is no folder no_such_folder here; tables are made in a clone of the repository: git clone it, and run the "
+     "command there"),
+    (["train", "runs_dir=b\udce9d"], "b'runs_dir=b\\xe9d' is not UTF-8; rename the file or folder"),
+    (["train", "method.objective=a(b"], "cannot read the value of 'method.objective=a(b'; put it in quotes twice, as "
+     "'method.objective=\"a(b\"'"),
 ])  # fmt: skip
 def test_one_sentence(capsys, arguments, sentence):
     assert command_error(capsys, *arguments) == f"error  {sentence}"
@@ -56,6 +64,12 @@ def test_out_of_memory_is_one_sentence(capsys, monkeypatch, error):
 
     monkeypatch.setattr("facedistill.cli.assets.main", fail)
     assert "out of memory (" in command_error(capsys, "assets")
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback():
+    code = "import os, signal, sys; sys.argv[0] = 'facedistill'; import facedistill.cli; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_reader_that_leaves_is_no_error():
@@ -110,17 +124,21 @@ def test_embed_reads_what_train_wrote(capsys, tmp_path):
     save_student(TinyFaR("c").eval(), tmp_path / "student.safetensors", {})
     for name, color in (("a.png", "tan"), ("b.png", "peru")):
         Image.new("RGB", (112, 112), color).save(tmp_path / name)
-    out = tmp_path / "faces.npz"
-    assert (
-        main(["embed", str(tmp_path), "--student", str(tmp_path / "student.safetensors"), "--out", str(out)])
-        == 0
-    )
-    assert out.exists()
-    assert "2 embeddings of 512 dimensions" in capsys.readouterr().out
+    Image.new("RGB", (200, 200), "tan").save(tmp_path / "c.png")
+    embed = ["embed", str(tmp_path), "--student", str(tmp_path / "student.safetensors"), "--out"]
+    assert main([*embed, str(tmp_path / "faces.npz")]) == 0
+    printed = capsys.readouterr()
+    assert "3 embeddings of 512 dimensions" in printed.out
+    assert "1 of 3 images were resized to 112 px" in printed.err
+    assert main([*embed, str(tmp_path / "faces.csv")]) == 0
+    kept = np.load(tmp_path / "faces.npz")["embeddings"]
+    lines = (tmp_path / "faces.csv").read_text().splitlines()[1:]
+    assert np.array_equal(np.float32([line.split(",")[1:] for line in lines]), kept)
 
 
 HELP_OF_ALL = """
 import contextlib, importlib, io, sys
+from facedistill.cli.commands import COMMANDS
 from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
 heavy = {"torch", "lightning", "wandb", "matplotlib", "onnx", "onnxruntime", "pyarrow", "scipy"}

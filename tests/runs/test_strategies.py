@@ -8,7 +8,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from facedistill.config import compose
 from facedistill.errors import ConfigError
 from facedistill.runs import strategies
-from facedistill.runs.assembly import settings_of
+from facedistill.runs.assembly import has_batch_norm, settings_of
 from facedistill.runs.strategies import check_machine, execution, launched, trainer_arguments
 from tests.helpers.errors import error_message
 
@@ -85,6 +85,30 @@ def test_more_devices_than_gpus(monkeypatch):
 ])  # fmt: skip
 def test_batches_that_cannot_be_divided(overrides, sentence):
     assert _refused("strategy=ddp_cpu", *overrides) == sentence
+
+
+def test_one_image_at_a_time_and_batch_normalization(monkeypatch):
+    with_norm, without = ["backbone=tinyfar_c"], ["backbone=timm", "backbone.name=vit_tiny_patch16_224"]
+    for overrides, refused in [
+        ([*with_norm, "data.batch_size=1"], True),
+        ([*with_norm, "data.batch_size=8", "trainer.accumulate_grad_batches=8"], True),
+        ([*with_norm, "data.batch_size=2", "strategy=ddp_cpu"], False),  # statistics of both processes
+        ([*without, "data.batch_size=1"], False),
+    ]:
+        config = compose("train", overrides)
+        arguments = (*_settings(*overrides), 8, lambda: has_batch_norm(config.backbone))  # noqa: B023
+        if refused:
+            assert "leave 1 image at a time" in error_message(ConfigError, check_machine, *arguments)
+        else:
+            check_machine(*arguments)
+
+
+def test_each_process_has_a_face_to_validate_on(monkeypatch):
+    _torchrun(monkeypatch, 4)
+    arguments = _settings("strategy=ddp_cpu", "trainer.devices=auto", "data.batch_size=8")
+    assert error_message(ConfigError, check_machine, *arguments, 3) == (
+        "data.validation.faces=3: less than one face for each of the 4 processes; set data.validation.faces=4 or more"
+    )
 
 
 def test_torchrun_with_another_number_of_processes(monkeypatch):
