@@ -55,7 +55,7 @@ def run_protocols(
         batch_size: Faces per forward pass.
         device: Where the network runs.
         flip: See `embed`; a protocol that prescribes a flip (IJB) overrides it.
-        resamples: Bootstrap samples of the intervals.
+        resamples: Bootstrap samples of the intervals of TPIR and of gaps between groups.
         shared: Every process of the group calls this; each embeds its share, rank 0 writes the files.
         quiet: Shows no progress.
 
@@ -63,7 +63,7 @@ def run_protocols(
         Figures by protocol, IJB's by protocol and mode; see `verification_summary` and `closed_set_summary`.
 
     Raises:
-        DataError: If an image cannot be read, or the network's embeddings are not finite.
+        DataError: If an image cannot be read, or the embeddings are not finite or all alike.
     """
     figures = {}
     writes = not shared or rank() == 0

@@ -228,8 +228,8 @@ def insightface_tars(genuine: Values, impostor: Values, fars: Mapping[str, float
     "Not measurable" below 1 / impostors, where the script prints a number. No interval: the rate is not one at the
     given false accept rate.
 
-    >>> insightface_tars(torch.tensor([0.9, 0.7]), torch.tensor([0.8, 0.1]), {"0.5": 0.5, "1e-1": 0.1})
-    {'0.5': {'tar': 1.0, 'threshold': 0.7}, '1e-1': 'not measurable'}
+    >>> insightface_tars(torch.tensor([1.0, 0.5]), torch.tensor([0.75, 0.25]), {"0.5": 0.5, "1e-1": 0.1})
+    {'0.5': {'tar': 1.0, 'threshold': 0.5}, '1e-1': 'not measurable'}
     """
     genuine, impostor = sorted_scores(genuine, "genuine"), sorted_scores(impostor, "impostor")
     entries: dict[str, Any] = dict.fromkeys(fars, NOT_MEASURABLE)

@@ -19,6 +19,10 @@ from facedistill.evaluation.protocols.images import ArrayImages, ChangedImages, 
 from facedistill.evaluation.protocols.templates import pair_scores
 from facedistill.metrics.verification import verification_summary
 
+_ROWS_AT_ONCE = 2**13
+_SAME_DIRECTION = 1e-6
+_MIN_NORM = 1e-12
+
 Flip: TypeAlias = Literal["none", "sum", "unit_sum", "both"]
 
 
@@ -84,19 +88,41 @@ class FolderLayout:
         raise NotImplementedError
 
 
+def norms(embeddings: Tensor) -> Tensor:
+    """(M,) norms, at least 1e-12 as in `F.normalize`."""
+    return torch.cat([part.norm(dim=1) for part in embeddings.split(_ROWS_AT_ONCE)]).clamp_min(_MIN_NORM)
+
+
 def checked_embeddings(name: str, embeddings: Tensor) -> Tensor:
     """(M, D) float32 on the CPU.
 
     Raises:
-        DataError: If an embedding is not finite, as those of a diverged student are.
+        DataError: If an embedding is not finite, as those of a diverged student are, or all M > 1 of them point in one
+            direction or are zero, as those of a collapsed student do.
     """
-    invalid = int((~torch.isfinite(embeddings).all(dim=1)).sum())
+    embeddings = embeddings.float().cpu()
+    invalid = sum(int((~torch.isfinite(part).all(dim=1)).sum()) for part in embeddings.split(_ROWS_AT_ONCE))
     if invalid:
         raise DataError(
             f"{name}: {invalid} of {len(embeddings)} embeddings are not finite; "
             "the network has diverged, take an earlier checkpoint"
         )
-    return embeddings.float().cpu()
+    if len(embeddings) > 1 and _is_collapsed(embeddings):
+        what = "point in one direction" if embeddings.any() else "are zero"
+        raise DataError(
+            f"{name}: all {len(embeddings)} embeddings {what}; the network has collapsed and tells no two faces apart, "
+            "take an earlier checkpoint"
+        )
+    return embeddings
+
+
+def _is_collapsed(embeddings: Tensor) -> bool:
+    """Whether all directions are the first one's up to rounding."""
+    first = F.normalize(embeddings[0], dim=0)
+    return all(
+        bool((F.normalize(part, dim=1) - first).abs().max() < _SAME_DIRECTION)
+        for part in embeddings.split(_ROWS_AT_ONCE)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +165,11 @@ class PairsProtocol(Protocol):
             (P,) float32 in [-1, 1].
 
         Raises:
-            DataError: If an embedding is not finite, as those of a diverged student are.
+            DataError: If the embeddings cannot be measured, see `checked_embeddings`.
         """
         assert len(embeddings) == self.num_images, f"{len(embeddings)} embeddings of {self.num_images} images"
-        unit = F.normalize(checked_embeddings(self.name, embeddings), dim=1)
-        return pair_scores(unit, self.left, self.right)
+        embeddings = checked_embeddings(self.name, embeddings)
+        return pair_scores(embeddings, self.left, self.right, norms(embeddings))
 
     def measure(self, embeddings: Tensor, *, resamples: int) -> dict[str, ProtocolResult]:
         """Verification figures, see `verification_summary`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from facedistill.errors import DataError
 from facedistill.evaluation.protocols.archives import Archive, without_suffix
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import EncodedImages
+
+_BLOCK = 2**20  # characters
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,12 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
         DataError: If a line is malformed, or there are fewer than two folds or only one kind of pair.
     """
     pairs = PairList()
-    for number, line in enumerate(text.splitlines(), start=1):
+    known: dict[str, str] = {}  # a name that occurs in many pairs is parsed and held once
+
+    def name_of(word: str) -> str:
+        return known.get(word) or known.setdefault(word, without_suffix(word))
+
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         words = line.rstrip("\r\n").split("\t")
@@ -88,12 +96,21 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
             raise DataError(
                 f"{where}: line {number} must hold imageA, imageB, same (0 or 1), fold; got {line!r}"
             )
-        pairs.add(without_suffix(words[0]), without_suffix(words[1]), words[2] == "1", int(words[3]))
+        pairs.add(name_of(words[0]), name_of(words[1]), words[2] == "1", int(words[3]))
     if len(set(pairs.fold)) < 2 or len(set(pairs.same)) < 2:
         raise DataError(
             f"{where}: needs genuine and impostor pairs in at least two folds; found {len(pairs)} pairs"
         )
     return pairs
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, without a list of all of them."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _BLOCK) + 1 or len(text)
+        yield from text[start:end].splitlines()
+        start = end
 
 
 def pairs_protocol(name: str, archive: Archive, pairs: PairList) -> PairsProtocol:

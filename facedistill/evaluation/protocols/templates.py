@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PAIRS_AT_ONCE = 2**14
+_PAIRS_AT_ONCE = 2**12
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,14 @@ def pool_templates(embeddings: Tensor, template: Tensor, media: Tensor) -> tuple
     return templates, F.normalize(pooled, dim=1)
 
 
-def pair_scores(unit: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Cosine of each pair, in batches that bound the memory.
+def pair_scores(embeddings: Tensor, left: Tensor, right: Tensor, norm: Tensor | None = None) -> Tensor:
+    """Cosine of each pair, in batches: takes no memory of the size of the embeddings.
 
     Args:
-        unit: (T, D) unit embeddings.
+        embeddings: (T, D); unit embeddings where `norm` is None.
         left: (P,) row of the first of each pair.
         right: (P,) row of the second.
+        norm: (T,) their norms, above 0.
 
     Returns:
         (P,) float32 in [-1, 1].
@@ -89,5 +90,9 @@ def pair_scores(unit: Tensor, left: Tensor, right: Tensor) -> Tensor:
     scores = torch.empty(len(left), dtype=torch.float32)
     for start in range(0, len(left), _PAIRS_AT_ONCE):
         some = slice(start, start + _PAIRS_AT_ONCE)
-        scores[some] = (unit[left[some]] * unit[right[some]]).sum(dim=1)
+        one, other = (
+            embeddings[rows] if norm is None else embeddings[rows] / norm[rows, None]
+            for rows in (left[some], right[some])
+        )
+        scores[some] = (one * other).sum(dim=1)
     return scores.clamp_(-1, 1)

@@ -80,6 +80,7 @@ class Comparison:
         seeds: All seeds that any row was run with.
         machines: All machines that any run was made on.
         sources: Where the published figures stand; their numbers count from 1.
+        as_found: Whether a TAR of one seed has the interval at the threshold as found, as older records have.
     """
 
     title: str
@@ -90,6 +91,7 @@ class Comparison:
     seeds: tuple[int, ...]
     machines: tuple[str, ...]
     sources: tuple[Source, ...]
+    as_found: bool = False
 
     @property
     def hash(self) -> str:
@@ -132,6 +134,7 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         seeds=tuple(sorted({record["seed"] for record in used})),
         machines=tuple(sorted({_machine(record) for record in used})),
         sources=_in_order(published),
+        as_found=any(_as_found(line, used, content["metrics"]) for line in lines),
     )
 
 
@@ -174,6 +177,16 @@ def _stored_faces(records: Sequence[Mapping[str, Any]]) -> str:
     own = [r for r in records if r.get("stored_faces") and not part(r["config"], "data", "synthetic")]
     names = sorted({str(r["stored_faces"].get("set")) for r in own})
     return f" (images of {', '.join(names)})" if names else ""
+
+
+def _as_found(line: Line, records: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> bool:
+    protocols = {
+        metric.split("/")[0]
+        for metric, cell in zip(metrics, line.figures, strict=True)
+        if cell.seeds == 1 and cell.interval and "/tar" in metric
+    }
+    own = (Results.from_json(r["results"], f"record {r['id']}") for r in records if r["id"] in line.runs)
+    return any("intervals" not in results.figures("student", one) for results in own for one in protocols)
 
 
 def _in_order(published: Mapping[str, Mapping[str, Published]]) -> tuple[Source, ...]:

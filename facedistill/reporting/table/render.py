@@ -166,9 +166,10 @@ def _caption(comparison: Comparison) -> str:
             f"hash of all of them: {comparison.hash}."
         )
     seeds = f"seeds {', '.join(map(str, comparison.seeds))}; " if comparison.seeds else ""
+    as_found = " (a TAR's at the threshold as found)" if comparison.as_found else ""
     return (
         f"{comparison.note} {comparison.images:,} images a run; {seeds}mean and 95 % interval over seeds "
-        f"(Student's t), or over pairs where there is one seed; rates in percent. {made}"
+        f"(Student's t), or over pairs where there is one seed{as_found}; rates in percent. {made}"
     ).strip()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from facedistill.errors import DataError
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.metrics.verification import auc, tenfold_accuracy
+from facedistill.system.messages import print_message
 
 
 class GeneratedPairsCheck(Callback):
@@ -33,6 +36,14 @@ class GeneratedPairsCheck(Callback):
             shared=True,
             quiet=True,
         )
-        score, same = self.protocol.score(embeddings), self.protocol.same
+        same = self.protocol.same
+        try:
+            score = self.protocol.score(embeddings)
+        except (
+            DataError
+        ) as error:  # the run goes on: it may recover, and `FiniteOnly` stops it where it cannot
+            if trainer.is_global_zero:
+                print_message(f"step {trainer.global_step}: {error}; val/accuracy and val/auc are chance")
+            score = torch.zeros(len(same))
         accuracy, _, _ = tenfold_accuracy(score, same, self.protocol.fold)
         pl_module.log_dict({"val/accuracy": accuracy.item(), "val/auc": auc(score[same], score[~same])})

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from facedistill.errors import DataError
+from facedistill.evaluation.protocols import pairs
 from facedistill.evaluation.protocols.archives import FolderArchive, TarArchive
+from facedistill.evaluation.protocols.base import checked_embeddings
 from facedistill.evaluation.protocols.images import EncodedImages, decode_tensor
 from facedistill.evaluation.protocols.pairs import pairs_protocol, parse_lfw_pairs, parse_tsv_pairs
 from tests.evaluation.protocols.miniature_benchmark import draw, lfw_list, write_lfw, write_tar
@@ -190,3 +192,32 @@ def test_fingerprint_tells_content_apart(tmp_path: Path) -> None:
     assert EncodedImages(FolderArchive(folder), archive.names()).fingerprint() == before
     (folder / "Person_A" / "Person_A_0001.png").write_bytes(draw(0, 7))
     assert EncodedImages(archive, archive.names()).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "what"),
+    [
+        (torch.zeros(4, 3), "all 4 embeddings are zero; the network has collapsed"),
+        (
+            torch.tensor([[1.0, 2.0]]) * torch.arange(1, 5)[:, None],
+            "all 4 embeddings point in one direction; the",
+        ),
+        (torch.full((4, 3), torch.nan), "4 of 4 embeddings are not finite; the network has diverged"),
+    ],
+)
+def test_embeddings_that_tell_no_two_faces_apart_are_refused(embeddings: torch.Tensor, what: str) -> None:
+    with pytest.raises(DataError, match=f"^lfw: {what}"):
+        checked_embeddings("lfw", embeddings)
+
+
+def test_embeddings_that_differ_a_little_are_measured() -> None:
+    nearly = torch.ones(4, 3) + 1e-4 * torch.eye(4, 3)
+    assert checked_embeddings("lfw", nearly) is nearly
+
+
+def test_lines_of_blocks_are_those_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a.jpg\tb\t1\t0\r\n\n# c\nb\ta.jpg\t0\t1"
+    wanted = parse_tsv_pairs(text, "")
+    monkeypatch.setattr(pairs, "_BLOCK", 1)
+    assert parse_tsv_pairs(text, "") == wanted
+    assert (wanted.left, wanted.right, wanted.fold) == (["a", "b"], ["b", "a"], [0, 1])

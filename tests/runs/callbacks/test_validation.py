@@ -25,14 +25,20 @@ class Method:
         self.logged.update(figures)
 
 
-def test_separable_pairs_score_one_and_the_student_stays_in_training_mode():
+class Rank:
+    """A Trainer as far as the callback needs one."""
+
+    is_global_zero, global_step = True, 7
+
+
+def validation_pairs():
     faces = (
         torch.randint(0, 256, (20, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
         .repeat_interleave(56, 2)
         .repeat_interleave(56, 3)
     )
     index = torch.arange(20)
-    protocol = PairsProtocol(
+    return PairsProtocol(
         name="validation",
         image_set=ArrayImages(faces),
         left=index.repeat(2),
@@ -40,7 +46,19 @@ def test_separable_pairs_score_one_and_the_student_stays_in_training_mode():
         same=torch.arange(40) < 20,
         fold=(index % 10).repeat(2),
     )
+
+
+def test_separable_pairs_score_one_and_the_student_stays_in_training_mode():
     method = Method()
-    GeneratedPairsCheck(protocol).on_validation_epoch_end(None, method)
+    GeneratedPairsCheck(validation_pairs()).on_validation_epoch_end(Rank, method)
     assert method.logged == {"val/accuracy": 1.0, "val/auc": 1.0}
     assert method.student.training
+
+
+def test_a_collapsed_student_scores_chance_and_the_run_goes_on(capsys):
+    method = Method()
+    method.student = torch.nn.Sequential(Pixels(), torch.nn.Linear(12, 3))
+    torch.nn.init.zeros_(method.student[1].weight)
+    GeneratedPairsCheck(validation_pairs()).on_validation_epoch_end(Rank, method)
+    assert method.logged == {"val/accuracy": 0.5, "val/auc": 0.5}
+    assert "step 7: validation: all 20 embeddings point in one direction" in capsys.readouterr().err
