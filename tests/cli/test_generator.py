@@ -12,11 +12,15 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from facedistill.cli import generator
 from facedistill.cli.main import main
-from facedistill.config import compose, validate
+from facedistill.config import compose, make_run_id, validate
+from facedistill.errors import ConfigError
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
 from facedistill.runs.assembly import load_generator
+from facedistill.runs.sources import build_source, directions_file
 from facedistill.system.paths import config_dir
+from tests.helpers.fake_detector import BrightnessDetector
 from tests.models.generators.stylegan_layout import stylegan2, stylegan3, write_pickle
 
 
@@ -41,9 +45,9 @@ def test_convert_writes_weights_and_the_yaml_that_names_them(converted: Path, em
         "StyleGAN2 at 32 px, converted from the user's own file Network-Snapshot"
     )
     config = compose("train", [f"hydra.searchpath=[file://{converted}]", f"generator={name}"])
-    generator = load_generator(config)
-    assert generator.native_size == 32
-    assert generator(torch.zeros(1, 16)).shape == (1, 3, 112, 112)
+    network = load_generator(config)
+    assert network.native_size == 32
+    assert network(torch.zeros(1, 16)).shape == (1, 3, 112, 112)
 
 
 def test_preview_shows_faces_crops_and_variations(
@@ -67,6 +71,37 @@ def test_preview_shows_faces_crops_and_variations(
         assert all(image.std() > 1 for image in images)
         away = [np.abs(images[n].astype(float) - images[2]).mean() for n in (3, 4, 5)]
         assert min(away) > 0.5
+
+
+def test_directions_are_estimated_once_and_then_turn_faces(
+    converted: Path,
+    empty_cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generator, "Scrfd", BrightnessDetector)
+    monkeypatch.setattr(generator, "obtain", str)
+    monkeypatch.setattr(generator, "_TURNED_FACES", 2)
+    choice = [f"hydra.searchpath=[file://{converted}]", "generator=network-snapshot-025000"]
+    config = compose("train", [*choice, "data.source.yaw=30", "evaluation=none"])
+    with pytest.raises(ConfigError) as refused:
+        directions_file(config)
+    assert str(refused.value) == (
+        "data.source.yaw=30: the directions of network-snapshot-025000 are not estimated yet; run `facedistill generator "
+        "directions` once, with the same generator"
+    )
+    picture = tmp_path / "turned.png"
+    assert main(["generator", "directions", *choice, "--renders", "24", "--out", str(picture)]) == 0
+    said = capsys.readouterr().out
+    assert "24 faces, 100.0 % found; five-fold R2 of yaw " in said
+    assert len([line for line in said.splitlines() if "degrees: measured" in line]) == 7
+    assert Image.open(picture).height == 26 + 7 * 115 + 3
+    assert directions_file(config) is not None
+    before = make_run_id(config, {})
+    source = build_source(config, load_generator(config), None)  # type: ignore[arg-type]
+    assert source.raw(0, batch_size=8)["degrees"].any()
+    assert before != make_run_id(compose("train", choice), {})
 
 
 @pytest.mark.parametrize("choice", sorted(path.stem for path in (config_dir() / "generator").glob("*.yaml")))

@@ -54,6 +54,11 @@ def test_all_problems_are_reported_at_once():
      "method.losses.mse.wieght: no such key; there are loss, weight"),
     (["data=mixed"], "data.path: needs a value"),
     (["data=mixed", "data.path=x", "data.source.share=1.0"], "data.source.share=1.0: must be in (0, 1)"),
+    (["data.source.yaw=75"],
+     "data.source.yaw=75: must be above 0 and at most 60 degrees, beyond which rendered faces break; 45 is safe, and null "
+     "turns none"),
+    (["data.source.yaw_share=0"],
+     "data.source.yaw_share=0: must be in (0, 1]"),
     (["data=mixed", "data.path=x", "method=gkd", "method.size=4", "data.source.resampling=static"],
      "data: GKD needs labels, and MixedFaces offers none; use data=synthetic_identities, or labelled faces of your own"),
 ])  # fmt: skip
@@ -75,6 +80,22 @@ def test_a_wrong_override_is_one_sentence(override, sentence):
     with pytest.raises(ConfigError) as caught:
         compose("train", [override])
     assert str(caught.value) == sentence
+
+
+def test_labelled_faces_are_not_turned():
+    with pytest.raises(ConfigError) as refused:
+        compose("train", ["data=synthetic_identities_stream", "data.source.yaw=30"])
+    assert str(refused.value) == (
+        "unknown override 'data.source.yaw': only faces of data=stylegan and data=mixed are turned; a turned face has "
+        "another identity, so labelled faces are not"
+    )
+
+
+def test_faces_that_are_not_turned_leave_the_run_id_alone():
+    plain, turned = (make_run_id(compose("train", one), {}) for one in ([], ["data.source.yaw=30"]))
+    assert make_run_id(compose("train", ["data.source.yaw_share=0.9"]), {}) == plain
+    others = [["data.source.yaw=45"], ["data.source.yaw=30", "data.source.yaw_share=0.9"]]
+    assert len({plain, turned, *(make_run_id(compose("train", one), {}) for one in others)}) == 4
 
 
 def test_identity_is_what_changes_the_result():

@@ -1,10 +1,13 @@
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from facedistill.data.augment import Augment
+from facedistill.data.augmentation import PhotoAugment
 from facedistill.data.cache.replay_pool import FacePool
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.errors import UserError
+from facedistill.models.generators.directions import Directions
 from facedistill.models.latents import draw_latents
 
 BATCH = 4
@@ -124,3 +127,33 @@ def test_a_killed_run_leaves_the_faces_that_its_checkpoint_needs(tiny_generator,
 def test_a_pool_that_should_be_there_is_asked_for(tiny_generator, tmp_path):
     with pytest.raises(UserError, match=r"faces.pool is missing or of another size"):
         FacePool(8).open(tmp_path / "faces.pool", resumes=True)
+
+
+def _turning(generator, **settings):
+    directions = Directions(torch.arange(8.0), torch.zeros(8), (1.0, 1.0), 100, 1.0)
+    return RenderedFaces(generator, seed=5, yaw=30.0, directions=directions, **settings)
+
+
+def test_a_share_of_the_faces_is_turned_by_an_angle_of_their_own(tiny_generator):
+    source, plain = _turning(tiny_generator, yaw_share=0.4), RenderedFaces(tiny_generator, seed=5)
+    degrees = source.raw(0, batch_size=400)["degrees"]
+    assert degrees.abs().max() <= 30
+    assert abs((degrees != 0).float().mean() - 0.4) < 0.08
+    assert abs(degrees[degrees != 0].mean()) < 5
+    for number in range(4):
+        turned, straight = _batch(source, number), _batch(plain, number)
+        step = source.raw(number, batch_size=BATCH)["degrees"][:, None] * torch.arange(8.0)
+        assert torch.allclose(turned.latents, straight.latents + step)
+        for one in (source, plain):
+            one.observe(number, torch.zeros(BATCH))
+    halves = [source.raw(2, batch_size=BATCH, rank=rank, world_size=2)["degrees"] for rank in range(2)]
+    assert torch.equal(torch.stack(halves, 1).flatten(), source.raw(2, batch_size=BATCH)["degrees"])
+
+
+def test_a_step_reads_nothing_from_the_device(tiny_generator):
+    """The meta device has no values: whatever would read one raises."""
+    source = _turning(
+        tiny_generator.to("meta"), resampling="static", augment=PhotoAugment(jpeg=0.5, flip=0.5)
+    )
+    raw = move_data_to_device(source.raw(0, batch_size=BATCH), torch.device("meta"))
+    assert source.finish(raw).images.device.type == "meta"
