@@ -156,9 +156,13 @@ def _kinds(path: str) -> list[Kind]:
 
 
 def _is_of(found: Any, kind: Kind) -> bool:
-    """Whether an object is public, defined in the kind's package, and a class with the kind's base or a function."""
+    """Whether an object is public, defined in the kind's package, and a class with the kind's base or a function.
+
+    Teachers and backbones share networks, so each counts as defined in `facedistill.models`.
+    """
     home, name = str(getattr(found, "__module__", "")), str(getattr(found, "__qualname__", "_"))
-    if not f"{home}.".startswith(f"{kind.package}.") or name.startswith("_") or "." in name:
+    within = "facedistill.models" if kind.package.startswith("facedistill.models.") else kind.package
+    if not f"{home}.".startswith(f"{within}.") or name.startswith("_") or "." in name:
         return False
     if inspect.isclass(found):
         bases = {f"{base.__module__}.{base.__qualname__}" for base in inspect.getmro(found)}
