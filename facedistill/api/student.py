@@ -211,9 +211,10 @@ def load(
     if network is not None:
         register_for_file(network, read_metadata(path), path)
     opened = Embedder(path)
+    fitted = tuple(one for one in opened.thresholds if one.flip == "none")  # as `embed` does
     return Student(
         opened.embed_images, opened.embedding_dim,
-        size_px=opened.size_px, thresholds=opened.thresholds, path=path, run=opened.run,
+        size_px=opened.size_px, thresholds=fitted, path=path, run=opened.run,
     )  # fmt: skip
 
 
