@@ -146,7 +146,7 @@ def _write_faces(folder: Path) -> None:
 @cache
 def _composed(recipe: str, processes: int, faces: Path) -> DictConfig:
     overrides = [
-        *RECIPES[recipe], "debug=smoke", "logger=csv", "evaluation=none", f"images={STEPS * BATCH}", f"data.batch_size={BATCH}",
+        *RECIPES[recipe], "debug=smoke", "logger=csv", "evaluation.protocols=[generated]", f"images={STEPS * BATCH}", f"data.batch_size={BATCH}",
         f"strategy={'cpu' if processes == 1 else 'ddp_cpu'}", f"callbacks.checkpoint_every_images={3 * BATCH}",
         f"callbacks.validate_every_images={8 * BATCH}", "data.validation.faces=8",
     ]  # fmt: skip

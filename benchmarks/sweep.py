@@ -22,7 +22,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = (
-    "debug=smoke", "images=16", "strategy=ddp_cpu", "method=cosine", "teacher.compile=false",
+    "debug=smoke", "evaluation.protocols=[generated]", "images=16", "strategy=ddp_cpu", "method=cosine", "teacher.compile=false",
     "generator.network.compile=false", "generator.network.exit=64", "evaluation.generated_pairs.identities=20",
     "evaluation.validation_pairs.identities=20", "launcher.slots=1", "callbacks.checkpoint_every_images=4",
 )  # fmt: skip

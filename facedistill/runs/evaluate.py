@@ -36,7 +36,7 @@ from facedistill.models.fingerprint import state_fingerprint
 from facedistill.reporting.record import Results
 from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.inputs import GENERATED, uses_generated_faces
+from facedistill.runs.inputs import GENERATED, evaluates_generated_pairs
 from facedistill.runs.robustness import corrupted_protocols, robustness_settings
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
 from facedistill.runs.yaw import protocol_yaws, yaw_settings
@@ -126,7 +126,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         config.evaluation = evaluation
     teacher, student = load_teacher(config).to(_device()), load_student(folder.student)
     found, absent = open_configured_protocols(config)
-    if uses_generated_faces(config):
+    if evaluates_generated_pairs(config):
         found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
     results = _earlier_results(folder, student) if is_written else Results()
     record = folder.record()

@@ -111,3 +111,9 @@ def trains_on_generated_faces(config: DictConfig) -> bool:
 def uses_generated_faces(config: DictConfig) -> bool:
     """Whether the run needs the generator, for training or for the `generated` protocol."""
     return trains_on_generated_faces(config) or GENERATED in config.evaluation.protocols
+
+
+def evaluates_generated_pairs(config: DictConfig) -> bool:
+    """Whether the run is measured on generated pairs: if named, or next to other protocols if it renders its faces."""
+    protocols = config.evaluation.protocols
+    return GENERATED in protocols or (bool(protocols) and trains_on_generated_faces(config))

@@ -22,7 +22,12 @@ from facedistill.runs.assembly import assemble
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.evaluate import changed_evaluation, evaluate_run
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.inputs import learned_from, open_inputs, uses_generated_faces
+from facedistill.runs.inputs import (
+    evaluates_generated_pairs,
+    learned_from,
+    open_inputs,
+    uses_generated_faces,
+)
 from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import instantiate
 from tests.evaluation.protocols.miniature_benchmark import draw
@@ -47,7 +52,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     teacher = torch.nn.Identity()
     teacher.network = torch.nn.Identity()
     monkeypatch.setattr(evaluate, "load_teacher", lambda config: teacher)
-    monkeypatch.setattr(evaluate, "uses_generated_faces", lambda config: False)
+    monkeypatch.setattr(evaluate, "evaluates_generated_pairs", lambda config: False)
     monkeypatch.setattr(evaluate, "count_macs", lambda network: 0)
     monkeypatch.setattr(
         evaluate, "open_configured_protocols",
@@ -172,6 +177,20 @@ def test_a_run_that_another_process_runs_is_left_alone(
         assert main([command[0], str(run), *command[1:]]) == 2
     assert f"{run} is being run by process " in capsys.readouterr().err
     assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+
+
+def test_nothing_is_rendered_that_no_protocol_asks_for(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose("train", ["debug=smoke"])
+    assert not evaluates_generated_pairs(config)
+    assert not evaluates_generated_pairs(compose("train", ["evaluation=none"]))
+    assert evaluates_generated_pairs(compose("train", []))
+    assert evaluates_generated_pairs(compose("train", ["evaluation.protocols=[generated]"]))
+    assert config.evaluation.validation_pairs.identities == 20
+    monkeypatch.setattr(evaluate, "evaluates_generated_pairs", evaluates_generated_pairs)
+    monkeypatch.setattr(evaluate, "load_generator", lambda config: pytest.fail("loaded"))
+    assert measure(finished).student.protocols == {}
 
 
 def test_photographs_need_no_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

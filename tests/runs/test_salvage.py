@@ -58,7 +58,7 @@ def test_trained_run_is_not_unfinished(interrupted, status):
 def test_evaluation_and_results_say_that_the_student_is_unfinished(interrupted, monkeypatch, capsys):
     folder, _ = interrupted
     monkeypatch.setattr("facedistill.runs.evaluate.load_teacher", lambda *parts: torch.nn.Identity())
-    monkeypatch.setattr("facedistill.runs.evaluate.uses_generated_faces", lambda config: False)
+    monkeypatch.setattr("facedistill.runs.evaluate.evaluates_generated_pairs", lambda config: False)
     monkeypatch.setattr("facedistill.runs.evaluate.count_macs", lambda network: 0)
     monkeypatch.setattr("facedistill.runs.evaluate._run", lambda *parts: {})
     monkeypatch.setattr(torch.nn.Identity, "network", torch.nn.Identity(), raising=False)

@@ -67,7 +67,7 @@ def test_the_whole_way(
         f"generator.file={pickled}", f"teacher.file={tmp_path / 'iresnet100-73e07ba7.pth'}", f"runs_dir={tmp_path / 'runs'}",
         "teacher.network.layers=18", "teacher.embedding_dim=8", "+teacher.network.embedding_dim=8",
         "strategy=cpu",
-        "evaluation.generated_pairs.identities=20", "evaluation.generated_pairs.min_teacher_cosine=-0.99",
+        "evaluation.protocols=[generated]", "evaluation.generated_pairs.identities=20", "evaluation.generated_pairs.min_teacher_cosine=-0.99",
         "evaluation.validation_pairs.identities=20", "evaluation.validation_pairs.min_teacher_cosine=-0.99",
     ]  # fmt: skip
     assert main(arguments) == 0

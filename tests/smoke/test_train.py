@@ -15,7 +15,7 @@ from tests.helpers.assets import asset_or_skip
 
 SMALL = (
     "debug=smoke", "images=64", "data.batch_size=8", "teacher.compile=false", "generator.network.compile=false",
-    "generator.network.exit=64", "evaluation.generated_pairs.identities=20", "evaluation.validation_pairs.identities=20",
+    "generator.network.exit=64", "evaluation.generated_pairs.identities=20", "evaluation.protocols=[generated]",
 )  # fmt: skip
 
 pytestmark = pytest.mark.assets

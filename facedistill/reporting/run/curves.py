@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
     """Figures of what was logged: loss, agreement with the teacher, accuracy, learning rate."""
     drawings = []
+    loss, mse = ["train/loss"], ["train/mse", "val/mse"]
+    if _is_mse(curves):
+        loss, mse = ["train/loss", "val/mse"], []
     for name, title, keys, draw in (
-        ("learning-loss", "Loss", _loss_keys(curves), _draw_loss),
+        ("learning-loss", "Loss", loss, _draw_loss),
+        ("learning-mse", "MSE of the embeddings", mse, partial(_draw_loss, quantity="MSE")),
         ("learning-cosine", "Cosine of student and teacher", ["train/cosine", "val/cosine"], _draw_cosine),
         ("learning-accuracy", "Accuracy on validation pairs", ["val/accuracy"], _draw_accuracy),
         ("learning-rate", "Learning rate", ["lr"], _draw_rate),
@@ -34,12 +38,12 @@ def learning_drawings(curves: Mapping[str, Series]) -> list[Drawing]:
     return drawings
 
 
-def _loss_keys(curves: Mapping[str, Series]) -> list[str]:
+def _is_mse(curves: Mapping[str, Series]) -> bool:
+    """Whether the loss is the MSE of the embeddings, so that both have one axis."""
     loss, mse = curves.get("train/loss"), curves.get("train/mse")
-    same = (
-        loss and mse and len(loss.value) == len(mse.value) and np.allclose(loss.value, mse.value, rtol=1e-4)
-    )
-    return ["train/loss", "val/mse"] if same else ["train/loss", "train/mse", "val/mse"]
+    if not loss or not mse or len(loss.value) != len(mse.value):
+        return False
+    return np.allclose(loss.value, mse.value, rtol=1e-4)
 
 
 def _summary(key: str, series: Series) -> str:
@@ -47,16 +51,15 @@ def _summary(key: str, series: Series) -> str:
     return f"{key} from {first:.4g} to {last:.4g} after {short(series.images_seen[-1])} images"
 
 
-def _draw_loss(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
-    colors = {"train/loss": theme.student, "train/mse": theme.impostor, "val/mse": theme.teacher}
+def _draw_loss(axes: Axes, theme: Theme, series: Mapping[str, Series], quantity: str = "loss") -> None:
     for key, one in series.items():
-        _draw_line(axes, one, colors[key], key)
+        _draw_line(axes, one, theme.student if key.startswith("train") else theme.teacher, key)
     values = np.concatenate([smoothed(one.value) for one in series.values()])
     if values.min() > 0 and values.max() / values.min() > 10:
         axes.set_yscale("log")
     elif values.min() >= 0:
         axes.set_ylim(bottom=0)
-    _label_axes(axes, "loss", len(series))
+    _label_axes(axes, quantity, len(series))
 
 
 def _draw_cosine(axes: Axes, theme: Theme, series: Mapping[str, Series]) -> None:
@@ -103,5 +106,5 @@ def _label_axes(axes: Axes, quantity: str, lines: int) -> None:
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda seen, _: short(seen).replace(" ", "") if seen else "0")
     )
-    if lines > 1 or quantity == "loss":
+    if lines > 1 or quantity in ("loss", "MSE"):
         axes.legend(loc="best")
