@@ -46,6 +46,7 @@ KINDS = (
         "facedistill.models.generators.frozen.FrozenGenerator",
     ),
     Kind("head", "facedistill.models.heads", "torch.nn.modules.module.Module"),
+    Kind("head.head", "facedistill.models.heads", "torch.nn.modules.module.Module"),
     Kind("scheduler", "facedistill.methods.schedules"),
     Kind("method", "facedistill.methods", "facedistill.methods.base.DistillationMethod"),
     Kind("method.*", "facedistill.losses", functions=True),
