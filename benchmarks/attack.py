@@ -38,7 +38,10 @@ from facedistill.export import embed, save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.models.teachers import onnx_network
 from facedistill.models.weights import read_weights, write_weights
+from facedistill.runs import evaluate, train
+from facedistill.sweeps import job as jobs
 
+_BEFORE_FORKING = (evaluate, train, jobs)  # so that no child imports them again
 GADGETS: tuple[dict[str, Any], ...] = (
     {"_target_": "os.system", "command": "touch executed"},
     {"_target_": "evil.Thin"},
