@@ -38,7 +38,10 @@ from facedistill.export import embed, save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.models.teachers import onnx_network
 from facedistill.models.weights import read_weights, write_weights
+from facedistill.runs import evaluate, train
+from facedistill.sweeps import job as jobs
 
+_BEFORE_FORKING = (evaluate, train, jobs)  # so that no child imports them again
 GADGETS: tuple[dict[str, Any], ...] = (
     {"_target_": "os.system", "command": "touch executed"},
     {"_target_": "evil.Thin"},
@@ -204,7 +207,7 @@ def attack(name: str, act: Callable[[], object], seconds: int, gib: int) -> Outc
 
 
 def main() -> int:
-    """Runs all attacks and prints those that were not refused, and a summary."""
+    """Runs all attacks and prints what each did, and a summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=60, help="for one attack")
     parser.add_argument("--gib", type=int, default=4, help="of memory more than the script itself has")
@@ -213,11 +216,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
         sys.path.insert(0, name)
-        outcomes = [attack(title, act, options.seconds, options.gib) for title, act in commands(Path(name))]
+        outcomes = []
+        for title, act in commands(Path(name)):
+            outcomes.append(one := attack(title, act, options.seconds, options.gib))
+            print(f"{one.status:9} {one.seconds:6.1f} s {one.mib:7.0f} MiB  {one.name}", flush=True)
         os.chdir("/")
     wrong = [one for one in outcomes if one.status != "refused"]
-    for one in wrong:
-        print(f"{one.status:9} {one.seconds:6.1f} s {one.mib:7.0f} MiB  {one.name}")
     print(
         f"{len(outcomes)} attacks: {len(outcomes) - len(wrong)} refused; slowest {max(o.seconds for o in outcomes):.1f} s, "
         f"largest {max(o.mib for o in outcomes):.0f} MiB"
