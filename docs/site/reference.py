@@ -75,7 +75,7 @@ def _index_page(groups: list[str]) -> str:
         "[Keys of a training run outside of groups](train.md). [The configuration of `facedistill generate`](generate.md).",
         "[All commands](commands.md).",
         "",
-        "| group | | choices |",
+        "| group | what it is | choices |",
         "|---|---|--:|",
         *rows,
         "",
@@ -99,7 +99,16 @@ def _group_page(group: str) -> str:
         f"| [`{one.name}`](#{one.name}){' (default)' if one.name == chosen else ''} | {_prose(_about(one))} |"
         for one in taken
     ]
-    lines = [f"# `{group}`", "", GROUPS.get(group, ""), "", f"| `{group}=` | |", "|---|---|", *rows, ""]
+    lines = [
+        f"# `{group}`",
+        "",
+        GROUPS.get(group, ""),
+        "",
+        f"| `{group}=` | what it is |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
     for one in taken:
         lines += _choice_section(group, one)
     return "\n".join(lines)
@@ -170,12 +179,20 @@ def _table(keys: list[Key], package: str, said: dict[str, str], types: dict[str,
     shown = [key for key in keys if not key.path.endswith("_target_") or key.comment]
     if not shown:
         return
-    yield from ("| key | value | what it is | origin and remarks |", "|---|---|---|---|")
+    rows = []
     for key in shown:
         name = f"{package}.{key.path}" if package else key.path
         about = _prose(said.get(key.path, ""))
         kind = f"*{types[key.path]}*. " if types.get(key.path) else ""
-        yield f"| `{name}` | {_code(_short(key.value))} | {kind}{about} | {_prose(key.comment)} |"
+        what, remark = f"{kind}{about}", _prose(key.comment)
+        rows.append([f"`{name}`", _code(_short(key.value)), *((what, remark) if what else (remark, ""))])
+    headings = ["key", "value", "what it is", "origin and remarks"]
+    kept = [at for at in range(4) if any(row[at] for row in rows)]
+    yield from _markdown([[row[at] for at in kept] for row in [headings, ["---"] * 4, *rows]])
+
+
+def _markdown(rows: list[list[str]]) -> Iterator[str]:
+    yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
 def _chosen(group: str) -> str:
