@@ -51,7 +51,7 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
     Raises:
         ValueError: If there are fewer than two values.
 
-    >>> low, high = mean_interval(torch.tensor([0.98, 0.97, 0.99]))
+    >>> low, high = mean_interval(Tensor([0.98, 0.97, 0.99]))
     >>> round(low, 3), round(high, 3)
     (0.955, 1.005)
     """
