@@ -38,9 +38,9 @@ LABEL_FREE = {"cosine", "embedding_mse", "refo", "synthdistill", "weighted_sum"}
 NEEDS_CENTERS = {"coupleface", "dkd", "gkd", "kd", "margin_distillation", "proxyless"}
 NEEDS_FINITE_SET = {"crd"}
 WITHOUT_AGREEMENT = {"mutual", "proxyless", "supervised"}  # they do not compare student and teacher per face
-WITHOUT_LABELS = {"stylegan"}
-RENDERED_EACH_STEP = {"stylegan", "synthetic_identities_stream"}
-RESAMPLED = {"stylegan"}
+WITHOUT_LABELS = {"mixed", "stylegan"}
+RENDERED_EACH_STEP = {"mixed", "stylegan", "synthetic_identities_stream"}
+RESAMPLED = {"mixed", "stylegan"}
 
 
 def expected(method: str, backbone: str, data: str, strategy: str) -> set[str]:
