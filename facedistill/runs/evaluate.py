@@ -133,7 +133,8 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         ("student", student, student),
         ("teacher", teacher, teacher.network),
     )
-    corrupted, turned = (make(config.evaluation, found) for make in (corrupted_protocols, protocol_yaws))
+    corrupted = corrupted_protocols(config.evaluation, found)
+    turned = protocol_yaws(config.evaluation, found)
     for role, network, plain in networks:
         own = results.network(role)
         own.params, own.macs = count_params(plain), count_macs(plain)
