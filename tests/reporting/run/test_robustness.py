@@ -12,6 +12,7 @@ from facedistill.data.augmentation.corruptions import CORRUPTIONS
 from facedistill.reporting.record import NetworkResults, Results
 from facedistill.reporting.run.files import Faces
 from facedistill.reporting.run.robustness import corrupted_faces, robustness_drawings, robustness_table
+from facedistill.reporting.run.yaw import yaw_table
 from facedistill.reporting.style import LIGHT
 
 
@@ -56,3 +57,15 @@ def test_a_rendered_face_under_each() -> None:
         *(n.replace("_", " ").replace("jpeg", "JPEG") for n in CORRUPTIONS),
     ]
     assert all(uri.startswith("data:image/jpeg;base64,") for _, uri in shown)
+
+
+def test_accuracy_by_yaw() -> None:
+    bucket = {"low": 0.0, "high": 30.0, "genuine": 1200, "impostor": 7}
+    measured = {"protocol": "cfp_fp", "unknown": 3}
+    student = {**measured, "buckets": [{**bucket, "accuracy": 0.75, "accuracy_ci": [0.7, 0.8]}]}
+    table = yaw_table(Results(student=NetworkResults(yaw=student)))
+    assert (table.protocol, table.unknown) == ("CFP-FP", "3")
+    (row,) = table.rows
+    assert (row.yaw, row.pairs) == ("0 to 30°", "1,200 genuine, 7 impostor")
+    assert (row.student, row.teacher) == ("75.00 % [70.00, 80.00]", "not measured")
+    assert yaw_table(Results()) is None
