@@ -51,12 +51,12 @@ def validate(config: DictConfig) -> None:
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The configuration as plain containers, or the problems that prevent it."""
-    if found := _absent(OmegaConf.to_container(config, resolve=False)):
+    unresolved: Any = OmegaConf.to_container(config, resolve=False)
+    if found := _absent(unresolved):
         return {}, found
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        unresolved: Any = OmegaConf.to_container(config, resolve=False)
         return {}, _wanting(unresolved) or [str(error).splitlines()[0]]
     return plain, _wanting(plain)
 
