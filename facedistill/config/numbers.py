@@ -80,7 +80,10 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         _POSITIVE,
         "optimizer.lr optimizer.eps *.temperature head.scale head.head.scale method.scale *.input_spec.std",
     ),
-    (_POSITIVE, "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma"),
+    (
+        _POSITIVE,
+        "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma",
+    ),
     (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
     (_FRACTION, "method.return_at method.mass *.accuracy.value"),
