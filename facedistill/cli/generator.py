@@ -219,6 +219,7 @@ def render_rows(generator: FrozenGenerator, count: int, seed: int, spread: str, 
 
     from facedistill.models.generators import resample
     from facedistill.models.latents import draw_latents
+    from facedistill.reporting.generator_sheet import Row
 
     shown = torch.arange(count)
     z, noise = (

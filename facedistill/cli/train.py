@@ -27,9 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
-        from facedistill.config import compose
+        overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
+        if overrides:  # Hydra ignores a recipe that does not exist
+            from facedistill.config import compose
 
-        compose("train", [argument for argument in arguments if "=" in argument and argument[0] != "-"])
+            compose("train", overrides)
         _run_hydra(arguments)
         return 0
     from facedistill.runs.inputs import open_inputs

@@ -83,7 +83,10 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         _POSITIVE,
         "optimizer.lr optimizer.eps *.temperature head.scale head.head.scale method.scale *.input_spec.std",
     ),
-    (_POSITIVE, "head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma"),
+    (
+        _POSITIVE,
+        "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma",
+    ),
     (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
     (_FRACTION, "method.return_at method.mass *.accuracy.value"),
@@ -93,7 +96,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     (_COSINE, "*.min_teacher_cosine *.max_identity_cosine"),
     (
         _NOT_NEGATIVE,
-        "*weight *_decay *.rho *synthetic.spread *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma",
+        "*weight *_decay *.rho *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma",
     ),
     (_NOT_NEGATIVE, "method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]"),
     (_NOT_NEGATIVE, "data.source.augment.scale data.source.augment.rotation_deg data.source.augment.shift"),

@@ -136,9 +136,11 @@ def test_mistakes(tmp_path, capsys):
         "",
         f"error  {sheet}: a sheet is a .png or .jpg; name it so\n",
     )
-    with pytest.raises(SystemExit) as stopped:
-        main(["convert", "a", "b", "--to", "lmdb"])
-    assert stopped.value.code == 2
+    code, _, err = run(capsys, "convert", "a", "b", "--to", "lmdb")
+    assert (code, err) == (
+        2,
+        "error  --to lmdb: there is no such format; there are folder, parquet, rec, shards\n",
+    )
 
 
 def test_info(tmp_path, capsys):
