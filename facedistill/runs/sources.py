@@ -99,7 +99,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
 def build_source(
     config: DictConfig,
     generator: FrozenGenerator | None,
-    teacher: FrozenTeacher,
+    teacher: FrozenTeacher | None,
     faces: FaceSet | None = None,
 ) -> Source:
     """The source of `config.data.source`.
@@ -118,7 +118,7 @@ def build_source(
             return faces
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
-        assert generator is not None
+        assert generator is not None and teacher is not None
         return open_faces(synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images))
 
     offered: dict[str, Callable[[], Any]] = {
@@ -130,6 +130,7 @@ def build_source(
     }
     source: Source = instantiate_with("data.source", config.data.source, offered)
     if OmegaConf.select(config, "data.teacher_cache"):
+        assert teacher is not None
         source.cache_teacher(teacher)
     return source
 
