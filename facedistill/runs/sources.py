@@ -118,7 +118,8 @@ def build_source(
             return faces
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
-        assert generator is not None and teacher is not None
+        assert generator is not None
+        assert teacher is not None
         return open_faces(synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images))
 
     offered: dict[str, Callable[[], Any]] = {
