@@ -99,7 +99,7 @@ def test_directions_are_estimated_once_and_then_turn_faces(
     assert Image.open(picture).height == 26 + 7 * 115 + 3
     assert directions_file(config) is not None
     before = make_run_id(config, {})
-    source = build_source(config, load_generator(config), None)  # type: ignore[arg-type]
+    source = build_source(config, load_generator(config), None)
     assert source.raw(0, batch_size=8)["degrees"].any()
     assert before != make_run_id(compose("train", choice), {})
 
