@@ -74,6 +74,7 @@ def _plain(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
+        unresolved: Any = OmegaConf.to_container(config, resolve=False)
         return {}, _wanting(unresolved) or [str(error).splitlines()[0]]
     return plain, _wanting(plain)
 
