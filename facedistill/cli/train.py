@@ -39,13 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     from facedistill.runs.train import check_start, train
     from facedistill.sweeps.job import demand_planned
 
-    config, overrides, planned = _requested(arguments)
+    config, given, planned = _requested(arguments)
     check_start(config)
     inputs = open_inputs(config)
     if planned is not None:
         demand_planned(arguments[1], planned, inputs.folder.path.name)
     with inputs.folder.held() if is_main_process() else nullcontext():
-        train(config, overrides, inputs)
+        train(config, given, inputs)
     return 0
 
 
