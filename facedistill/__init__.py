@@ -2,7 +2,7 @@
 
     import facedistill as fd
 
-    student = fd.load("runs/demo-44f6e435")
+    student = fd.load("runs/demo")
     match = student.verify("a.jpg", "b.jpg")
 
 docs/api.md describes it.

@@ -82,7 +82,7 @@ def _damaged(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         if tensor.is_floating_point() != wanted[key].is_floating_point():
             found, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, wanted[key]))
             return f"holds {key} of {found} instead of {expected}"
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not _is_sound(tensor):
             return f"holds values that are not finite in {key}"
     return ""
 
@@ -136,3 +136,8 @@ def _check_sha256(path: Path, sha256: str) -> None:
 def _some(keys: set[str]) -> str:
     first, *others = sorted(keys)
     return first + (f" and {len(others)} more keys" if others else "")
+
+
+def _is_sound(tensor: Tensor) -> bool:
+    """Whether all values are finite; a single number, as StyleGAN2's clamp, may be infinite."""
+    return bool((torch.isfinite(tensor) if tensor.numel() > 1 else ~torch.isnan(tensor)).all())

@@ -80,8 +80,8 @@ def test_directions_are_estimated_once_and_then_turn_faces(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(generator, "Scrfd", BrightnessDetector)
-    monkeypatch.setattr(generator, "obtain", str)
+    monkeypatch.setattr("facedistill.models.detectors.scrfd.Scrfd", BrightnessDetector)
+    monkeypatch.setattr("facedistill.assets.obtain", str)
     monkeypatch.setattr(generator, "_TURNED_FACES", 2)
     choice = [f"hydra.searchpath=[file://{converted}]", "generator=network-snapshot-025000"]
     config = compose("train", [*choice, "data.source.yaw=30", "evaluation=none"])

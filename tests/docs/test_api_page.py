@@ -13,7 +13,7 @@ from tests.helpers.photographs import Tiles, photograph, small_student
 from tests.reporting.fake_run import make_run
 
 ROOT = Path(__file__).parents[2]
-RUN = Path("runs/demo-44f6e435")
+RUN = Path("runs/demo")
 
 
 @pytest.fixture

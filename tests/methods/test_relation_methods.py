@@ -122,7 +122,7 @@ def test_what_cannot_teach_is_refused():
 def test_the_yaml_says_what_the_class_does_by_itself(kind):
     node = OmegaConf.load(config_dir() / "method" / f"{kind.__name__.lower()}.yaml")
     node.pop("defaults", None)
-    assert problems("method", node) == []
+    assert problems("method", OmegaConf.to_container(node)) == []
     assert node.pop("_target_") == f"{kind.__module__}.{kind.__name__}"
     assert node.pop("identity_weight") == 1.0
     defaults = {

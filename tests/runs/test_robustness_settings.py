@@ -50,7 +50,7 @@ def test_generated_pairs_stand_in_for_missing_files(
         ),
         (
             "+evaluation.robustness.pair=7",
-            "evaluation.robustness.pair: unknown key; known: protocol, pairs, seed, corruptions",
+            "unknown key 'evaluation.robustness.pair'; did you mean evaluation.robustness.pairs?",
         ),
     ],
 )

@@ -38,4 +38,4 @@ def test_what_cannot_be_swept_is_refused():
     )
     with pytest.raises(ConfigError) as error:
         expand(["a=1,,2"])
-    assert str(error.value) == "cannot read the override 'a=1,,2'; write key=value or group=choice"
+    assert str(error.value) == "cannot read the value of 'a=1,,2'; put it in quotes twice, as 'a=\"1,,2\"'"

@@ -67,10 +67,6 @@ def image_and_label(fd: int, path: Path, sample: list[tuple[str, Member]]) -> tu
     images = [member for ending, member in sample if ending in IMAGES]
     where = f"{path}, byte {sample[0][1].header}"
     key = sample[0][1].name.rpartition("/")[2].partition(".")[0]
-    if not images and "pairs" in key:
-        raise DataError(
-            f"{path}: holds {sample[0][1].name}, so it is a benchmark and no training set; `facedistill evaluate` reads it"
-        )
     if len(images) != 1:
         raise DataError(
             f"{where}: sample {key!r} has {len(images)} images and must have one; give each image a name of its "
