@@ -141,7 +141,9 @@ def _texts(config: Mapping[str, Any]) -> list[str]:
     found = []
     name = str(config["name"])
     if not _NAME.fullmatch(name):
-        found.append(f"name={name!r}: is part of a folder's name; give 1 to 100 characters without / and no . in front")
+        found.append(
+            f"name={name!r}: is part of a folder's name; give 1 to 100 characters without / and no . in front"
+        )
     for key in ("runs_dir", "data.path", "evaluation.data_dir"):
         value = _select(config, key)
         if value is not None and (not isinstance(value, str) or not value.strip()):
