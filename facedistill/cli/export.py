@@ -13,6 +13,8 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the file exists, or does not embed as the student does; nothing is left then.
     """
+    from facedistill.cli.arguments import points
+
     parser = argparse.ArgumentParser(prog="facedistill export", description=__doc__)
     parser.add_argument(
         "what", metavar="RUN", type=Path, help="a finished run's folder or a student.safetensors"
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         help="rgb and bgr take uint8 (N, H, W, 3) and return unit embeddings; float takes scaled (N, 3, H, W)",
     )
     parser.add_argument(
-        "--allowed-loss", type=float, default=0.3, metavar="POINTS", help="of accuracy with int8; 0.3"
+        "--allowed-loss", type=points, default=0.3, metavar="POINTS", help="of accuracy with int8; 0.3"
     )
     options = parser.parse_intermixed_args(arguments)
     from facedistill.export.gate import as_text

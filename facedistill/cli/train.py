@@ -27,11 +27,6 @@ def main(arguments: Sequence[str]) -> int:
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):
-        overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
-        if overrides:  # Hydra ignores a recipe that does not exist
-            from facedistill.config import compose
-
-            compose("train", overrides)
         _run_hydra(arguments)
         return 0
     from facedistill.runs.inputs import open_inputs
@@ -68,7 +63,8 @@ def _run_hydra(arguments: Sequence[str]) -> None:
     import hydra
 
     from facedistill.config import compose
+    from facedistill.config.files import as_group
 
     compose("train", [text for text in arguments if "=" in text and not text.startswith("-")])
-    sys.argv = ["facedistill train", *arguments]
+    sys.argv = ["facedistill train", *map(as_group, arguments)]
     hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")(lambda config: None)()

@@ -68,7 +68,7 @@ def options(root: str, overrides: Sequence[str], group: str) -> list[str]:
 
 def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str, ...], list[Override]]:
     """The files of a root and its search path, the overrides that choose files, and those that set values."""
-    given = [parsed(_as_group(text)) for text in overrides]
+    given = [parsed(as_group(text)) for text in overrides]
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     for folder in _folders(search):
         if not folder.startswith("pkg://") and not os.path.isdir(folder):
@@ -82,7 +82,7 @@ def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str
     return repository, tuple(str(one.input_line) for one in groups), [one for one in own if one not in groups]
 
 
-def _as_group(text: str) -> str:
+def as_group(text: str) -> str:
     """Turns `augment=photo` and `data.source.augment=photo` into the choice of that group in its place."""
     key, _, value = text.partition("=")
     if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value:

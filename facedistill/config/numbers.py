@@ -31,6 +31,8 @@ class Numbers:
         kind = "a whole number" if self.whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return f"{key.removesuffix('[]')}: expected {kind} {self.range}, got {value!r}"
+        if self.whole and abs(value) >= _TOO_LARGE:
+            return f"{key.removesuffix('[]')}={value}: must be {self.range}, and below 1e15"
         return None if self._holds(value) else f"{key.removesuffix('[]')}={value}: must be {self.range}"
 
     def _holds(self, value: float) -> bool:
@@ -41,6 +43,7 @@ class Numbers:
         return above and (value <= float(high) if closing == "]" else value < float(high))
 
 
+_TOO_LARGE = 10**15
 _INTERVAL = re.compile(r"in ([\[(])(\S+), (\S+)([\])])")
 _COUNT = Numbers("> 0", whole=True)
 _COUNT_OR_NONE = Numbers(">= 0", whole=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _VALUES = (
     "evaluation.protocols", "evaluation.data_dir", "evaluation.batch_size", "evaluation.flip", "trainer.accelerator",
     "trainer.strategy", "trainer.precision", "teacher.embedding_dim",
 )  # fmt: skip
+_NAME = re.compile(r"(?=.*\S)[^./\\\0][^/\\\0]{0,99}")
 _FLIPS = ("none", "sum", "unit_sum")
 # Keys of the dictionaries that classes of the package take.
 _BALANCED = ("identities", "images")
@@ -137,8 +139,11 @@ def _yaw(config: Mapping[str, Any]) -> list[str]:
 def _texts(config: Mapping[str, Any]) -> list[str]:
     """Values that are no numbers, and entries of the dictionaries that classes take."""
     found = []
-    if not str(config["name"]).strip():
-        found.append("name: must not be empty")
+    name = str(config["name"])
+    if not _NAME.fullmatch(name):
+        found.append(
+            f"name={name!r}: is part of a folder's name; give 1 to 100 characters without / and no . in front"
+        )
     for key in ("runs_dir", "data.path", "evaluation.data_dir"):
         value = _select(config, key)
         if value is not None and (not isinstance(value, str) or not value.strip()):

@@ -77,7 +77,7 @@ class Embedder:
         """Embeds (N, 3, size_px, size_px) RGB faces in [-1, 1] as (N, D) unit embeddings.
 
         Raises:
-            AssetError: If they are not finite.
+            AssetError: If they are not finite, or one is zero.
         """
         if self._backbone is not None:
             embeddings = self._backbone(images)
@@ -87,6 +87,10 @@ class Embedder:
         if not torch.isfinite(embeddings).all():
             raise AssetError(
                 f"{self._path} gives embeddings that are not numbers; its weights are damaged, export it again"
+            )
+        if not embeddings.any(dim=1).all():
+            raise AssetError(
+                f"{self._path} gives embeddings that are zero; the network has collapsed, take an earlier checkpoint"
             )
         return F.normalize(embeddings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -99,6 +100,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise AssetError(f"{path} does not exist; give the path of a safetensors file") from error
     except SafetensorError as error:
+        if is_zipfile(path):
+            raise AssetError(
+                f"{path} is a PyTorch file and not safetensors; `facedistill teacher add` takes it as a teacher, and a "
+                "student is the student.safetensors of a run"
+            ) from error
         raise AssetError(
             f"{path} is truncated or not a safetensors file ({error}); fetch it again"
         ) from error

@@ -60,8 +60,10 @@ def robustness_settings(evaluation: DictConfig) -> Robustness | None:
     node = evaluation.get("robustness")
     if node is None:
         return None
-    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     known = Robustness.__dataclass_fields__
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"evaluation.robustness: expected keys ({', '.join(known)}) or null, got {node!r}")
+    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     if unknown := [key for key in values if key not in known]:
         raise ConfigError(f"evaluation.robustness.{unknown[0]}: unknown key; known: {', '.join(known)}")
     return Robustness(**values)

@@ -30,6 +30,8 @@ def yaw_settings(evaluation: DictConfig) -> tuple[str, list[float]] | None:
     node = evaluation.get("yaw")
     if node is None:
         return None
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"evaluation.yaw: expected keys ({', '.join(_KEYS)}) or null, got {node!r}")
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     if unknown := [key for key in values if key not in _KEYS]:
         raise ConfigError(f"evaluation.yaw.{unknown[0]}: unknown key; known: {', '.join(_KEYS)}")

@@ -79,7 +79,10 @@ def sweep(arguments: Sequence[str]) -> int:
 
 
 def _run_grid(one: _Sweep) -> list[str]:
-    jobs, refused = _plan(expand(one.arguments), one)
+    combinations = expand(one.arguments)
+    for overrides in combinations:
+        compose("train", overrides)  # a mistyped choice or key is no job that fails, and nothing is started
+    jobs, refused = _plan(combinations, one)
     waiting = [job for job in jobs if job.config.force or not job.folder.is_finished]
     counts = f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
     print_message("\n".join([counts, *refused]))

@@ -153,3 +153,11 @@ for command in COMMANDS:
 def test_help_imports_no_heavy_package():
     done = subprocess.run([sys.executable, "-c", HELP_OF_ALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("points", ["-1", "nan", "many"])
+def test_an_allowed_loss_is_0_to_100_points(points, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "s.safetensors", "--format", "onnx-int8", f"--allowed-loss={points}"])
+    assert stopped.value.code == 2
+    assert "argument --allowed-loss: " in capsys.readouterr().err

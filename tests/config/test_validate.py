@@ -43,6 +43,8 @@ def test_all_problems_are_reported_at_once():
     (["name=???"], "name: needs a value"),
     (["~images"], "images: is missing; every configuration has it"),
     (["~data.source"], "data.source: is missing; every configuration has it"),
+    (["name=../x"], "name='../x': is part of a folder's name; give 1 to 100 characters without / and no . in front"),
+    (["images=99999999999999999999"], "images=99999999999999999999: must be > 0, and below 1e15"),
     (["force=maybe"], "force: expected true or false, got 'maybe'"),
     (["runs_dir=3"], "runs_dir: expected a path, got 3; write ./3"),
     (["evaluation.protocols=lfw"], "evaluation.protocols: expected a list of names, as [lfw], got 'lfw'"),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from facedistill.errors import AssetError, ConfigError, UserError
-from facedistill.export import load_student, read_metadata, save_student
+from facedistill.export import Embedder, load_student, read_metadata, save_student
 from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR, backbone_classes
 from facedistill.models.weights import read_weights, write_weights
 from tests.helpers.errors import error_message
@@ -189,3 +189,19 @@ def test_shared_and_strided_weights_are_saved(tmp_path: Path) -> None:
     images = torch.rand(1, 3, 112, 112)
     with torch.no_grad():
         torch.testing.assert_close(load_student(tmp_path / "s.safetensors")(images), backbone.eval()(images))
+
+
+def test_a_collapsed_student_and_a_pytorch_file_embed_nothing(path: Path, tmp_path: Path) -> None:
+    dead = MobileFaceNet(embedding_dim=8).eval()
+    for tensor in dead.state_dict().values():
+        tensor.zero_()
+    save_student(dead, path, FACTS)
+    with pytest.raises(
+        AssetError, match=r"gives embeddings that are zero; the network has collapsed, take an"
+    ):
+        Embedder(path).embed_images(torch.zeros(1, 3, 112, 112))
+    torch.save({}, tmp_path / "s.pt")
+    with pytest.raises(
+        AssetError, match=r"s\.pt is a PyTorch file and not safetensors; `facedistill teacher add`"
+    ):
+        load_student(tmp_path / "s.pt")

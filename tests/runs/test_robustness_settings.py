@@ -40,6 +40,10 @@ def test_generated_pairs_stand_in_for_missing_files(
     ("override", "message"),
     [
         (
+            "evaluation.robustness=3",
+            "evaluation.robustness: expected keys (protocol, pairs, seed, corruptions) or null, got 3",
+        ),
+        (
             "evaluation.robustness.corruptions=[fog]",
             "evaluation.robustness.corruptions: 'fog' is unknown; known: dark, gray, blurred, low_resolution, jpeg, "
             "covered, framed",

@@ -150,6 +150,13 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     assert [job.id[:-8] for job in started] == ["mine-", "mine-"]
 
 
+def test_a_mistyped_choice_starts_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("facedistill.sweeps.sweep.execute", lambda *args, **options: pytest.fail("started"))
+    assert main(["train", "-m", "experiment=demo", "optimizer=adam,adamm", f"runs_dir={tmp_path}"]) == 2
+    assert "optimizer=adamm: there is no such optimizer; did you mean adam?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_inside_torchrun_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert main(["train", "-m", "seed=1,2"]) == 2

@@ -42,8 +42,9 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a hostile or broken pickle raises whatever it likes
         reason = str(error) or type(error).__name__
+        fix = "; pickle it again as ([bytes(image) …], [bool(flag) …])" if "names numpy." in reason else ""
         raise DataError(
-            f"{path}: is not a plain insightface .bin of bytes and booleans ({reason}); nothing was executed"
+            f"{path}: is not a plain insightface .bin of bytes and booleans ({reason}); nothing was executed{fix}"
         ) from error
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise DataError(f"{path}: must hold images and same-or-not flags, got {type(content).__name__}")

@@ -97,10 +97,15 @@ def read_graph(path: Path) -> onnx.ModelProto:
     Raises:
         AssetError: If it is not.
     """
+    import onnx
+
     model = read_onnx(path)
     shape = image_shape(model)
     if len(shape) != 4 or shape[1] != 3:
         raise AssetError(f"{path.name} takes {shape}, not images (N, 3, H, W); it cannot be a teacher")
+    if (kind := _inputs(model)[0].type.tensor_type.elem_type) != onnx.TensorProto.FLOAT:
+        given = onnx.TensorProto.DataType.Name(kind).lower()
+        raise AssetError(f"{path.name} takes images of {given}; export it with an input of float32")
     return model
 
 

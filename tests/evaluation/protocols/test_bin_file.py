@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,3 +150,10 @@ def test_images_stay_in_the_file_where_they_can_and_read_the_same(tmp_path: Path
     for number, image in enumerate(images):
         side = loaded.right if number % 2 else loaded.left
         assert archive.read(str(int(side[number // 2]))) == image
+
+
+def test_numpy_in_a_bin_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    path = tmp_path / "np.bin"
+    path.write_bytes(pickle.dumps(([b"x"], [np.bool_(True)])))
+    with pytest.raises(DataError, match=r"nothing was executed; pickle it again as \(\[bytes\(image\)"):
+        load_bin(path)

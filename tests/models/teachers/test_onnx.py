@@ -112,6 +112,13 @@ def test_refuses_what_is_no_recognizer(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "gray.onnx takes ['N', 1, 112, 112], not images (N, 3, H, W); it cannot be a teacher"
     )
+    model = onnx.load(graph_file(tmp_path / "half.onnx"))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, tmp_path / "half.onnx")
+    with pytest.raises(
+        AssetError, match=r"^half\.onnx takes images of float16; export it with an input of float32$"
+    ):
+        convert({"half.onnx": tmp_path / "half.onnx"})
 
 
 @pytest.mark.assets
