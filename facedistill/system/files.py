@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -115,16 +116,25 @@ def move_into_place(unfinished: Path, path: Path) -> None:
     flush(path.parent)
 
 
-def refuse_link(path: Path) -> None:
-    """Refuses a symbolic link in a run folder: it could lead a writer or an upload to files elsewhere.
+def refuse_links(folder: Path) -> None:
+    """Refuses a run folder with a symbolic link in it, which could lead a reader, a writer or an upload to files elsewhere.
+
+    Pipes and devices, on which a reader would wait, are refused too. `folder` itself may be a link, and wandb's links in
+    `wandb/` are not looked at.
 
     Raises:
-        UserError: Naming it.
+        UserError: Naming the first.
     """
-    if path.is_symlink():
-        raise UserError(
-            f"{path} is a symbolic link; a run consists of its own files only, put a copy in its place"
-        )
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in sorted([*folders, *names])):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+                raise UserError(
+                    f"{path} is {kind}; a run consists of its own files only, put a copy in its place"
+                )
+        if "wandb" in folders and Path(place) == folder:
+            folders.remove("wandb")
 
 
 def flush(path: Path) -> None:

@@ -171,3 +171,13 @@ def test_an_interrupted_new_folder_leaves_nothing(tmp_path: Path, error: BaseExc
     with pytest.raises((KeyboardInterrupt, DataError)):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    target = tmp_path / "elsewhere"
+    target.write_text("old")
+    (tmp_path / "link").symlink_to(target)
+    write_atomically(tmp_path / "link", "new")
+    assert target.read_text() == "old"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_text() == "new"

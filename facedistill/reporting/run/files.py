@@ -16,6 +16,7 @@ import yaml
 from facedistill.errors import DataError, UserError
 from facedistill.reporting.record import NETWORKS, Results, RunRecord
 from facedistill.reporting.table.results import measured_protocols
+from facedistill.system.files import refuse_links
 
 _SCORE_ARRAYS = ("score", "same", "fold")
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
@@ -88,9 +89,10 @@ def read_run(folder: Path) -> RunFiles:
     """Reads a run folder.
 
     Raises:
-        UserError: If the folder is not a run: config.yaml or run.json is missing.
+        UserError: If the folder is not a run (config.yaml or run.json is missing), or holds a symbolic link.
         DataError: If a file is not what it should be.
     """
+    refuse_links(folder)
     for name in ("config.yaml", "run.json"):
         if not (folder / name).is_file():
             raise UserError(
