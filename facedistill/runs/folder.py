@@ -22,7 +22,7 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import UserError, reason
 from facedistill.reporting.record import RunRecord
-from facedistill.system.files import refuse_links
+from facedistill.system.files import refuse_aliases, refuse_links
 from facedistill.system.locks import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
@@ -117,7 +117,10 @@ class RunFolder:
         if not path.exists():
             return None
         try:
+            refuse_aliases(path.read_text(encoding="utf-8"), str(path))
             loaded = OmegaConf.load(path)
+        except UserError:
+            raise
         except Exception as error:  # whatever yaml finds wrong
             raise UserError(f"{path}: cannot be read ({reason(error)}); restore it from a copy") from error
         if not isinstance(loaded, DictConfig):

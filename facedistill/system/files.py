@@ -6,7 +6,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from facedistill.errors import DataError, UserError, os_errors_as
 
 UNFINISHED = ".writing"
 """Ending of the hidden files and folders that are not complete; a killed process leaves them behind."""
+_UNPACKED_BYTES, _UNPACKED_TIMES = (
+    256 << 20,
+    50,
+)  # that an archive unpacks to: so many bytes, or times its size
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> Path:
@@ -51,6 +56,26 @@ def write_npz(path: Path, **arrays: Any) -> Path:
     with atomic_path(path) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     return path
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The arrays `names` of an archive of NumPy arrays; those that it lacks are left out.
+
+    Raises:
+        OSError, ValueError, EOFError, zipfile.BadZipFile: If it is no such archive, or unpacks to more than its size
+            explains.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > max(_UNPACKED_BYTES, _UNPACKED_TIMES * path.stat().st_size):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, too much for its size")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names if name in arrays.files}
+    except MemoryError as error:
+        raise ValueError("it claims an array larger than the memory") from error
 
 
 @contextmanager
@@ -135,6 +160,23 @@ def refuse_links(folder: Path) -> None:
                 )
         if "wandb" in folders and Path(place) == folder:
             folders.remove("wandb")
+
+
+def refuse_aliases(text: str, where: str) -> None:
+    """Refuses a configuration that repeats a part by `*name`: nine lines of it can stand for a billion values.
+
+    Raises:
+        UserError: Naming the line.
+    """
+    import yaml
+
+    if "*" not in text or "&" not in text:
+        return
+    with suppress(yaml.YAMLError, RecursionError):  # the reader says what is wrong
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise UserError(f"{where}, line {line}: repeats a part by *{event.anchor}; write it out")
 
 
 def flush(path: Path) -> None:

@@ -149,3 +149,13 @@ def test_images_stay_in_the_file_where_they_can_and_read_the_same(tmp_path: Path
     for number, image in enumerate(images):
         side = loaded.right if number % 2 else loaded.left
         assert archive.read(str(int(side[number // 2]))) == image
+
+
+def test_an_image_is_encoded_once(tmp_path):
+    name = b"X\x06\x00\x00\x00latin1"
+    first = b"c_codecs\nencode\nX\x00\x04\x00\x00" + 1024 * b"a" + b"q\x01" + name + b"\x86R"
+    again = b"c_codecs\nencode\nh\x01" + name + b"\x86R"
+    path = tmp_path / "again.bin"
+    path.write_bytes(b"\x80\x02](" + first + 99 * again + b"e](" + 50 * b"\x88" + b"e\x86.")
+    with pytest.raises(DataError, match="encodes more bytes than the file holds"):
+        load_bin(path)
