@@ -19,7 +19,13 @@ import pytest
 from facedistill.errors import DataError, UserError
 from facedistill.system import files
 from facedistill.system.files import (
-    UNFINISHED, atomic_path, new_target, read_npz, refuse_aliases, write_atomically, write_npz,
+    UNFINISHED,
+    atomic_path,
+    new_target,
+    read_npz,
+    refuse_aliases,
+    write_atomically,
+    write_npz,
 )  # fmt: skip
 
 
@@ -196,7 +202,7 @@ def test_an_archive_of_arrays_is_read_up_to_a_limit(tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "w") as archive, archive.open("kept.npy", "w") as member:
         header = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 1000)}
         np.lib.format.write_array_header_1_0(member, header)
-    with pytest.raises(ValueError, match="claims an array larger than the memory|EOF"):
+    with pytest.raises(ValueError, match=r"claims an array|EOF"):
         read_npz(path, ["kept"])
 
 
