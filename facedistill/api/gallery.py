@@ -18,7 +18,7 @@ from facedistill.api.photographs import Chosen, Face, Picture, faces_of
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import DataError, UserError
 from facedistill.evaluation.thresholds import Threshold
-from facedistill.system.files import write_npz
+from facedistill.system.files import read_npz, write_npz
 from facedistill.system.progress import ProgressBar
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
@@ -137,9 +137,9 @@ class Gallery:
             DataError: If the file is missing, damaged, or of another kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                names, rows = [str(name) for name in arrays["files"]], arrays["embeddings"]
-                run = str(arrays["run"]) if "run" in arrays else ""
+            arrays = read_npz(Path(path), ("files", "embeddings", "run"))
+            names, rows = [str(name) for name in arrays["files"]], arrays["embeddings"]
+            run = str(arrays.get("run", ""))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise DataError(
                 f"{path} holds no embeddings; give a folder of images or an .npz of `facedistill embed --out`"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
     if is_run:
         folder = RunFolder(path)
-        with folder.held():
+        with folder.held(), _incomplete(path / "config.yaml"):
             run_config = folder.config()
             evaluation = (
                 changed_evaluation(run_config, parsed.overrides) if run_config and parsed.overrides else None
@@ -60,6 +61,17 @@ def main(arguments: Sequence[str]) -> int:
         sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
         print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0
+
+
+@contextmanager
+def _incomplete(path: Path) -> Iterator[None]:
+    """Turns what OmegaConf says of keys that a run's configuration lacks into one sentence."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {reason(error)}; restore it from a copy") from error
 
 
 def _demand_teacher(name: str, overrides: Sequence[str]) -> None:

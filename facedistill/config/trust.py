@@ -63,6 +63,7 @@ KINDS = (
 
 # What may stay of `${…}`: other keys, and the variables of this package.
 _HARMLESS = re.compile(r"\$\{([\w.\[\]]*|oc\.select:[^${}]*|oc\.env:FACEDISTILL_\w+(,[^${}]*)?)\}")
+_MOST_JOINED = 12
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:[^${}]*\}")
 
 
@@ -176,8 +177,18 @@ def _advice(path: str) -> str:
     return f"if you trust that code, add trust={module} to the command line"
 
 
+def _num_joined(node: Any) -> int:
+    """References to other keys in the values that join several; a chain of such values grows without limit."""
+    if isinstance(node, dict | list):
+        return sum(map(_num_joined, node.values() if isinstance(node, dict) else node))
+    count = node.count("${") if isinstance(node, str) else 0
+    return count if count > 1 else 0
+
+
 def _resolvers(node: Any, key: str = "") -> Iterator[str]:
-    """A sentence for each value that reads environment variables or calls another resolver."""
+    """A sentence for each value that reads environment variables or calls another resolver, or if too many join others."""
+    if not key and (count := _num_joined(node)) > _MOST_JOINED:
+        yield f"its values join {count} references to other keys (${{…}}), and at most {_MOST_JOINED} are read; write them out"
     if isinstance(node, dict | list):
         for name, child in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _resolvers(child, f"{key}.{name}" if key else str(name))

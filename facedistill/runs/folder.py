@@ -22,7 +22,7 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import UserError, reason
 from facedistill.reporting.record import RunRecord
-from facedistill.system.files import refuse_link
+from facedistill.system.files import refuse_aliases, refuse_links
 from facedistill.system.locks import held, holder
 
 _PACKAGES = ("facedistill", "torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
@@ -66,11 +66,10 @@ class RunFolder:
         """Locks the folder, so that one process at a time trains, evaluates or reports the run; `run.lock` names it.
 
         Raises:
-            UserError: If another process has locked it, it cannot be written, or a part of it is a symbolic link.
+            UserError: If another process has locked it, it cannot be written, or it holds a symbolic link.
         """
+        refuse_links(self.path)
         self.create()
-        for name in ("figures", "scores", "worst", "student.safetensors", "student.onnx"):
-            refuse_link(self.path / name)
         note = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with ExitStack() as stack:
             try:
@@ -90,7 +89,8 @@ class RunFolder:
         return holder(self.path / "run.lock")
 
     def refuse_if_locked(self) -> None:
-        """Raises a UserError if another process has locked the folder; for commands that only read it."""
+        """Raises a UserError if another process has locked the folder, or it holds a symbolic link; for reading it."""
+        refuse_links(self.path)
         if holder := self.holder:
             raise self._locked(holder)
 
@@ -117,7 +117,10 @@ class RunFolder:
         if not path.exists():
             return None
         try:
+            refuse_aliases(path.read_text(encoding="utf-8"), str(path))
             loaded = OmegaConf.load(path)
+        except UserError:
+            raise
         except Exception as error:  # whatever yaml finds wrong
             raise UserError(f"{path}: cannot be read ({reason(error)}); restore it from a copy") from error
         if not isinstance(loaded, DictConfig):

@@ -16,7 +16,6 @@ from facedistill.export import read_metadata
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.model_card import model_card
 from facedistill.runs.folder import RunFolder
-from facedistill.system.files import refuse_link
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,6 @@ def finished_run(run: Path) -> RunFiles:
     for name in ("student.safetensors", "student.onnx"):
         if not (run / name).is_file():
             raise UserError(f"{run} has no {name}; export it again with force=true")
-        refuse_link(run / name)
     return files
 
 

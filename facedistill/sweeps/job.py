@@ -14,11 +14,11 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.known_keys import demand_known
 from facedistill.config.numbers import with_whole_numbers
 from facedistill.config.trust import refuse_foreign_code
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, UserError
 from facedistill.reporting.run.facts import network_name
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import open_inputs
-from facedistill.system.files import write_atomically
+from facedistill.system.files import refuse_aliases, write_atomically
 
 _PLANNED = "planned"
 
@@ -103,7 +103,10 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
         ConfigError: If there is no such file, it is no configuration, or it names code that is not admitted.
     """
     try:
+        refuse_aliases(path.read_text(encoding="utf-8"), f"--config {path}")
         config = OmegaConf.load(path)
+    except UserError:
+        raise
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # whatever yaml finds wrong

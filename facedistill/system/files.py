@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ from facedistill.errors import DataError, UserError, os_errors_as
 
 UNFINISHED = ".writing"
 """Ending of the hidden files and folders that are not complete; a killed process leaves them behind."""
+_UNPACKED_BYTES, _UNPACKED_TIMES = (
+    256 << 20,
+    50,
+)  # that an archive unpacks to: so many bytes, or times its size
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]) -> Path:
@@ -50,6 +56,26 @@ def write_npz(path: Path, **arrays: Any) -> Path:
     with atomic_path(path) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     return path
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The arrays `names` of an archive of NumPy arrays; those that it lacks are left out.
+
+    Raises:
+        OSError, ValueError, EOFError, zipfile.BadZipFile: If it is no such archive, or unpacks to more than its size
+            explains.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > max(_UNPACKED_BYTES, _UNPACKED_TIMES * path.stat().st_size):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, too much for its size")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names if name in arrays.files}
+    except MemoryError as error:
+        raise ValueError("it claims an array larger than the memory") from error
 
 
 @contextmanager
@@ -115,16 +141,42 @@ def move_into_place(unfinished: Path, path: Path) -> None:
     flush(path.parent)
 
 
-def refuse_link(path: Path) -> None:
-    """Refuses a symbolic link in a run folder: it could lead a writer or an upload to files elsewhere.
+def refuse_links(folder: Path) -> None:
+    """Refuses a run folder with a symbolic link in it, which could lead a reader, a writer or an upload to files elsewhere.
+
+    Pipes and devices, on which a reader would wait, are refused too. `folder` itself may be a link, and wandb's links in
+    `wandb/` are not looked at.
 
     Raises:
-        UserError: Naming it.
+        UserError: Naming the first.
     """
-    if path.is_symlink():
-        raise UserError(
-            f"{path} is a symbolic link; a run consists of its own files only, put a copy in its place"
-        )
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in sorted([*folders, *names])):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+                raise UserError(
+                    f"{path} is {kind}; a run consists of its own files only, put a copy in its place"
+                )
+        if "wandb" in folders and Path(place) == folder:
+            folders.remove("wandb")
+
+
+def refuse_aliases(text: str, where: str) -> None:
+    """Refuses a configuration that repeats a part by `*name`: nine lines of it can stand for a billion values.
+
+    Raises:
+        UserError: Naming the line.
+    """
+    import yaml
+
+    if "*" not in text or "&" not in text:
+        return
+    with suppress(yaml.YAMLError, RecursionError):  # the reader says what is wrong
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise UserError(f"{where}, line {line}: repeats a part by *{event.anchor}; write it out")
 
 
 def flush(path: Path) -> None:

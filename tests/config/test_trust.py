@@ -190,3 +190,22 @@ def test_a_broken_config_yaml_is_said(somewhere):
     assert error_message(UserError, folder.config).endswith("is no configuration; restore it from a copy")
     (somewhere / "config.yaml").write_text("a: [")
     assert "cannot be read" in error_message(UserError, folder.config)
+
+
+def test_references_to_other_keys_do_not_grow_without_limit(somewhere):
+    chain = {"a": "x" * 9} | {b: 3 * f"${{{a}}}" for a, b in zip("abcde", "bcdef", strict=True)}
+    assert error_message(ConfigError, refuse_foreign_code, OmegaConf.create(chain), "x.yaml").startswith(
+        "x.yaml: its values join 15"
+    )
+    refuse_foreign_code(OmegaConf.create({key: chain[key] for key in "abcde"}), "x.yaml")
+
+
+def test_a_config_yaml_that_lacks_keys_is_one_sentence(somewhere, capsys, monkeypatch):
+    run = somewhere / "demo-12345678"
+    run.mkdir()
+    (run / "run.json").write_text('{"status": "finished"}')
+    (run / "student.safetensors").touch()
+    (run / "config.yaml").write_text("name: demo\n")
+    message = command_error(capsys, "evaluate", run)
+    assert message.startswith(f"error  {run / 'config.yaml'}: ")
+    assert message.endswith("; restore it from a copy")

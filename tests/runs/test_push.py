@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from facedistill.cli.main import main
 from facedistill.export import export_onnx, load_student, save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.reporting.run.model_card import needs_consent
+from facedistill.reporting.run.summary import summarize
 from tests.helpers.errors import command_error
 from tests.reporting.fake_run import make_run
 from tests.runs.hub_server import TOKEN, Hub, serve
@@ -121,25 +123,39 @@ def test_a_repository_is_no_path(run: Path, capsys: pytest.CaptureFixture[str], 
     assert message == f"--repo {repo}: write user/name or organization/name"
 
 
-@pytest.mark.parametrize("name", ["student.onnx", "student.safetensors", "figures", "scores", "worst"])
+FILES = "student.onnx student.safetensors config.yaml run.json results.json metrics.csv README.md report.html run.lock faces.npz"
+
+
 def test_links_of_a_run_folder_are_not_followed(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    if "." in name:
-        (run / name).rename(elsewhere)
-    else:
-        shutil.rmtree(run / name, ignore_errors=True)
-        elsewhere.mkdir()
-    (run / name).symlink_to(elsewhere)
-    expected = (
-        f"{run / name} is a symbolic link; a run consists of its own files only, put a copy in its place"
-    )
-    assert expected in command_error(capsys, "report", run)
-    if "." in name:
-        assert refused(capsys, run, "--repo=a/b", "--dry") == expected
-    else:
-        assert list(elsewhere.iterdir()) == []
+    for name in (
+        *FILES.split(),
+        "figures",
+        "scores",
+        "worst",
+        "scores/x.npz",
+        "figures/x.png",
+        ".writable",
+        "wandb",
+    ):
+        path, kept, elsewhere = run / name, tmp_path / "kept", tmp_path / "elsewhere"
+        path.parent.mkdir(exist_ok=True)
+        if path.exists():
+            path.rename(kept)
+        elsewhere.write_text("not of this run")
+        path.symlink_to(elsewhere)
+        expected = f"{path} is a symbolic link; a run consists of its own files only, put a copy in its place"
+        for arguments in (("report", run), ("push", run, "--repo=a/b", "--dry"), ("evaluate", run)):
+            if name in ("config.yaml", "run.lock"):
+                assert command_error(capsys, *arguments).endswith(expected)
+        assert elsewhere.read_text() == "not of this run"
+        assert summarize(run).problems == (f"{expected}.",)
+        path.unlink()
+        if kept.exists():
+            kept.rename(path)
+    os.mkfifo(run / "run.lock")
+    assert "run.lock is no regular file" in command_error(capsys, "report", run)
 
 
 def test_no_token_is_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,16 +7,26 @@ import os
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facedistill.errors import DataError, UserError
 from facedistill.system import files
-from facedistill.system.files import UNFINISHED, atomic_path, new_target, write_atomically
+from facedistill.system.files import (
+    UNFINISHED,
+    atomic_path,
+    new_target,
+    read_npz,
+    refuse_aliases,
+    write_atomically,
+    write_npz,
+)  # fmt: skip
 
 
 def _fail(code: int) -> Callable[..., None]:
@@ -171,3 +181,33 @@ def test_an_interrupted_new_folder_leaves_nothing(tmp_path: Path, error: BaseExc
     with pytest.raises((KeyboardInterrupt, DataError)):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    target = tmp_path / "elsewhere"
+    target.write_text("old")
+    (tmp_path / "link").symlink_to(target)
+    write_atomically(tmp_path / "link", "new")
+    assert target.read_text() == "old"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_text() == "new"
+
+
+def test_an_archive_of_arrays_is_read_up_to_a_limit(tmp_path, monkeypatch):
+    path = write_npz(tmp_path / "a.npz", kept=np.arange(3), zeros=np.zeros(1 << 18))
+    assert read_npz(path, ["kept", "missing"])["kept"].tolist() == [0, 1, 2]
+    monkeypatch.setattr(files, "_UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match=r"it unpacks to 2,097,\d+ bytes, too much for its size"):
+        read_npz(path, ["kept"])
+    with zipfile.ZipFile(path, "w") as archive, archive.open("kept.npy", "w") as member:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 1000)}
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(ValueError, match=r"claims an array|EOF"):
+        read_npz(path, ["kept"])
+
+
+def test_a_configuration_repeats_nothing():
+    refuse_aliases("a: '*x & y'\nb: *", "x.yaml")
+    with pytest.raises(UserError) as caught:
+        refuse_aliases("a: &a [1, 1]\nb: [*a, *a]\n", "x.yaml")
+    assert str(caught.value) == "x.yaml, line 2: repeats a part by *a; write it out"

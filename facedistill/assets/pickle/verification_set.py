@@ -16,16 +16,25 @@ from facedistill.errors import DataError
 class _PlainUnpickler(pickle.Unpickler):
     """Knows no class and no function but the one by which Python 3 writes bytes for Python 2."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         super().__init__(file, encoding="bytes")
+        self._left = size  # of bytes: a complete file holds each image once
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("_codecs", "encode"):
-            return _latin1
+            return self._latin1
         raise pickle.UnpicklingError(f"names {module_name}.{global_name}")
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("names an object outside the file")
+
+    def _latin1(self, text: str | bytes, encoding: str | bytes = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+            raise pickle.UnpicklingError("encodes something else than bytes")
+        self._left -= len(text)
+        if self._left < 0:
+            raise pickle.UnpicklingError("encodes more bytes than the file holds")
+        return text.encode("latin1")
 
 
 def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
@@ -37,7 +46,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     try:
         with path.open("rb") as file:
             _refuse_far_memo(file)
-            content = _PlainUnpickler(file).load()
+            content = _PlainUnpickler(file, path.stat().st_size).load()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a hostile or broken pickle raises whatever it likes
@@ -62,9 +71,3 @@ def _refuse_far_memo(file: BinaryIO) -> None:
         if operation.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= parts:
             raise pickle.UnpicklingError(f"numbers part {argument} of {parts}")
     file.seek(0)
-
-
-def _latin1(text: str | bytes, encoding: str | bytes = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError("encodes something else than bytes")
-    return text.encode("latin1")

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LONGEST_NAME = 255
+"""Characters of an identity's name: an array of names takes as much memory for each as for the longest."""
+
 
 def numbered(found: np.ndarray, names: Sequence[str] | None = None) -> tuple[np.ndarray | None, list[str]]:
     """Numbers labels without gaps, in their order.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,11 +92,10 @@ def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
     distinct: list[bytes] = []
     index = []
     for image in images:
-        key = hashlib.sha256(image).digest()
-        if key not in place:
-            place[key] = len(distinct)
+        if image not in place:  # Python keeps the hash of an image that is named again
+            place[image] = len(distinct)
             distinct.append(image)
-        index.append(place[key])
+        index.append(place[image])
     archive = _in_place(path, images, distinct) or _ListArchive(distinct, str(path))
     runs = np.array_split(np.arange(len(same)), NUM_FOLDS)
     return PairsProtocol(

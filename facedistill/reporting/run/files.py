@@ -16,6 +16,7 @@ import yaml
 from facedistill.errors import DataError, UserError
 from facedistill.reporting.record import NETWORKS, Results, RunRecord
 from facedistill.reporting.table.results import measured_protocols
+from facedistill.system.files import read_npz, refuse_aliases, refuse_links
 
 _SCORE_ARRAYS = ("score", "same", "fold")
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
@@ -88,9 +89,10 @@ def read_run(folder: Path) -> RunFiles:
     """Reads a run folder.
 
     Raises:
-        UserError: If the folder is not a run: config.yaml or run.json is missing.
+        UserError: If the folder is not a run (config.yaml or run.json is missing), or holds a symbolic link.
         DataError: If a file is not what it should be.
     """
+    refuse_links(folder)
     for name in ("config.yaml", "run.json"):
         if not (folder / name).is_file():
             raise UserError(
@@ -120,7 +122,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
+        text = path.read_text(encoding="utf-8")
+        refuse_aliases(text, str(path))
+        content = yaml.load(text, Loader=_YamlLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(
             f"{path} cannot be read as YAML ({' '.join(str(error).split())}); restore it"
@@ -170,7 +174,7 @@ def read_scores(folder: Path, protocol: str, network: str) -> Scores | None:
         raise DataError(f"{folder / 'results.json'}: protocol {protocol!r} is not a plain name; rename it")
     if not path.is_file():
         return None
-    arrays = _npz(path, _SCORE_ARRAYS, load=("score", "same"))
+    arrays = _npz(path, _SCORE_ARRAYS)
     score, same = arrays["score"].astype(np.float64).ravel(), arrays["same"].astype(bool).ravel()
     if len(score) != len(same):
         raise DataError(f"{path}: {len(score)} scores but {len(same)} labels; evaluate the run again")
@@ -229,15 +233,17 @@ def _cell(text: str | None, path: Path, line: int) -> float:
         ) from None
 
 
-def _npz(path: Path, names: tuple[str, ...], load: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The arrays `load`, or all, of a file that must have all of `names`."""
+def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of a file that must have all of `names`."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            lacking = [name for name in names if name not in file.files]
-            if not lacking:
-                return {name: file[name] for name in load or names}
+        arrays = read_npz(path, names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and run the command that writes it"
         ) from None
-    raise DataError(f"{path} has no array {', '.join(lacking)}; delete it and run the command that writes it")
+    lacking = [name for name in names if name not in arrays]
+    if lacking:
+        raise DataError(
+            f"{path} has no array {', '.join(lacking)}; delete it and run the command that writes it"
+        )
+    return arrays

@@ -54,7 +54,9 @@ def write_model_card(run_dir: Path) -> Path | None:
 
 def model_card(files: RunFiles, repo: str | None = None) -> str:
     """The card as text: YAML front matter, then Markdown; its code loads the student from `repo`, org/name, or its file."""
-    front = yaml.safe_dump(card_metadata(files), sort_keys=False, allow_unicode=True, width=10_000)
+    front = yaml.safe_dump(
+        _on_one_line(card_metadata(files)), sort_keys=False, allow_unicode=True, width=10_000
+    )
     return f"---\n{front}---\n\n{_body(files, repo or 'student.safetensors')}"
 
 
@@ -222,7 +224,20 @@ def _lost_to_teacher(results: Results) -> str:
 def _plain(value: Any) -> str:
     """Text that stays text in Markdown, inside a table cell too."""
     text = html.escape(" ".join(str(value).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", text)
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
+    text = re.sub(r"(?i)(:)(?=//)|(?<=\bwww)(\.)", r"\\\g<0>", text)  # bare addresses become links
+    return re.sub(
+        r"^(\d*)([-+=.)])(?=[-=\s]|$)", r"\1\\\2", text
+    )  # lists, headings and rules at the start of a line
+
+
+def _on_one_line(value: Any) -> Any:
+    """Texts without line breaks, which yaml would write as they are: a line `---` ends the front matter."""
+    if isinstance(value, dict):
+        return {_on_one_line(key): _on_one_line(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_on_one_line(child) for child in value]
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _code(command: Any) -> str:

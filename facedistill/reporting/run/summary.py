@@ -18,6 +18,7 @@ from facedistill.reporting.run.facts import NOT_RECORDED, network_name
 from facedistill.reporting.run.files import Series, read_config, read_curves
 from facedistill.reporting.run.pictures import RunPictures, read_pictures
 from facedistill.reporting.run.reduced import thinned
+from facedistill.system.files import refuse_links
 
 DAMAGED = "damaged"
 SHOWN_CURVES = ("train/loss", "val/cosine", "val/accuracy")
@@ -73,6 +74,10 @@ class RunSummary:
 
 def summarize(folder: Path) -> RunSummary:
     """Reads a run folder; a broken or missing file becomes one sentence of `problems`."""
+    try:
+        refuse_links(folder)
+    except UserError as error:
+        return RunSummary(folder, folder.name, folder.name, problems=(f"{error}.",))
     problems: list[str] = []
 
     def read(name: str, load: Callable[[Path], _T], default: _T) -> _T:

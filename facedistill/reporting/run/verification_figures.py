@@ -74,7 +74,7 @@ def _points(figures: Mapping[str, Any]) -> list[tuple[float, float, tuple[float,
     return [
         (float(name.removeprefix("tar@")), one.value, one.interval or (one.value, one.value))
         for name, one in estimates(figures).items()
-        if name.startswith("tar@") and one.value is not None
+        if re.fullmatch(r"tar@[\d.]+(e-?\d{1,3})?", name) and one.value is not None
     ]
 
 

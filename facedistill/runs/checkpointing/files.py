@@ -75,6 +75,12 @@ def _is_intact(path: Path) -> bool:
     """Whether the zip directory and all checksums are right and the contents can be loaded."""
     try:
         with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if (
+                any(info.compress_type for info in members)
+                or sum(m.file_size for m in members) > path.stat().st_size
+            ):
+                return False  # torch compresses nothing
             return archive.testzip() is None and "state_dict" in read_checkpoint(path)
     except (
         FileNotFoundError,

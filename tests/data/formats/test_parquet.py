@@ -254,3 +254,46 @@ def test_info_warns_of_row_groups_that_make_random_reading_slow(tmp_path, monkey
     assert not warnings(
         ParquetFaces(save(tmp_path / "quick.parquet", table(IMAGES * 4, label=LABELS * 4), row_group_size=16))
     )
+
+
+def repeated(rows, size):
+    """A table whose rows are one value of `size` bytes: a few kilobytes that unpack to rows x size."""
+    return pa.table({"image": pa.array([b"\x89PNG" + bytes(size - 4)] * rows, pa.binary())})
+
+
+def test_a_table_that_claims_more_than_it_holds_is_refused_before_it_is_read(tmp_path):
+    content = pa.table({"image": pa.nulls(1_000_000, pa.binary()), "label": pa.nulls(1_000_000, pa.int8())})
+    path = save(tmp_path / "rows.parquet", content, compression="zstd")
+    size = path.stat().st_size
+    assert size < 20_000
+    assert message_of(path) == (
+        f"{path}: claims 1,000,000 rows in {size:,} bytes, too few for images; remove the file"
+    )
+
+
+def test_a_table_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("facedistill.data.formats.parquet.tables._MOST_BYTES", 1 << 20)
+    path = save(tmp_path / "bytes.parquet", repeated(300, 1 << 16), compression="zstd")
+    assert path.stat().st_size < 10_000
+    assert message_of(path) == (
+        f"{path}, row group 0: unpacks to more than 1 MiB, too much for its size; remove the file, or write it again "
+        "without compression"
+    )
+
+
+def test_a_compressed_arrow_file_is_refused(tmp_path):
+    path = tmp_path / "zeros.arrow"
+    content = repeated(10, 1 << 16)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    for make in (pa.ipc.new_stream, pa.ipc.new_file):
+        with make(str(path), content.schema, options=options) as stream:
+            stream.write_table(content)
+        assert message_of(path).startswith(f"{path}: is compressed; write it again")
+        with make(str(path), content.schema) as stream:
+            stream.write_table(content)
+        assert len(ParquetFaces(path)) == 10
+
+
+def test_a_long_name_does_not_make_all_names_long(tmp_path):
+    path = save(tmp_path / "names.parquet", table(label=["a", "b" * 5_000, *"cdefghijkl"]))
+    assert message_of(path) == f"{path}: column label has a name of 5000 bytes; use at most 255 characters"

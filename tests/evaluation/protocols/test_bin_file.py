@@ -157,3 +157,13 @@ def test_numpy_in_a_bin_is_refused_with_the_way_on(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(([b"x"], [np.bool_(True)])))
     with pytest.raises(DataError, match=r"nothing was executed; pickle it again as \(\[bytes\(image\)"):
         load_bin(path)
+
+
+def test_an_image_is_encoded_once(tmp_path):
+    name = b"X\x06\x00\x00\x00latin1"
+    first = b"c_codecs\nencode\nX\x00\x04\x00\x00" + 1024 * b"a" + b"q\x01" + name + b"\x86R"
+    again = b"c_codecs\nencode\nh\x01" + name + b"\x86R"
+    path = tmp_path / "again.bin"
+    path.write_bytes(b"\x80\x02](" + first + 99 * again + b"e](" + 50 * b"\x88" + b"e\x86.")
+    with pytest.raises(DataError, match="encodes more bytes than the file holds"):
+        load_bin(path)

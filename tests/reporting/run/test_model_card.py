@@ -1,6 +1,7 @@
 """The model card: front matter that Hugging Face reads and that says what results.json says."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from huggingface_hub import ModelCard
 
 from facedistill.cli.report import main
 from facedistill.reporting.run.model_card import write_model_card
+from facedistill.reporting.run.page import write_report
 from tests.reporting.fake_run import make_run
 from tests.reporting.small_runs import write_small_run
 
@@ -160,3 +162,51 @@ def test_the_report_command_writes_the_card_and_says_so(
     assert main([str(run)]) == 0
     assert capsys.readouterr().out.endswith(f"card     {run / 'README.md'}\nreport   {run / 'report.html'}\n")
     assert (run / "README.md").is_file()
+
+
+MARK = "\n\n# evil\n---\n<b>&[a](b://c) | `x` *y* ~z~ $q$ www.evil.com\n\n"
+
+
+def planted(value: object) -> object:
+    """`value` with markup at the end of every text and of every key that is not one of a file's own."""
+    if isinstance(value, dict):
+        return {key: planted(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [planted(child) for child in value]
+    return f"{value}{MARK}" if isinstance(value, str) else value
+
+
+def test_markup_in_any_field_of_a_run_stays_text(run: Path) -> None:
+    config = planted(yaml.safe_load((run / "config.yaml").read_text()))
+    config["backbone"].update(embedding_dim=f"512{MARK}", asset=MARK)
+    config["data"]["path"] = MARK
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    record, results = (json.loads((run / name).read_text()) for name in ("run.json", "results.json"))
+    record = {
+        **planted(record),
+        "status": MARK,
+        "seed": MARK,
+        "images_seen": MARK,
+        "stored_faces": {"set": MARK},
+    }
+    (run / "run.json").write_text(json.dumps(record))
+    conditions = {"plain": {"accuracy": 0.9}, MARK: {"accuracy": 0.8}}
+    for network in ("student", "teacher"):
+        results[network]["robustness"] = {"protocol": MARK, "pairs": MARK, "conditions": conditions}
+        figures = results[network]["protocols"]["lfw"]
+        figures["tar"] = {f"1e-3{MARK}": {"tar": 0.5, "threshold": 0.2}}
+    results["titles"], results["absent"] = {"lfw": MARK, MARK: MARK}, {MARK: MARK}
+    (run / "results.json").write_text(json.dumps(results))
+    shutil.rmtree(run / "scores")  # drawings cost seconds
+    for name in ("metrics.csv", "faces.npz"):
+        (run / name).unlink()
+    front, body = _card(run)
+    assert front["library_name"] == "facedistill"
+    text = re.sub(r"```.*?```", "", body, flags=re.S)
+    assert body.count("```") % 2 == 0
+    assert text.count("evil") > 10
+    for markup in ("<b>", "[a](", "b://c", " | `x`", "*y*", "~z~", "$q$", "www.evil", "\n# evil", "\n---\n<"):
+        assert re.search(rf"(?<!\\){re.escape(markup)}", text) is None, markup
+    page = write_report(run).read_text()
+    assert "<b>&amp;[a]" not in page
+    assert "<b>&[" not in page

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedistill.data.formats.fingerprint import fingerprint_of
-from facedistill.data.formats.numbered import numbered
-from facedistill.data.formats.parquet.tables import ArrowTable, ParquetTable
+from facedistill.data.formats.numbered import LONGEST_NAME, numbered
+from facedistill.data.formats.parquet.tables import ArrowTable, OversizedError, ParquetTable
 from facedistill.data.formats.parquet.writer import write_parquet
 from facedistill.errors import DataError
 
@@ -145,11 +145,14 @@ class ParquetFaces:
     def _encoded_or_nothing(self, index: int) -> bytes:
         try:
             return self.encoded(index)
+        except OversizedError:
+            raise
         except DataError:
             return b""
 
     def _read_labels(self, tables: list[ParquetTable | ArrowTable]) -> tuple[np.ndarray | None, list[str]]:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         columns = {next((name for name in _LABELS if name in table.schema.names), None) for table in tables}
         if len(columns) > 1:
@@ -171,6 +174,10 @@ class ParquetFaces:
         if pa.types.is_dictionary(found.type):
             found = found.cast(found.type.value_type)
         if pa.types.is_string(found.type) or pa.types.is_large_string(found.type):
+            if (longest := pc.max(pc.binary_length(found)).as_py()) > 4 * LONGEST_NAME:
+                raise DataError(
+                    f"{self.path}: column {column} has a name of {longest} bytes; use at most {LONGEST_NAME} characters"
+                )
             return numbered(found.to_numpy().astype(str))
         if not pa.types.is_integer(found.type):
             raise DataError(

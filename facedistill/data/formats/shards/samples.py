@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from facedistill.data.formats.numbered import numbered
+from facedistill.data.formats.numbered import LONGEST_NAME, numbered
 from facedistill.data.formats.shards.tar_members import Member
 from facedistill.data.formats.shards.writer import NOTE
 from facedistill.errors import DataError
@@ -104,6 +104,8 @@ def _from_json(content: bytes, where: str) -> int | str | None:
         return label
     if identity is not None and type(identity) not in (int, str):
         raise DataError(f'{where} says "identity": {identity!r}, and an identity is a name')
+    if len(str(identity)) > LONGEST_NAME:
+        raise DataError(f"{where} has a name of {len(str(identity))} characters; use at most {LONGEST_NAME}")
     return None if identity is None else str(identity)
 
 
