@@ -89,7 +89,7 @@ class Outcome:
     name: str
     status: str  # refused, accepted, EXECUTED, HUNG or CRASHED
     seconds: float
-    mib: float  # more than the script itself
+    mib: float  # resident, with what the script itself holds
 
 
 def commands(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -408,7 +408,6 @@ def _run(*arguments: str) -> object:
 def attack(name: str, act: Callable[[], object], seconds: int, gib: int) -> Outcome:
     """Runs one attack in a forked process."""
     begin = time.monotonic()
-    own = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     child = os.fork()
     if child == 0:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -431,8 +430,7 @@ def attack(name: str, act: Callable[[], object], seconds: int, gib: int) -> Outc
     if Path("executed").exists():
         Path("executed").unlink()
         status = "EXECUTED"
-    peak = (found[2].ru_maxrss * 1024 - own) / 2**20
-    return Outcome(name, "HUNG" if is_hung else status, time.monotonic() - begin, max(0, peak))
+    return Outcome(name, "HUNG" if is_hung else status, time.monotonic() - begin, found[2].ru_maxrss / 1024)
 
 
 def main() -> int:

@@ -175,7 +175,7 @@ def refuse_aliases(text: str, where: str) -> None:
     with suppress(yaml.YAMLError, RecursionError):  # the reader says what is wrong
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise UserError(f"{where}, line {line}: repeats a part by *{event.anchor}; write it out")
 
 

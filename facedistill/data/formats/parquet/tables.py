@@ -106,7 +106,7 @@ class ArrowTable:
             source.seek(0)
             self._table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(source).read_all()
             self._table.validate(full=True)
-        except (*_errors(), struct.error) as error:
+        except _errors() as error:
             raise _unreadable(path, error) from error
         self.schema: pa.Schema = self._table.schema
         self._batches = self._table.to_batches()
@@ -173,4 +173,4 @@ def _errors() -> tuple[type[Exception], ...]:
     """What Arrow raises for a damaged file."""
     import pyarrow as pa
 
-    return pa.ArrowException, OSError, ValueError
+    return pa.ArrowException, OSError, ValueError, struct.error
