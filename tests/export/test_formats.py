@@ -63,7 +63,6 @@ def test_exact_formats_embed_as_the_student(
 
 @pytest.mark.slow
 def test_int8_is_a_quarter_of_the_size_and_close(student: Backbone, tmp_path: Path) -> None:
-    pytest.importorskip("nncf", reason="the extra int8 is not installed")
     kind, faces = find_format("onnx-int8"), pixel_images(NUM_CALIBRATION + 8)
     path = tmp_path / "student.int8.onnx"
     kind.write(Export(student, {}, "float", faces), path)
