@@ -47,7 +47,10 @@ def quantize(model: onnx.ModelProto, faces: Tensor, held_out: Tensor) -> onnx.Mo
         found = _quantized(prepared, faces, **options)
         return float(F.cosine_similarity(_embed(found, held_out), expected).mean()), found
 
-    tried = [(measured(method=method, extra=extra), method, extra) for method, extra in _CALIBRATIONS]
+    tried = []
+    for method, extra in _CALIBRATIONS:
+        with contextlib.suppress(ValueError):  # an activation that is constant has no histogram
+            tried.append((measured(method=method, extra=extra), method, extra))
     (cosine, best), method, extra = max(tried, key=lambda one: one[0][0])
     if cosine >= LEAST_COSINE:
         return best
