@@ -16,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     import onnx
 
-LEAST_COSINE = 0.99
+LEAST_COSINE = 0.997
 _STEP = 4  # layers that return to float32 at a time
 _CALIBRATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("MinMax", {}),

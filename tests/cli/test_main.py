@@ -67,7 +67,7 @@ def test_out_of_memory_is_one_sentence(capsys, monkeypatch, error):
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback():
-    code = "import os, signal, sys; sys.argv[0] = 'facedistill'; import facedistill.cli; os.kill(os.getpid(), signal.SIGINT)"
+    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'facedistill'; import facedistill.cli; os.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
