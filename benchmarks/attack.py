@@ -317,7 +317,7 @@ def _bombs(folder: Path, student: Path) -> Iterator[tuple[str, Callable[[], obje
 
 
 def _run_folders(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Links, pipes, deep files and markup in a run folder of somebody else."""
+    """Links, pipes, deep files and markup in a foreign run folder."""
     secret = folder / "secret"
     secret.write_text("secret")
 

@@ -75,13 +75,13 @@ def hint(key: str, config: Mapping[str, Any], chosen: Sequence[str] = ()) -> str
         return f": {own} has no {rest}; it is a key of {group}={', '.join(others)}"
     if same := deeper or ([] if rest else list(_elsewhere(last))):
         return _did_you_mean(same)
-    beside = {one.rpartition(".")[2]: one for one in keys if one.rpartition(".")[0] == parent}
-    if near := difflib.get_close_matches(last, beside, n=1, cutoff=0.6):
-        return _did_you_mean([beside[near[0]]])
+    siblings = {one.rpartition(".")[2]: one for one in keys if one.rpartition(".")[0] == parent}
+    if near := difflib.get_close_matches(last, siblings, n=1, cutoff=0.6):
+        return _did_you_mean([siblings[near[0]]])
     if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
         return _did_you_mean(near)
-    if parent and beside:
-        return f"; there are {', '.join(beside)}"
+    if parent and siblings:
+        return f"; there are {', '.join(siblings)}"
     return "; see `facedistill train --help` for the keys"
 
 

@@ -131,7 +131,7 @@ def _code(config: DictConfig) -> Iterator[str]:
             continue
         if not any(fnmatchcase(key, kind.key) for kind in _kinds(path)):
             allowed = " or ".join(one.package for one in KINDS if fnmatchcase(key, one.key))
-            rule = f"is no class of {allowed}" if allowed else "stands where no class is expected"
+            rule = f"is no class of {allowed}" if allowed else "is at a key that takes no class"
             yield f"{key}._target_: {path} {rule}; {_advice(path)}"
         elif "_args_" in node:
             yield f"{key}._args_: give the arguments of {path} by name"

@@ -72,7 +72,7 @@ def test_the_same_settings_are_the_same_run(started, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ["a b", "it's", "a,b", "7", "null", "x=y", "[1]", "/tmp/a b/ü.onnx", "", "${a}", "a\\"]
+    "value", ["a b", "it's", "a,b", "7", "null", "x=y", "[1]", "a b/ü.onnx", "", "${a}", "a\\"]
 )
 def test_texts_are_read_back(value):
     (line,) = as_overrides({"key": value})

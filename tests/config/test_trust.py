@@ -76,7 +76,7 @@ def test_the_message_names_key_class_and_trust(somewhere, capsys):
     assert command_error(capsys, "train", f"backbone._target_={EVIL}.Thin").endswith(expected)
     wrong = error_message(ConfigError, compose, "train", ["+optimizer.x={y: [{_target_: os.system}]}"])
     assert wrong.startswith(
-        "optimizer.x.y.0._target_: os.system stands where no class is expected; if you trust"
+        "optimizer.x.y.0._target_: os.system is at a key that takes no class; if you trust"
     )
 
 

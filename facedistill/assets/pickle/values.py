@@ -60,21 +60,21 @@ class _ArrayType:
 
 @dataclass
 class Rebuilder:
-    """Stands for the calls of one file.
+    """Replaces the calls of one file.
 
     Attributes:
-        room: Bytes that storages may still take: no more than the file has.
+        bytes_left: Bytes that storages may still take: no more than the file has.
         produced: Bytes that calls have made so far; a file that repeats a call on one value makes many from few.
         from_bytes: Reads a torch file that lies inside the pickle as bytes, and gives its storage.
     """
 
-    room: int
+    bytes_left: int
     from_bytes: Callable[[bytes], Any]
     produced: int = field(default=0, init=False)
     _known: dict[str, Callable[..., Any]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._most = _EXPANSION * self.room + _ALWAYS
+        self._most = _EXPANSION * self.bytes_left + _ALWAYS
         self._known = {
             "collections.OrderedDict": _dict,
             "builtins.set": _set,
@@ -136,9 +136,9 @@ class Rebuilder:
         if name not in _DTYPES:
             raise MalformedError(f"a storage of {name}")
         size = count * _DTYPES[name].itemsize
-        if not 0 <= size <= self.room:
+        if not 0 <= size <= self.bytes_left:
             raise MalformedError(f"a storage of {size} bytes, more than the file has")
-        self.room -= size
+        self.bytes_left -= size
         return Storage(torch.empty(size, dtype=torch.uint8), _DTYPES[name])
 
 

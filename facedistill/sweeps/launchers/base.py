@@ -38,7 +38,7 @@ class Launcher(Protocol):
     def check(self, job: Job) -> None:
         """Raises ConfigError for a job that can never run here."""
 
-    def has_room(self, job: Job) -> bool:
+    def has_free_slot(self, job: Job) -> bool:
         """Whether the job could start now."""
 
     def start(self, job: Job, log: Path) -> Running:

@@ -71,7 +71,7 @@ class LocalLauncher:
                 f"{job.label}: wants {job.gpus} GPUs and there are {self.num_gpus}; lower trainer.devices"
             )
 
-    def has_room(self, job: Job) -> bool:
+    def has_free_slot(self, job: Job) -> bool:
         """Whether enough GPUs, or a slot, are free."""
         if job.gpus:
             return len(self._free()) >= job.gpus

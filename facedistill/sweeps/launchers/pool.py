@@ -45,7 +45,7 @@ class Pool:
 
     def start(self, job: Job) -> bool:
         """Starts the job if a slot is free and no other process runs it."""
-        if not self.launcher.has_room(job):
+        if not self.launcher.has_free_slot(job):
             return False
         if holder := job.folder.holder:
             self.view.set(job, "waiting", f"is being run by {holder}")
@@ -136,7 +136,7 @@ def execute(
                 for job in list(waiting):
                     if pool.start(job):
                         waiting.remove(job)
-                    elif not launcher.has_room(job):
+                    elif not launcher.has_free_slot(job):
                         break  # the order holds: a large job is not overtaken for ever by small ones
                 for ended in pool.wait():
                     failure = ended.failure or _failure_of(finished, ended.job)

@@ -95,7 +95,7 @@ class SubmititLauncher:
                 f"{job.label}: wants {job.gpus} GPUs per node and launcher.gpus={self.gpus}; make them equal"
             )
 
-    def has_room(self, job: Job) -> bool:
+    def has_free_slot(self, job: Job) -> bool:
         """Whether the queue may take another job."""
         self._queued = [one for one in self._queued if one.poll() is None]
         return len(self._queued) < self.max_jobs

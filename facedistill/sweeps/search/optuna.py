@@ -137,7 +137,7 @@ class _Search:
     def run(self) -> None:
         """Runs until all trials have a result."""
         while True:
-            while self._pending is None and self._has_room() and (trial := self._next()):
+            while self._pending is None and self._has_free_slot() and (trial := self._next()):
                 self._plan(trial)
                 self._start()
             self._start()
@@ -149,8 +149,8 @@ class _Search:
             for over in ended:
                 self._tell(over)
 
-    def _has_room(self) -> bool:
-        return self._last is None or self.pool.launcher.has_room(self._last)
+    def _has_free_slot(self) -> bool:
+        return self._last is None or self.pool.launcher.has_free_slot(self._last)
 
     def _next(self) -> Any:
         if self._interrupted:
