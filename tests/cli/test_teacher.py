@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facedistill.assets import read_card
 from facedistill.cli import teacher as teacher_command
-from facedistill.cli.teacher import choose, main
+from facedistill.cli.teacher import main
 from facedistill.config import compose
 from facedistill.errors import AssetError, ConfigError, DataError
 from facedistill.export import save_student
@@ -25,6 +25,7 @@ from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.teachers.recognize import Family, recognize
 from facedistill.runs.assembly import load_teacher
+from facedistill.runs.new_teacher import choose
 from facedistill.types import InputSpec
 from tests.evaluation.protocols.miniature_benchmark import write_lfw
 from tests.helpers.assets import published_graph_or_skip
@@ -47,7 +48,9 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variation = (
         (base.float() + 40 * torch.randn(base.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
     )
-    monkeypatch.setattr(teacher_command, "probe_faces", lambda identities, quiet: (base, variation))
+    monkeypatch.setattr(
+        "facedistill.runs.new_teacher.probe_faces", lambda identities, quiet: (base, variation)
+    )
 
 
 def color_graph(path: Path) -> Path:
