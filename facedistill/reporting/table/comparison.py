@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from facedistill.reporting.numbers import NOT_MEASURED, is_number
 from facedistill.reporting.record import Results
 from facedistill.reporting.table.published import Published, Source, read_published
 
+_ROBUSTNESS = "robustness"  # metrics robustness/<corruption>: accuracy under a corruption, see `facedistill.evaluation.robustness`
 _AGREES = 0.003  # published and measured, as fractions, or within the measured interval
 
 
@@ -32,7 +33,7 @@ class TableCell:
         seeds: How many runs it rests on.
         published: What a paper says, if it does.
         reason: "not measured" or "not measurable", where there is no value.
-        values: Of each seed.
+        by_seed: The value of each seed.
     """
 
     value: float | None
@@ -40,7 +41,7 @@ class TableCell:
     seeds: int
     published: Published | None
     reason: str = NOT_MEASURED
-    values: tuple[float, ...] = ()
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -81,6 +82,7 @@ class Comparison:
         machines: All machines that any run was made on.
         sources: Where the published figures stand; their numbers count from 1.
         as_found: Whether a TAR of one seed has the interval at the threshold as found, as older records have.
+        reference: Name of the row that the others are compared with, seed by seed; None for no such comparison.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Comparison:
     machines: tuple[str, ...]
     sources: tuple[Source, ...]
     as_found: bool = False
+    reference: str | None = None
 
     @property
     def hash(self) -> str:
@@ -135,12 +138,15 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         machines=tuple(sorted({_machine(record) for record in used})),
         sources=_in_order(published),
         as_found=any(_as_found(line, used, content["metrics"]) for line in lines),
+        reference=content.get("reference"),
     )
 
 
 def column_title(metric: str) -> str:
-    """`lfw/accuracy` as "LFW accuracy", `lfw/tar@1e-3` as "LFW TAR at FAR 1e-3"."""
+    """`lfw/accuracy` as "LFW accuracy", `lfw/tar@1e-3` as "LFW TAR at FAR 1e-3", `robustness/jpeg` as "Jpeg accuracy"."""
     protocol, figure = metric.split("/")
+    if protocol == _ROBUSTNESS:
+        return f"{figure.replace('_', ' ').capitalize()} accuracy"
     return f"{protocol_title(protocol)} {label_of(figure)}"
 
 
@@ -152,6 +158,7 @@ def is_rate(metric: str) -> bool:
 def _cell(records: Sequence[Mapping[str, Any]], metric: str, published: Published | None) -> TableCell:
     found = [_value(record, metric) for record in records]
     values = [value for value, _ in found if is_number(value)]
+    seeds = [record["seed"] for record, (value, _) in zip(records, found, strict=True) if is_number(value)]
     if not values:
         reasons = [value for value, _ in found if isinstance(value, str)]
         return TableCell(None, None, 0, published, reasons[0] if reasons else NOT_MEASURED)
@@ -160,7 +167,8 @@ def _cell(records: Sequence[Mapping[str, Any]], metric: str, published: Publishe
     else:
         low, high = mean_interval(torch.tensor(values))
         interval = (max(0.0, low), min(1.0, high)) if is_rate(metric) else (low, high)
-    return TableCell(sum(values) / len(values), interval, len(values), published, values=tuple(values))
+    by_seed = dict(zip(seeds, values, strict=True))
+    return TableCell(sum(values) / len(values), interval, len(values), published, by_seed=by_seed)
 
 
 def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, float] | None]:
@@ -168,7 +176,11 @@ def _value(record: Mapping[str, Any], metric: str) -> tuple[Any, tuple[float, fl
     if protocol == "validation":
         return record.get("validation", {}).get(figure), None
     results = Results.from_json(record["results"], f"record {record['id']}")
-    one = estimates(results.figures("student", protocol)).get(figure, Estimate(figure))
+    if protocol == _ROBUSTNESS:
+        figures, figure = part(results.student.robustness, "conditions", figure) or {}, "accuracy"
+    else:
+        figures = results.figures("student", protocol)
+    one = estimates(figures).get(figure, Estimate(figure))
     return one.reason or one.value, one.interval
 
 

@@ -30,7 +30,7 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
             linestyle="-" if several else ":",
         )  # fmt: skip
         if several:
-            seeds = [factor * one for one in measured.values]
+            seeds = [factor * one for one in measured.by_seed.values()]
             axes.plot(seeds, [place] * len(seeds), "|", color=LIGHT.student, markersize=9)
         inside = LIGHT.student if several else LIGHT.ground
         axes.plot(factor * value, place, "o", color=LIGHT.student, markerfacecolor=inside, markersize=5)

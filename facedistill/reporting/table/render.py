@@ -19,6 +19,7 @@ from facedistill.reporting.table.comparison import (
     compare,
     is_rate,
 )
+from facedistill.reporting.table.differences import differences_markdown
 from facedistill.reporting.table.figure import draw_comparison
 from facedistill.reporting.table.published import Published
 from facedistill.system.files import write_atomically
@@ -77,7 +78,7 @@ def as_markdown(comparison: Comparison) -> str:
     if comparison.sources:
         lines += ["", "Published figures:", ""]
         lines += [f"{number}. {source}" for number, source in enumerate(comparison.sources, start=1)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + differences_markdown(comparison)
 
 
 def as_latex(comparison: Comparison) -> str:

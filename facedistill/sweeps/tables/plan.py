@@ -15,7 +15,7 @@ from facedistill.errors import ConfigError, UserError
 from facedistill.sweeps.job import Job, plan_job
 from facedistill.sweeps.tables.missing import missing_for_training
 
-_KEYS = {"title", "note", "common", "images", "seeds", "rows", "metrics", "files"}
+_KEYS = {"title", "note", "common", "images", "seeds", "rows", "metrics", "files", "reference"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def read_table(folder: Path) -> Table:
         )  # fmt: skip
     if not content["rows"]:
         raise ConfigError(f"{path}: rows is empty; give the table a row")
+    if (reference := content.get("reference")) not in (None, *content["rows"]):
+        raise ConfigError(f"{path}: reference: no row is named {reference!r}; there are {', '.join(content['rows'])}")
     rows = tuple(_row(name, row, content["seeds"]) for name, row in content["rows"].items())
     return Table(
         folder, content["title"], content.get("note", ""), tuple(content["metrics"]),

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table
 
-_NO_FACE_SET = ("validation", "generated")  # what every run has
+_NO_FACE_SET = ("validation", "generated", "robustness")  # need no face set of their own
 
 
 def unmeasured(

@@ -168,3 +168,28 @@ def test_columns_are_named_as_people_name_them():
     assert column_title("lfw/tar@1e-3") == "LFW TAR at FAR 1e-3"
     assert column_title("cfp_fp/auc") == "CFP-FP AUC"
     assert column_title("validation/cosine") == "validation cosine"
+
+
+def test_rows_are_compared_with_the_reference_over_equal_seeds(folder):
+    path = folder / "rows.yaml"
+    path.write_text(path.read_text() + "reference: beta\n")
+    records = [record("beta", 1, 0.80), record("beta", 2, 0.84), record("alpha", 1, 0.81), record("alpha", 2, 0.87)]
+    records += [record("alpha", 3, 0.99), record("gamma", 2, 0.80)]
+    text = as_markdown(compare(folder, records))
+    half = 12.7062 * 0.01  # t quantile 0.975 with one degree of freedom, differences 0.01 and 0.03
+    assert f"| Alpha & co | +2.00 [{2 - 100 * half:+.2f}, {2 + 100 * half:+.2f}] | not measured |" in text
+    assert "| Gamma | -4.00 | not measured | +0.00 | +0.000 | 1 |" in text
+    assert 'Difference from "Beta" over equal seeds' in text
+    assert "Difference from" not in as_markdown(compare(folder, records[2:4]))  # the reference has no run
+
+
+def test_accuracy_under_a_corruption_is_a_column(folder):
+    path = folder / "rows.yaml"
+    path.write_text(path.read_text().replace("validation/cosine", "robustness/low_resolution"))
+    one = record("alpha", 1, 0.9)
+    measured = {"low_resolution": {"accuracy": 0.7, "accuracy_ci": [0.6, 0.8]}}
+    one["results"]["student"]["robustness"] = {"conditions": measured}
+    text = as_markdown(compare(folder, [one, record("beta", 1, 0.8)]))
+    assert "Low resolution accuracy" in text
+    assert "| 70.00 [60.00, 80.00] | 1 | alpha1 |" in text
+    assert "| 50.00 [40.00, 60.00] (published 60.00, source 3: not compared) | not measured | 1 | beta1 |" in text
