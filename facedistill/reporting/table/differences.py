@@ -28,7 +28,9 @@ class Difference:
 
 def difference(cell: TableCell, reference: TableCell) -> Difference | None:
     """The paired difference of two cells; None without a common seed."""
-    pairs = [cell.by_seed[seed] - reference.by_seed[seed] for seed in cell.by_seed if seed in reference.by_seed]
+    pairs = [
+        cell.by_seed[seed] - reference.by_seed[seed] for seed in cell.by_seed if seed in reference.by_seed
+    ]
     if not pairs:
         return None
     interval = mean_interval(torch.tensor(pairs, dtype=torch.float64)) if len(pairs) > 1 else None
@@ -49,7 +51,7 @@ def differences_markdown(comparison: Comparison) -> str:
         seeds = max((one.seeds for one in found if one), default=0)
         rows.append("| " + " | ".join([line.label, *texts, str(seeds)]) + " |")
     about = (
-        f"Difference from \"{reference.label}\" over equal seeds, in points; 95 % interval (Student's t over the "
+        f'Difference from "{reference.label}" over equal seeds, in points; 95 % interval (Student\'s t over the '
         "differences) where there are several seeds."
     )
     return "\n".join(["", about, "", *rows]) + "\n"

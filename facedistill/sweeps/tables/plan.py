@@ -106,7 +106,9 @@ def read_table(folder: Path) -> Table:
     if not content["rows"]:
         raise ConfigError(f"{path}: rows is empty; give the table a row")
     if (reference := content.get("reference")) not in (None, *content["rows"]):
-        raise ConfigError(f"{path}: reference: no row is named {reference!r}; there are {', '.join(content['rows'])}")
+        raise ConfigError(
+            f"{path}: reference: no row is named {reference!r}; there are {', '.join(content['rows'])}"
+        )
     rows = tuple(_row(name, row, content["seeds"]) for name, row in content["rows"].items())
     return Table(
         folder, content["title"], content.get("note", ""), tuple(content["metrics"]),

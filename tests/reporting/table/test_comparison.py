@@ -173,7 +173,12 @@ def test_columns_are_named_as_people_name_them():
 def test_rows_are_compared_with_the_reference_over_equal_seeds(folder):
     path = folder / "rows.yaml"
     path.write_text(path.read_text() + "reference: beta\n")
-    records = [record("beta", 1, 0.80), record("beta", 2, 0.84), record("alpha", 1, 0.81), record("alpha", 2, 0.87)]
+    records = [
+        record("beta", 1, 0.80),
+        record("beta", 2, 0.84),
+        record("alpha", 1, 0.81),
+        record("alpha", 2, 0.87),
+    ]
     records += [record("alpha", 3, 0.99), record("gamma", 2, 0.80)]
     text = as_markdown(compare(folder, records))
     half = 12.7062 * 0.01  # t quantile 0.975 with one degree of freedom, differences 0.01 and 0.03
@@ -192,4 +197,7 @@ def test_accuracy_under_a_corruption_is_a_column(folder):
     text = as_markdown(compare(folder, [one, record("beta", 1, 0.8)]))
     assert "Low resolution accuracy" in text
     assert "| 70.00 [60.00, 80.00] | 1 | alpha1 |" in text
-    assert "| 50.00 [40.00, 60.00] (published 60.00, source 3: not compared) | not measured | 1 | beta1 |" in text
+    assert (
+        "| 50.00 [40.00, 60.00] (published 60.00, source 3: not compared) | not measured | 1 | beta1 |"
+        in text
+    )
