@@ -1,7 +1,7 @@
-"""Reads named members out of a delivered file, and nothing else.
+"""Extracts named members of an archive.
 
-An archive is untrusted: members are read by their exact names, never past a stated size, and written under
-their base names into a folder of ours; nothing of it is ever unpacked as a whole, imported or executed.
+An archive is untrusted. Members are read by their exact names, up to a maximum size, and written under their base
+names into an empty folder. The archive is never unpacked completely, imported or executed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_archive(card: AssetCard, path: Path) -> None:
-    """Holds a downloaded archive to the card's `archive_sha256`, where the card has one.
+    """Compares the hash of a downloaded archive with the card's `archive_sha256`, if the card has one.
 
     Raises:
         AssetError: If it has another hash.
@@ -44,12 +44,12 @@ def check_archive(card: AssetCard, path: Path) -> None:
 
 
 def take_members(card: AssetCard, delivered: Path, folder: Path) -> dict[str, Path]:
-    """Copies the card's members out of a delivered file or folder, verified, by their base names.
+    """Copies the card's members from a file or folder and verifies their hashes.
 
     Args:
         card: Names the members and their hashes.
         delivered: The single member itself, an archive that holds the members, or a folder of them.
-        folder: An existing empty folder of ours to write into.
+        folder: An existing empty folder to write into.
 
     Returns:
         Base file name to path, in the card's order.
@@ -66,7 +66,7 @@ def take_members(card: AssetCard, delivered: Path, folder: Path) -> dict[str, Pa
 
 
 class _Finder:
-    """Opens a member of a delivered file for reading; answers None where it is missing."""
+    """Opens a member of a file for reading; returns None if it is missing."""
 
     def __init__(self, delivered: Path, archive: zipfile.ZipFile | tarfile.TarFile | None) -> None:
         self.delivered, self.archive = delivered, archive
@@ -105,7 +105,7 @@ def _opener(card: AssetCard, delivered: Path) -> Iterator[_Finder]:
 
 
 def _is_member_itself(card: AssetCard, delivered: Path) -> bool:
-    """One wanted member, and a file of the same suffix (a .pth is a zip too) or of the wanted hash."""
+    """Whether the file is the single member itself: it has the member's suffix (a .pth is a zip too) or its hash."""
     if len(card.members) > 1:
         return False
     member = card.members[0]

@@ -1,4 +1,4 @@
-"""An asset card: where a weights file comes from, what it must hash to, under which licence it stands."""
+"""An asset card: the source of a weights file, its hash and its licence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Member:
 
 @dataclass(frozen=True)
 class AssetCard:
-    """What `conf/asset/<name>.yaml` says; see `docs/assets.md` for every key.
+    """Contents of `conf/asset/<name>.yaml`; `docs/assets.md` describes every key.
 
     Attributes:
         name: The asset's name, also the stem of its files in the cache.
@@ -34,10 +34,10 @@ class AssetCard:
         licence: What a user must agree to, shown at first use and in every report.
         licence_note: One more sentence on the licence chain.
         origin: Who made the weights, from what data.
-        size_mb: Size of all members together, MiB; twice this is the most that is ever read.
+        size_mb: Size of all members together, MiB; reading stops at twice this size.
         convert: Dotted path of a function `(members: Mapping[str, Path]) -> dict[str, Tensor]` of facedistill, or one
-            that the user admits with `trust=`; empty keeps the single member as it is.
-        convert_version: Raised when the converter's output changes, so that old cache files are left behind.
+            that the user admits with `trust=`; empty to use the single member unchanged.
+        convert_version: Increased when the converter's output changes, so that older cache files are not used.
     """
 
     name: str
@@ -61,7 +61,7 @@ class AssetCard:
 
     @property
     def max_bytes(self) -> int:
-        """The most that one member may hold, bytes: twice the stated size and a little."""
+        """Maximum size of one member, bytes: a little over twice the stated size."""
         return int(2 * self.size_mb * MEBI) + MEBI
 
     @property
@@ -71,7 +71,7 @@ class AssetCard:
 
     @property
     def fix(self) -> str:
-        """What a user without network can do, as the end of a sentence."""
+        """What a user without a network can do, as the end of a sentence."""
         example = self.members[0].name if len(self.members) == 1 else "the-archive"
         return (
             f"on a machine with network run `facedistill assets fetch {self.name}`, "

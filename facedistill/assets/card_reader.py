@@ -1,6 +1,6 @@
-"""Reads asset cards, strictly: a card is data, and a mistake in one is said in a sentence.
+"""Reads and checks asset cards.
 
-Reading a card touches neither the network nor the code of any package that carries weights.
+Reading a card uses neither the network nor code of the packages that contain weights.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def available_cards() -> dict[str, Path]:
 
 
 def read_card(name_or_path: str | Path) -> AssetCard:
-    """Reads and checks a card, by its name or by the path of a yaml file of one's own.
+    """Reads and checks a card, given its name or the path of a yaml file.
 
     Raises:
         AssetError: If there is no such card, or a key of it is unknown, missing or of the wrong form.

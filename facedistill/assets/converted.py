@@ -1,4 +1,4 @@
-"""The one conversion of an asset, and what later proves that a cached file is its untouched result."""
+"""Converts an asset once, and checks later that the cached file is unchanged."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _OWN_CONVERTER = re.compile(r"facedistill\.models(\.[a-z_]\w*)+\.convert\w*")
 
 
 def problem(card: AssetCard, path: Path, *, thorough: bool = False) -> str | None:
-    """What is wrong with a cached file, as the end of a sentence; None where it may be used.
+    """What is wrong with a cached file, as the end of a sentence; None if it is valid.
 
-    A converted file is held to its header and length; a raw one to its whole hash.
+    A converted file is checked by its header and length, a raw file by its hash.
 
     Args:
         card: The asset.
@@ -55,7 +55,7 @@ def _hashes(card: AssetCard) -> dict[str, str]:
 
 
 def _header(path: Path) -> dict[str, Any] | None:
-    """What `convert_members` wrote into a file's header; None where the length does not fit the header."""
+    """What `convert_members` wrote into a file's header; None if the length does not fit the header."""
     size = path.stat().st_size
     try:
         with path.open("rb") as stream:
@@ -71,14 +71,14 @@ def _header(path: Path) -> dict[str, Any] | None:
 
 
 def convert_members(card: AssetCard, members: Mapping[str, Path], target: Path) -> Path:
-    """Converts verified members into one safetensors file, whose header says what it was made of.
+    """Converts verified members to one safetensors file. Its header names their hashes.
 
     The same members give the same bytes on every machine.
 
     Args:
         card: Names the converter.
         members: Base file name to path.
-        target: The file to write; the caller moves it into place.
+        target: The file to write; the caller renames it afterwards.
 
     Returns:
         `target`.

@@ -1,4 +1,4 @@
-"""Downloads one file from an address, resuming where it broke off, or from a model hub."""
+"""Downloads one file from an address, with resuming, or from a model hub."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TIMEOUT_S = 30.0
 
 
 def download_url(card: AssetCard, folder: Path, *, quiet: bool) -> Path:
-    """Downloads `card.url` into `folder` under a name of our own; a `.part` file there is resumed.
+    """Downloads `card.url` into `folder`; an existing `.part` file is resumed.
 
     Raises:
-        AssetError: If the address does not answer, refuses, breaks off three times, or sends far too much.
+        AssetError: If the address does not answer, refuses, the connection fails three times, or the file is far too large.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(
@@ -87,7 +87,7 @@ def _stream(card: AssetCard, part: Path, report: Callable[[int, int | None], obj
 
 
 def _broken(part: Path) -> str | None:
-    """What to say when some of the file came: the rest is resumed next time."""
+    """The message after a partial download, which is resumed next time."""
     if not part.exists() or not (size := part.stat().st_size):
         return None
     return f"the connection broke after {size / 1e6:.1f} MB, which are kept to resume from"
@@ -106,9 +106,9 @@ def download_hub(card: AssetCard, folder: Path) -> Path:
     """Downloads `filename` of `repo` at `revision` from the model hub into `folder`.
 
     Raises:
-        AssetError: If the hub does not answer, or has no such repository, revision or file, or guards it.
+        AssetError: If the hub does not answer, has no such repository, revision or file, or restricts access to it.
     """
-    # The hub's client is only wanted by cards whose source it is, and slow to import.
+    # Slow to import, and needed only for cards with source hub.
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""From a card to its verified members in a working folder, whatever the source."""
+"""Fetches the members of a card from any source and verifies them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facedistill.errors import AssetError
 
 
 def local_override(card: AssetCard, source: str | None) -> Path | None:
-    """The local file that stands in for the card's own source, or None.
+    """The local file to use instead of the card's source, or None.
 
     Args:
         card: The asset.
@@ -35,13 +35,13 @@ def local_override(card: AssetCard, source: str | None) -> Path | None:
 def fetch_members(
     card: AssetCard, work: Path, cache: Path, *, source: str | None, quiet: bool
 ) -> dict[str, Path]:
-    """Delivers the card's members, each with the sha256 it must have.
+    """Fetches the card's members and verifies the sha256 of each.
 
     Args:
         card: The asset.
         work: An existing empty folder that the caller deletes afterwards.
-        cache: Where a url download keeps its resumable part.
-        source: A `file:` path that stands in for the card's own source.
+        cache: Folder for the partial file of a url download.
+        source: A `file:` path to use instead of the card's source.
         quiet: Whether to draw no progress.
 
     Returns:

@@ -12,7 +12,7 @@ from facedistill.assets.card import AssetCard
 
 
 def licence_record(card: AssetCard) -> dict[str, str]:
-    """What a run folder and a report keep of a card: asset, licence, note, origin."""
+    """The licence of a card as a run folder and a report record it: asset, licence, note, origin."""
     return {"asset": card.name, "licence": card.licence, "note": card.licence_note, "origin": card.origin}
 
 
@@ -23,9 +23,9 @@ def licence_line(card: AssetCard) -> str:
 
 
 def show_licence_once(card: AssetCard, cache: Path) -> bool:
-    """Prints the licence to stderr unless this very text was shown before; returns whether it was printed.
+    """Prints the licence to stderr unless the same text was shown before; returns whether it was printed.
 
-    The cache remembers it; where the cache cannot be written, the licence is simply shown again.
+    The cache records it. If the cache cannot be written, the licence is shown again.
     """
     mark, line = cache / f"{card.name}.licence-shown", licence_line(card)
     if mark.is_file() and mark.read_text(encoding="utf-8") == line:

@@ -25,7 +25,7 @@ def card_of(node: Mapping[str, Any], group: str) -> AssetCard:
         group: "teacher" or "generator", for the messages.
 
     Raises:
-        ConfigError: If neither is given, both are, the file is not there, or sha256 is not a hash.
+        ConfigError: If neither or both are given, the file does not exist, or sha256 is not a hash.
         AssetError: If the named card cannot be read.
     """
     if node.get("asset"):

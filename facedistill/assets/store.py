@@ -1,4 +1,4 @@
-"""The user's cache of assets: each is delivered, verified and converted once, then only read."""
+"""The user's cache of assets: each is fetched, verified and converted once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cache_dir() -> Path:
 
 
 def cached_path(card: AssetCard) -> Path:
-    """Where the asset lies or will lie; the name carries a hash of its members and its converter."""
+    """Path of the asset in the cache; its name has a hash of the members and the converter."""
     parts = [*(f"{member.name}={member.sha256}" for member in card.members), card.convert]
     if card.convert and (source := source_of(card)):
         parts.append(hashlib.sha256(source.encode()).hexdigest())
@@ -41,21 +41,21 @@ def cached_path(card: AssetCard) -> Path:
 
 
 def obtain(name_or_card: str | Path | AssetCard, *, source: str | None = None, quiet: bool = False) -> Path:
-    """The asset's file in the cache, delivered, verified and converted first where it is not there yet.
+    """The asset's file in the cache; fetches, verifies and converts it first if it is missing.
 
-    Two processes that ask at once do the work once. Nothing half-written is ever left behind.
+    Two processes that call this at the same time do the work once. No partial file remains after an error.
 
     Args:
         name_or_card: A card, its name, or the path of a card's yaml.
         source: `file:/path` of the archive or member, in place of the card's own source; the environment
-            variable `FACEDISTILL_ASSET_<NAME>` does the same. The hashes are demanded all the same.
+            variable `FACEDISTILL_ASSET_<NAME>` does the same. The hashes are checked as well.
         quiet: Whether to draw no progress and show no licence.
 
     Returns:
-        `<cache>/<name>-<sha8>.safetensors`, or the raw member where the card has no converter.
+        `<cache>/<name>-<sha8>.safetensors`, or the raw member if the card has no converter.
 
     Raises:
-        AssetError: In one sentence, whatever fails.
+        AssetError: If anything fails.
     """
     card = name_or_card if isinstance(name_or_card, AssetCard) else read_card(name_or_card)
     path = cached_path(card)
@@ -91,7 +91,7 @@ def _make(card: AssetCard, path: Path, source: str | None, quiet: bool) -> None:
 
 @contextmanager
 def _file_problems(card: AssetCard) -> Iterator[None]:
-    """Turns what the file system says into one sentence."""
+    """Turns errors of the file system into one sentence."""
     try:
         yield
     except OSError as error:

@@ -19,7 +19,7 @@ _HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one configuration, or a sweep (`-m`), or hands `--help` and `--cfg` to Hydra."""
+    """Runs one configuration, or a sweep (`-m`), or passes `--help` and `--cfg` to Hydra."""
     if any(flag in arguments for flag in _SWEEP_FLAGS):
         from facedistill.sweeps.sweep import sweep
 

@@ -135,7 +135,7 @@ def choose_identities(
                 candidates[k] += 1
                 if candidates[k] == _MAX_LATENTS:
                     raise ConfigError(
-                        f"synthetic.max_identity_cosine: {settings.max_identity_cosine} leaves no room for "
+                        f"synthetic.max_identity_cosine: {settings.max_identity_cosine} is too low for "
                         f"identity {k} of {settings.identities} in {_MAX_LATENTS} latents; raise it or lower "
                         "synthetic.identities"
                     )

@@ -1,1 +1,1 @@
-"""Reads the tensors of a pickle without running what it names."""
+"""Reads the tensors of a pickle without running code that it names."""

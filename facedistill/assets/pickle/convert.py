@@ -1,7 +1,7 @@
-"""Turns a pickled network into named tensors in a process of its own; see `inert_pickle` for why nothing can run.
+"""Converts a pickled network to named tensors in a process of its own.
 
-The reader has no means to import or call what a pickle names. The process around it bounds what a file that is made
-to be costly can cost: processor time, size of what is written, and nothing of the caller's memory.
+The reader cannot import or call what a pickle names (`facedistill.assets.pickle.machine`). The process has limits on
+processor time, memory and size of the output, so that a malicious file cannot exhaust the machine.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _SPARE = 2 << 30  # bytes of memory besides eight times the file
 
 
 def convert_pickled(path: Path, target: Path) -> list[str]:
-    """Writes the tensors of a pickle as safetensors, by name; runs nothing of it.
+    """Writes the tensors of a pickle as safetensors by name, without running any of it.
 
     Args:
         path: A module, a checkpoint with Python objects next to its tensors, or a state dict.
-        target: A new file; on failure it is not there.
+        target: A new file; it does not exist after an error.
 
     Returns:
-        What was left out: the class of every object that is no tensor, with how often it came, commonest first.
+        What was left out: the class of every object that is not a tensor, with its count, most frequent first.
 
     Raises:
-        AssetError: If the file cannot be read as data, holds no network, or costs too much.
+        AssetError: If the file cannot be read as data, has no network, or exceeds the limits.
     """
     kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "HOME", "LANG") if key in os.environ}
     command = [
@@ -75,7 +75,7 @@ def convert_pickled(path: Path, target: Path) -> list[str]:
 
 
 def network_tensors(loaded: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of the network inside what `read_inert` gave, and the classes that were left out.
+    """The tensors of the network in the result of `read_inert`, and the classes that were left out.
 
     Raises:
         AssetError: If there is no network.
@@ -119,7 +119,7 @@ def _main(source: Path, target: Path) -> int:
 
 
 def _limit(source: Path) -> None:
-    """Processor time, size of written files and memory, where the system has such limits."""
+    """Limits processor time, size of written files and memory, if the system supports it."""
     try:
         import resource
     except ImportError:  # Windows has none

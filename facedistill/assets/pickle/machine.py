@@ -1,7 +1,7 @@
-"""A pickle machine without hands: it builds containers and records, and has no way to import or to call.
+"""A pickle interpreter that cannot import or call anything.
 
-Pickle is a stack language. `pickletools` (standard library) splits a file into its opcodes without running them; what
-is here runs them, except that a name stays a name and a call becomes a record of what would have been called.
+Pickle is a stack language. `pickletools` (standard library) splits a file into opcodes without running them. This module
+runs them, but a name of a class or function stays a name, and a call becomes a record of the call.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FRESH: dict[str, Callable[[], Any]] = {
 
 
 class MalformedError(ValueError):
-    """The opcodes do not fit together, or ask for what no data file needs; the message ends "it has …"."""
+    """The opcodes do not fit together, or are not used by data files; the message continues "it has …"."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A class or function that a pickle names; only its name."""
+    """The name of a class or function in a pickle."""
 
     module: str
     name: str
@@ -45,13 +45,13 @@ class Named:
 
 @dataclass(eq=False)
 class Inert:
-    """Stands for an object whose class a pickle names: what would have been called, with what, and its state.
+    """Represents an object whose class a pickle names: the callable, its arguments and its state.
 
     Attributes:
-        what: The class or function, a `Named` (or another stand-in, where the pickle calls the result of a call).
+        what: The class or function, a `Named`, or another `Inert` if the pickle calls the result of a call.
         args: Positional arguments of the call.
         kwargs: Keyword arguments of the call.
-        state: What would have been handed to `__setstate__`, or None.
+        state: The argument of `__setstate__`, or None.
         entries: Items of a subclass of dict.
         elements: Elements of a subclass of list or set.
     """
@@ -65,7 +65,7 @@ class Inert:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The object's attributes as far as its state is one dictionary, or a pair of `__dict__` and slots."""
+        """The object's attributes if its state is one dictionary or a pair of `__dict__` and slots."""
         parts = self.state if isinstance(self.state, tuple) else (self.state,)
         return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
 
@@ -79,16 +79,16 @@ Call = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 def run(
     stream: IO[bytes], call: Call, build: Callable[[Any, Any], None], persistent: Callable[[Any], Any]
 ) -> Any:
-    """Runs one pickle and leaves the stream behind it.
+    """Runs one pickle; the stream is at its end afterwards.
 
     Args:
         stream: At the first byte of the pickle.
-        call: Receives what the pickle would call, positional and keyword arguments; gives what stands for the result.
-        build: Receives an object and the state that the pickle would set.
-        persistent: Gives what stands for a persistent id.
+        call: Receives the callable, positional and keyword arguments; returns a representation of the result.
+        build: Receives an object and its state.
+        persistent: Returns a representation of a persistent id.
 
     Raises:
-        ValueError, IndexError, KeyError, TypeError: If the pickle is damaged or asks for a thing that is not data.
+        ValueError, IndexError, KeyError, TypeError: If the pickle is damaged or contains something that is not data.
     """
     machine = _Machine(call, build, persistent)
     for opcode, argument, _ in pickletools.genops(stream):
@@ -99,7 +99,7 @@ def run(
 
 
 def key(value: Any) -> Any:
-    """`value` as a key: a scalar, a stand-in or a tuple of scalars (hashing deep tuples overruns the C stack)."""
+    """`value` as a key: a scalar, an `Inert` or a tuple of scalars (hashing deep tuples overflows the C stack)."""
     flat = value if isinstance(value, tuple) else (value,)
     if all(isinstance(part, (*_SCALARS, Named, Inert)) for part in flat):
         return value

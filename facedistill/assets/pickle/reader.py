@@ -1,8 +1,7 @@
-"""Reads a pickle of others (torch's zip or older format, or a plain pickle) without running anything that it names.
+"""Reads an untrusted pickle (torch's zip or older format, or a plain pickle) without running code that it names.
 
-What comes back is tensors, numpy arrays, plain containers, and for every other class an `Inert` record of its name,
-its arguments and its state. Nothing that the file names is imported or called, and no source that it carries is run:
-the machine that reads it has no means to do so.
+The result has tensors, numpy arrays and plain containers, and for every other class an `Inert` record of its name, its
+arguments and its state. Nothing that the file names is imported or called, and no source code in it is run.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ _DAMAGED = (
 
 
 class _AnotherFileError(Exception):
-    """The file is something else; the message ends "it is …"."""
+    """The file is something else; the message continues "it is …"."""
 
 
 def read_inert(path: Path) -> Any:
     """Reads a file's object.
 
     Args:
-        path: A file of `torch.save` (either format), or a plain pickle; tensors inside it may come from either.
+        path: A file of `torch.save` (either format), or a plain pickle; tensors in it may be of either format.
 
     Returns:
         Dictionaries (an OrderedDict too), lists, tuples, sets, scalars, tensors on the CPU, numpy arrays, `Named` for
@@ -71,13 +70,13 @@ def read_inert(path: Path) -> Any:
 def module_tensors(
     module: Any, attributes: Callable[[Any], Mapping[str, Any]] = lambda module: module.attributes
 ) -> dict[str, Tensor]:
-    """The parameters and buffers of a pickled `torch.nn.Module`, by the names that its state dict would give.
+    """The parameters and buffers of a pickled `torch.nn.Module`, by their names in its state dict.
 
-    Buffers that are not persistent are among them: a pickle holds those too.
+    Includes buffers that are not persistent, because a pickle contains those too.
 
     Args:
-        module: The stand-in of a module.
-        attributes: Where a module's attributes lie; by default in its state.
+        module: The `Inert` of a module.
+        attributes: Returns a module's attributes; by default those of its state.
 
     Raises:
         AssetError: If it is no module, or its modules contain one another.

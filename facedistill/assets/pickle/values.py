@@ -1,6 +1,6 @@
-"""What of a pickle is rebuilt, by code of ours under the name that the file gives: tensors, arrays, plain containers.
+"""Rebuilds the tensors, arrays and plain containers of a pickle with functions of this module.
 
-Every other name becomes an `Inert` record. Sizes are held to what the file can hold before anything is allocated.
+Every other name becomes an `Inert` record. Sizes are compared with the size of the file before memory is allocated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _EXPANSION, _ALWAYS = 8, 64 << 20  # bytes that calls may make: 8 for each of th
 
 @dataclass(eq=False)
 class Storage:
-    """Bytes that tensors share."""
+    """Bytes shared by tensors."""
 
     content: Tensor  # uint8, one dimension
     dtype: torch.dtype
@@ -63,9 +63,9 @@ class Rebuilder:
     """Replaces the calls of one file.
 
     Attributes:
-        bytes_left: Bytes that storages may still take: no more than the file has.
-        produced: Bytes that calls have made so far; a file that repeats a call on one value makes many from few.
-        from_bytes: Reads a torch file that lies inside the pickle as bytes, and gives its storage.
+        bytes_left: Bytes left for storages: at most the size of the file.
+        produced: Bytes produced by calls so far; repeated calls on one value can produce many bytes from a small file.
+        from_bytes: Reads a torch file that the pickle has as bytes, and returns its storage.
     """
 
     bytes_left: int
@@ -102,13 +102,13 @@ class Rebuilder:
             }
 
     def call(self, what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What stands for `what(*args, **kwargs)`."""
+        """The representation of `what(*args, **kwargs)`."""
         name = f"{_MODULES.get(what.module, what.module)}.{what.name}" if isinstance(what, Named) else ""
         known = None if kwargs else self._known.get(name)
         return Inert(what, args, kwargs) if known is None else self._counted(known(*args))
 
     def _counted(self, value: Any) -> Any:
-        """`value`, unless all values together are more than the file can mean."""
+        """`value`, unless all values together are larger than the file can justify."""
         self.produced += _size(value)
         if self.produced > self._most:
             raise MalformedError(
@@ -117,7 +117,7 @@ class Rebuilder:
         return value
 
     def build(self, target: Any, state: Any) -> None:
-        """Sets the state of a stand-in or an array; that of tensors and dictionaries is no data, and is left out."""
+        """Sets the state of an `Inert` or an array; the state of tensors and dictionaries is not data and is ignored."""
         if isinstance(target, Inert):
             target.state = state
         elif isinstance(target, np.ndarray):
@@ -131,7 +131,7 @@ class Rebuilder:
             target.order = state[1] if state[1] in ("<", ">") else "="
 
     def storage(self, kind: Any, count: int) -> Storage:
-        """An empty storage of `count` elements, to be filled by the reader."""
+        """An empty storage of `count` elements, which the reader fills."""
         name = kind.name if isinstance(kind, Named) else str(kind)
         if name not in _DTYPES:
             raise MalformedError(f"a storage of {name}")
@@ -143,7 +143,7 @@ class Rebuilder:
 
 
 def _size(value: Any) -> int:
-    """About how many bytes a rebuilt value takes."""
+    """Approximate size of a rebuilt value, bytes."""
     if isinstance(value, Storage):
         return len(value.content)
     if isinstance(value, Tensor | np.ndarray):

@@ -1,6 +1,6 @@
 """Reads insightface's `.bin` verification sets: one pickle of encoded images and of same-or-not flags.
 
-A pickle can run any code when it is loaded. This reader builds lists, tuples, bytes and booleans only.
+Loading a pickle can run any code. This reader builds lists, tuples, bytes and booleans only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from facedistill.errors import DataError
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Knows no class and no function but the one by which Python 3 writes bytes for Python 2."""
+    """Allows only the function that Python 3 uses to write bytes for Python 2."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         super().__init__(file, encoding="bytes")
@@ -66,7 +66,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
 
 
 def _refuse_far_memo(file: BinaryIO) -> None:
-    """Refuses numbers of parts that would make the standard reader clear gigabytes for a table of them."""
+    """Refuses memo indices for which the standard reader would allocate gigabytes."""
     for parts, (operation, argument, _) in enumerate(pickletools.genops(file), start=1):
         if operation.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= parts:
             raise pickle.UnpicklingError(f"numbers part {argument} of {parts}")

@@ -223,7 +223,7 @@ class PhotoAugment:
 
 
 class _Columns:
-    """Hands out the columns of the draws in a fixed order, whichever effects are on."""
+    """Assigns the columns of the draws in a fixed order, independent of which effects are on."""
 
     def __init__(self, draws: Tensor) -> None:
         self._columns: Iterator[Tensor] = iter(draws.unbind(1))

@@ -28,7 +28,7 @@ class Separation:
     genuine_above: float | None
 
     def sentence(self) -> str:
-        """What the user is told."""
+        """The message for the user."""
         said = f"mean impostor cosine {self.mean_impostor_cosine:.3f}"
         if self.impostor_cosine_999 is not None:
             said += f", 99.9 % of impostor pairs below {self.impostor_cosine_999:.3f}"

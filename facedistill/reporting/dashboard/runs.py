@@ -1,4 +1,4 @@
-"""All runs of a folder: found, summarized once per change of their files, and told apart from copies."""
+"""All runs of a folder: finds them, summarizes each once per change of its files, and marks copies."""
 
 from __future__ import annotations
 

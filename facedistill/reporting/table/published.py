@@ -78,7 +78,7 @@ def read_published(
                 if row not in rows or metric not in metrics:
                     raise ConfigError(f"{where}: rows.yaml has no such cell")
                 if metric in found.get(row, {}):
-                    raise ConfigError(f"{where}: is told by two sources; keep one")
+                    raise ConfigError(f"{where}: is given by two sources; keep one")
                 if not is_number(value) or not 0 <= value <= 1:
                     raise ConfigError(f"{where}: expected a fraction in [0, 1], got {value!r}")
                 found.setdefault(row, {})[metric] = Published(float(value), source, number)

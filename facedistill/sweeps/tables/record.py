@@ -107,7 +107,7 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read as a record ({error}); copy it again, or delete it"
         ) from error
     if not isinstance(record, dict) or wrong is not None:
-        raise UserError(f"{path}: is no record of a run, it lacks {wrong or 'everything'}; delete it")
+        raise UserError(f"{path}: is not a record of a run, it has no {wrong or 'everything'}; delete it")
     return record
 
 
@@ -119,12 +119,12 @@ def _check_one_configuration(folder: Path, records: Sequence[Mapping[str, Any]])
         other = first.setdefault((row, config["images"]), record)
         fix = "a table averages equal runs only; delete those that rows.yaml no longer means"
         for key, *values in differences(other["config"], config):
-            if values != [other["seed"], seed]:  # the run's seed, wherever it is handed to
+            if values != [other["seed"], seed]:  # the run's seed, including where it is passed on
                 raise UserError(f"{folder}: {row}: {other['id']} and {record['id']} differ in {key}; {fix}")
         sets = {one["stored_faces"]["fingerprint"] for one in (other, record) if one.get("stored_faces")}
         if len(sets) > 1:
             raise UserError(
-                f"{folder}: {row}: {other['id']} and {record['id']} learned from different faces ({' and '.join(sorted(sets))}; "
+                f"{folder}: {row}: {other['id']} and {record['id']} were trained on different faces ({' and '.join(sorted(sets))}; "
                 f"a set rendered again is another set); {fix}"
             )
         twin = seeds.setdefault((row, seed, config["images"]), record["id"])

@@ -134,7 +134,7 @@ def test_what_cannot_be_met_is_refused() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         chosen(replace(SETTINGS, identities=40, max_identity_cosine=-0.5))
-    assert str(caught.value).startswith("synthetic.max_identity_cosine: -0.5 leaves no room for identity ")
+    assert str(caught.value).startswith("synthetic.max_identity_cosine: -0.5 is too low for identity ")
     assert str(caught.value).endswith(" of 40 in 64 latents; raise it or lower synthetic.identities")
 
 

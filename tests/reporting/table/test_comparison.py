@@ -151,7 +151,7 @@ def test_the_caption_says_what_the_table_rests_on(folder):
     [
         ("0.91", "91.0", "source 1: alpha: lfw/accuracy: expected a fraction in [0, 1], got 91.0"),
         ("beta: {lfw/accuracy", "delta: {lfw/accuracy", "source 2: delta: lfw/accuracy: rows.yaml has no such cell"),
-        ("lfw/tar@1e-3: 0.6", "lfw/accuracy: 0.6", "source 3: beta: lfw/accuracy: is told by two sources; keep one"),
+        ("lfw/tar@1e-3: 0.6", "lfw/accuracy: 0.6", "source 3: beta: lfw/accuracy: is given by two sources; keep one"),
         ("verified: false", "seen: false", "source 2: missing key verified; unknown key seen"),
         ("{beta: {lfw/tar@1e-3: 0.6}}", "{}", "source 3: rows is empty; give figures, or delete the source"),
     ],

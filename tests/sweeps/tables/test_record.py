@@ -76,7 +76,7 @@ def test_unlike_runs_are_not_averaged(folders):
         changed["config"] = {**record["config"], "seed": seed, "method": {"seed": seed}}
         (here / "records" / f"{name}.json").write_text(json.dumps(changed))
     with pytest.raises(
-        UserError, match=r"kd: kd-1 and .* learned from different faces \(aa and bb; a set rendered again"
+        UserError, match=r"kd: kd-1 and .* were trained on different faces \(aa and bb; a set rendered again"
     ):
         read_records(here)
     other.unlink()
@@ -97,7 +97,7 @@ def test_what_is_no_record_is_named(folders):
     with pytest.raises(UserError, match=r"copy\.json: cannot be read as a record"):
         read_records(here)
     path.with_name("copy.json").write_text('{"id": "copy", "row": "kd"}')
-    with pytest.raises(UserError, match=r"copy\.json: is no record of a run, it lacks seed; delete it"):
+    with pytest.raises(UserError, match=r"copy\.json: is not a record of a run, it has no seed; delete it"):
         read_records(here)
 
 
