@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from facedistill.assets.card import AssetCard, Member
-from facedistill.errors import AssetError
+from facedistill.errors import AssetError, reason
 from facedistill.system.paths import config_dir
 
 _NEEDS = {
@@ -64,7 +64,7 @@ def read_card(name_or_path: str | Path) -> AssetCard:
     try:
         loaded = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise AssetError(f"{where}: cannot be read ({error.strerror or error})") from error
+        raise AssetError(f"{where}: cannot be read ({reason(error)})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(getattr(error, "problem", None) or "not text").split())
         raise AssetError(f"{where}: is not valid yaml ({problem})") from error

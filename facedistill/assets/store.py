@@ -17,7 +17,7 @@ from facedistill.assets.card_reader import read_card
 from facedistill.assets.converted import convert_members, problem, source_of
 from facedistill.assets.fetch import fetch_members
 from facedistill.assets.licences import show_licence_once
-from facedistill.errors import AssetError
+from facedistill.errors import AssetError, reason
 from facedistill.system.files import move_into_place
 from facedistill.system.locks import one_at_a_time
 
@@ -98,9 +98,9 @@ def _file_problems(card: AssetCard) -> Iterator[None]:
         where = f"asset {card.name}: cache folder {cache_dir()}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             needed = f"free about {3 * card.size_mb:.0f} MB"
-            reason = f"is on a full disk; {needed}, or set FACEDISTILL_CACHE to another disk"
+            problem = f"is on a full disk; {needed}, or set FACEDISTILL_CACHE to another disk"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "cannot be written; set FACEDISTILL_CACHE to a folder that you may write to"
+            problem = "cannot be written; set FACEDISTILL_CACHE to a folder that you may write to"
         else:
-            reason = f"cannot be used ({error.strerror or error}); set FACEDISTILL_CACHE to another folder"
-        raise AssetError(f"{where} {reason}") from error
+            problem = f"cannot be used ({reason(error)}); set FACEDISTILL_CACHE to another folder"
+        raise AssetError(f"{where} {problem}") from error

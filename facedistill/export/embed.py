@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from facedistill.errors import AssetError, DataError
+from facedistill.errors import AssetError, DataError, reason
 from facedistill.evaluation.thresholds import parse_thresholds
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
@@ -113,9 +113,7 @@ def read_face(file: Path, size_px: int) -> Tensor:
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; give the path of a jpg or png image") from error
     except OSError as error:
-        raise DataError(
-            f"{file} cannot be read ({error.strerror or error}); give a jpg or png file"
-        ) from error
+        raise DataError(f"{file} cannot be read ({reason(error)}); give a jpg or png file") from error
     return face_tensor(Image.fromarray(decode_face(data, str(file), size_px=None)), size_px, str(file))
 
 

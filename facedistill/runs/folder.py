@@ -57,7 +57,7 @@ class RunFolder:
             probe.unlink()
         except OSError as error:
             raise UserError(
-                f"runs_dir: cannot write to {self.path} ({error.strerror}); give a folder that can be written, "
+                f"runs_dir: cannot write to {self.path} ({reason(error)}); give a folder that can be written, "
                 "runs_dir=/another/folder"
             ) from error
 

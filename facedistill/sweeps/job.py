@@ -14,7 +14,7 @@ from facedistill.config.class_names import with_current_paths
 from facedistill.config.known_keys import demand_known
 from facedistill.config.numbers import with_whole_numbers
 from facedistill.config.trust import refuse_foreign_code
-from facedistill.errors import ConfigError, UserError
+from facedistill.errors import ConfigError, UserError, reason
 from facedistill.reporting.run.facts import network_name
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import open_inputs
@@ -108,7 +108,7 @@ def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:
     except UserError:
         raise
     except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+        raise ConfigError(f"--config {path}: cannot be read ({reason(error)})") from error
     except Exception as error:  # whatever yaml finds wrong
         raise ConfigError(f"--config {path}: is not valid yaml ({str(error).splitlines()[0]})") from error
     if not isinstance(config, DictConfig) or "method" not in config:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from facedistill.assets.pickle.machine import Inert, MalformedError, Named, run
 from facedistill.assets.pickle.values import Rebuilder, Storage
-from facedistill.errors import AssetError
+from facedistill.errors import AssetError, reason
 
 __all__ = ["Inert", "Named", "module_tensors", "read_inert"]
 
@@ -51,9 +51,7 @@ def read_inert(path: Path) -> Any:
         with path.open("rb") as stream:
             return _read(stream, path.stat().st_size)
     except OSError as error:
-        raise AssetError(
-            f"{path} cannot be read ({error.strerror or error}); give a readable file"
-        ) from error
+        raise AssetError(f"{path} cannot be read ({reason(error)}); give a readable file") from error
     except _AnotherFileError as error:
         raise AssetError(f"{path.name} is {error}") from error
     except MalformedError as error:

@@ -10,7 +10,7 @@ import pickletools
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -48,12 +48,12 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
             _refuse_far_memo(file)
             content = _PlainUnpickler(file, path.stat().st_size).load()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
     except Exception as error:  # a hostile or broken pickle raises whatever it likes
-        reason = str(error) or type(error).__name__
-        fix = "; pickle it again as ([bytes(image) …], [bool(flag) …])" if "names numpy." in reason else ""
+        problem = str(error) or type(error).__name__
+        fix = "; pickle it again as ([bytes(image) …], [bool(flag) …])" if "names numpy." in problem else ""
         raise DataError(
-            f"{path}: is not a plain insightface .bin of bytes and booleans ({reason}); nothing was executed{fix}"
+            f"{path}: is not a plain insightface .bin of bytes and booleans ({problem}); nothing was executed{fix}"
         ) from error
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise DataError(f"{path}: must hold images and same-or-not flags, got {type(content).__name__}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 from facedistill.system.files import write_atomically
 from facedistill.system.locks import one_at_a_time
 from facedistill.system.progress import ProgressBar
@@ -68,7 +68,7 @@ class KeptArray:
                 self._fill(compute, block, title)
         except OSError as error:
             raise DataError(
-                f"{self.path}: cannot be written ({error.strerror}); set FACEDISTILL_CACHE to a folder with "
+                f"{self.path}: cannot be written ({reason(error)}); set FACEDISTILL_CACHE to a folder with "
                 f"{self._num_bytes / 1e9:.1f} GB free"
             ) from error
 

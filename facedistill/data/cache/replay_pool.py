@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 from facedistill.images import to_float, to_uint8
 
 
@@ -60,7 +60,7 @@ class FacePool:
             except OSError as error:
                 path.unlink(missing_ok=True)
                 raise UserError(
-                    f"{path} cannot be written ({error.strerror}) and needs {math.prod(shape):,} bytes; free space or "
+                    f"{path} cannot be written ({reason(error)}) and needs {math.prod(shape):,} bytes; free space or "
                     "lower data.source.pool_images"
                 ) from error
         self._faces = np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)

@@ -13,7 +13,7 @@ import numpy as np
 from facedistill.data.formats.base import Format, Items, Truncated
 from facedistill.data.formats.face_set import FaceSet, image_ending
 from facedistill.data.formats.fingerprint import fingerprint_of
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
 _NOT_READ = frozenset({".gif", ".tif", ".tiff", ".jp2", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".tga"})
@@ -122,7 +122,7 @@ class FolderFaces:
             with open(f"{self._root}/{self._names[index]}", "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
-            raise DataError(f"{self.where(index)} cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{self.where(index)} cannot be read ({reason(error)})") from error
 
     def where(self, index: int) -> str:
         """The path of one image."""
@@ -164,7 +164,7 @@ def _images_below(root: Path) -> tuple[list[str], np.ndarray, Counter[str]]:
                     elif ending in SUFFIXES:
                         found.append((name.split("/"), name, entry.stat().st_size))
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{error.filename}: cannot be read ({reason(error)})") from error
     found.sort()
     return [name for _, name, _ in found], np.array([size for *_, size in found], dtype=np.int64), not_read
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from facedistill.data.formats.shards.writer import NOTE, write_shards
 from facedistill.data.generation.separation import Separation, measure_separation
-from facedistill.errors import ConfigError, DataError
+from facedistill.errors import ConfigError, DataError, reason
 from facedistill.models.fingerprint import network_fingerprint
 from facedistill.models.synthetic_identities import (
     ChosenIdentities,
@@ -275,7 +275,7 @@ def _separation(paths: list[Path], images_per_identity: int) -> Separation:
 
 
 def _unwritable(folder: Path, error: OSError) -> DataError:
-    return DataError(f"{folder}: cannot be written ({error.strerror or error}); free or change the place")
+    return DataError(f"{folder}: cannot be written ({reason(error)}); free or change the place")
 
 
 @contextmanager

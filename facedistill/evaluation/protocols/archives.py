@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, TypeVar
 
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _BLOCK = 512
@@ -77,7 +77,7 @@ class TarArchive:
         try:
             self._file = path.open("rb")
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
         try:
             self._images, self._texts = self._index(path)
         except BaseException:
@@ -107,7 +107,7 @@ class TarArchive:
                 members = list(_members(tar, path))
                 _check_end(self._file, tar.offset, path)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
         except (tarfile.TarError, ValueError, OverflowError) as error:  # malicious sizes raise the latter two
             raise DataError(
                 f"{path}: is not an uncompressed tar ({error}); unpack it or use plain tar"
@@ -142,7 +142,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); copy it again") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)}); copy it again") from error
 
 
 def _as_text(data: bytes, where: str) -> str:

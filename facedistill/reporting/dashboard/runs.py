@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 from facedistill.reporting.run.pictures import RunPictures
 from facedistill.reporting.run.summary import Accuracy, RunSummary, summarize
 from facedistill.system.files import write_atomically
@@ -37,7 +37,7 @@ def read_runs(runs_dir: Path, cache: Path | None = None) -> list[RunSummary]:
         folders = sorted(path for path in runs_dir.iterdir() if path.is_dir() and _is_run(path))
     except OSError as error:
         raise UserError(
-            f"there is no folder of runs {runs_dir} ({error.strerror}); give the folder that runs_dir= named"
+            f"there is no folder of runs {runs_dir} ({reason(error)}); give the folder that runs_dir= named"
         ) from None
     known = _load(cache)
     runs, entries = [], {}

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from facedistill.distributed.collectives import gather_constant, lost_a_process
-from facedistill.errors import Interrupted, UserError
+from facedistill.errors import Interrupted, UserError, reason
 from facedistill.runs.checkpointing.files import replace_checkpoint
 from facedistill.runs.checkpointing.interruption import Interruption
 from facedistill.runs.checkpointing.origin import Origin
@@ -160,9 +160,8 @@ class LastCheckpoint(Callback):
             if not trainer.is_global_zero or lost_a_process(error) or "DataLoader worker" in str(error):
                 raise
             unfinished.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UserError(
-                f"cannot write the checkpoint {self.path} ({reason}); the last good one stays: free some space and "
+                f"cannot write the checkpoint {self.path} ({reason(error)}); the last good one stays: free some space and "
                 "give the same command again to continue from it"
             ) from error
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 from facedistill.system.files import UNFINISHED, flush
 
 
@@ -93,5 +93,5 @@ def _is_intact(path: Path) -> bool:
         return False
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror or error}); make it readable, or force=true starts the run over"
+            f"{path} cannot be read ({reason(error)}); make it readable, or force=true starts the run over"
         ) from error

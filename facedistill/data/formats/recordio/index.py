@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 
 MAGIC = 0xCED7230A
 HEAD = struct.Struct("<II")
@@ -71,7 +71,7 @@ def find_records(path: Path, *, quiet: bool = False) -> Records:
             idx_problem = f"{idx_path.name} does not name each record of {path.name} once"
         return _walk(path, size, idx_problem, quiet)
     except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{error.filename or path}: cannot be read ({reason(error)})") from error
 
 
 def words_of(path: Path) -> np.ndarray:

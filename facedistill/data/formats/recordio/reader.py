@@ -14,7 +14,7 @@ from facedistill.data.formats.recordio.index import find_records, join_parts
 from facedistill.data.formats.recordio.index_cache import kept_index
 from facedistill.data.formats.recordio.labels import Headers, image_records, read_headers
 from facedistill.data.formats.recordio.writer import write_recordio
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 
 __all__ = ["RecordIOFaces", "write_recordio"]
 
@@ -84,7 +84,7 @@ class RecordIOFaces:
             else:
                 data = os.pread(self._fd, size, start)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{self.path}: cannot be read ({reason(error)})") from error
         if len(data) != size:
             raise DataError(f"{self.where(index)} is gone: the file changed while it was read; start again")
         return data
@@ -104,7 +104,7 @@ class RecordIOFaces:
         try:
             return os.open(self.path, os.O_RDONLY)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{self.path}: cannot be read ({reason(error)})") from error
 
 
 def _rec_file(path: Path) -> Path:

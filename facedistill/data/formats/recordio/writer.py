@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from facedistill.data.formats.recordio.index import HEAD, LENGTH_BITS, LENGTH_MASK, MAGIC
 from facedistill.data.formats.recordio.labels import IR_HEADER
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 from facedistill.system.files import atomic_path
 
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -57,7 +57,7 @@ def write_recordio(
                 raise DataError(f"{targets[0]}: there are no images to write; give a set with images")
             property_file.write(f"{identities},{size_px},{size_px}\n".encode())
     except OSError as error:
-        raise DataError(f"{prefix}.rec: cannot be written ({error.strerror or error})") from error
+        raise DataError(f"{prefix}.rec: cannot be written ({reason(error)})") from error
     return count
 
 

@@ -17,7 +17,7 @@ from facedistill.data.formats.shards.paths import shard_paths
 from facedistill.data.formats.shards.samples import IMAGES, image_and_label, labels_of, samples
 from facedistill.data.formats.shards.tar_members import members
 from facedistill.data.formats.shards.writer import write_shards
-from facedistill.errors import DataError
+from facedistill.errors import DataError, reason
 from facedistill.system.progress import ProgressBar
 
 __all__ = ["ShardFaces", "shard_paths", "write_shards"]
@@ -90,7 +90,7 @@ class ShardFaces:
         try:
             data = os.pread(self._open(path).fd, self._sizes[index], self._starts[index])
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
         if len(data) != self._sizes[index]:
             raise DataError(f"{self.where(index)} is gone: the file changed while it was read; start again")
         return data
@@ -123,7 +123,7 @@ class ShardFaces:
         except DataError as error:
             self._note_damage(error, drop, quiet)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
 
     def _note_damage(self, error: DataError, drop: bool, quiet: bool) -> None:
         if not drop:
