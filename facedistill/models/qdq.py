@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 LAYERS = ("Conv", "Gemm")
+_LARGEST = 64_000_000  # bytes of a graph without weights
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "BatchNormalization": lambda x, weight, bias, mean, variance, epsilon=1e-5, **_: F.batch_norm(
@@ -85,6 +86,10 @@ class QdqGraph:
         """Scale and zero point of a QuantizeLinear node."""
         return float(self._read(node.input[1])), int(self._read(node.input[2]))
 
+    def input_scale(self, node: onnx.NodeProto) -> float:
+        """The scale of the 8-bit input of a layer with rounded weights."""
+        return float(self._read(self._scales[node.input[0]]))
+
     def fill(self, node: onnx.NodeProto, weight: Tensor, bias: Tensor | None, scales: Tensor) -> None:
         """Writes the weights of one layer, in 8 bits where the graph stores them so.
 
@@ -102,31 +107,39 @@ class QdqGraph:
             if name not in self._dequantized:
                 self._write(name, value)
                 continue
-            stored, scale_name, _ = self._dequantized[name].input
-            scale = scales if i == 1 else scales * self._read(self._scales[node.input[0]])
+            stored, scale_name, zero_name = self._dequantized[name].input
+            scale = scales if i == 1 else scales * self.input_scale(node)
             kind, most = (torch.int8, 127) if i == 1 else (torch.int32, 2**31 - 1)
             each = scale.double().reshape(-1, *[1] * (value.ndim - 1))
             self._write(stored, (value.double() / each).round().clamp(-most, most).to(kind))
             self._write(scale_name, scale.float())
+            self._write(zero_name, torch.zeros(len(scale), dtype=kind))
 
     def packed(self) -> str:
         """The graph without the weights of its layers, as text."""
         bare = type(self)(type(self.model).FromString(self.model.SerializeToString()))
-        del bare.model.metadata_props[:]
+        del bare.model.metadata_props[:], bare.model.graph.value_info[:]
         for node in bare.layers.values():
             for name in node.input[1:]:
-                for field in ("raw_data", "float_data", "int32_data"):
-                    bare._stored(name).ClearField(field)
-                if name in bare._dequantized:
-                    bare.tensors[bare._dequantized[name].input[1]].ClearField("raw_data")
+                for stored in bare._dequantized[name].input if name in bare._dequantized else [name]:
+                    for field in ("raw_data", "float_data", "int32_data"):
+                        bare.tensors[stored].ClearField(field)
         return base64.b64encode(zlib.compress(bare.model.SerializeToString(deterministic=True), 9)).decode()
 
     @classmethod
     def unpacked(cls, text: str) -> QdqGraph:
-        """The graph of `packed`."""
+        """The graph of `packed`.
+
+        Raises:
+            ValueError: If it is none, or has more than 64 MB.
+        """
         import onnx
 
-        return cls(onnx.ModelProto.FromString(zlib.decompress(base64.b64decode(text))))
+        unzip = zlib.decompressobj()
+        content = unzip.decompress(base64.b64decode(text), _LARGEST)
+        if unzip.unconsumed_tail:
+            raise ValueError("the graph is too large")
+        return cls(onnx.ModelProto.FromString(content))
 
     def _stored(self, name: str) -> onnx.TensorProto:
         return self.tensors[self._dequantized[name].input[0] if name in self._dequantized else name]

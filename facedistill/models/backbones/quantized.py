@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,12 @@ class RoundedActivation(nn.Module):
     def __init__(self, scale: float, zero_point: int) -> None:
         """Fixes the range: from -zero_point · scale to (255 - zero_point) · scale."""
         super().__init__()
-        self.scale, self.zero_point = scale, zero_point
+        self.scale, self.zero_point, self.rounds = scale, zero_point, True
 
     def forward(self, values: Tensor) -> Tensor:
-        """The rounded values, of the same shape."""
+        """The rounded values, of the same shape; values of the range if it does not round."""
+        if not self.rounds:
+            return values.clamp(-self.zero_point * self.scale, (255 - self.zero_point) * self.scale)
         return torch.fake_quantize_per_tensor_affine(values, self.scale, self.zero_point, 0, 255)
 
 
@@ -56,20 +59,47 @@ def rounded_weight(weight: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -127, 127)
 
 
+def rounded_bias(bias: Tensor, scales: Tensor) -> Tensor:
+    """A (K,) bias rounded to multiples of `scales`, 32-bit numbers; its gradient is that of the result.
+
+    >>> rounded_bias(torch.tensor([0.34, -0.1]), torch.tensor([0.1, 0.25]))
+    tensor([0.3000, 0.0000])
+    """
+    return bias + ((bias / scales).round() * scales - bias).detach()
+
+
 class RoundedConv2d(nn.Conv2d):
-    """A convolution with weights in 8 bits."""
+    """A convolution with weights in 8 bits, and its bias in 32.
+
+    Attributes:
+        input_scale: Of the 8-bit input.
+        rounds: False for a convolution in float32.
+    """
+
+    input_scale: float
+    rounds = True
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, K, H', W')."""
-        return self._conv_forward(images, rounded_weight(self.weight), self.bias)
+        return self._conv_forward(images, *_rounded(self))
 
 
 class RoundedLinear(nn.Linear):
-    """A linear layer with weights in 8 bits."""
+    """A linear layer with weights in 8 bits, and its bias in 32; see `RoundedConv2d`."""
+
+    input_scale: float
+    rounds = True
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C) -> (N, K)."""
-        return F.linear(features, rounded_weight(self.weight), self.bias)
+        return F.linear(features, *_rounded(self))
+
+
+def _rounded(layer: RoundedConv2d | RoundedLinear) -> tuple[Tensor, Tensor | None]:
+    weight, bias = layer.weight, layer.bias
+    if layer.rounds and bias is not None:
+        bias = rounded_bias(bias, layer.input_scale * weight_scales(weight))
+    return rounded_weight(weight) if layer.rounds else weight, bias
 
 
 class Constant(nn.Module):
@@ -116,7 +146,9 @@ class QuantizedBackbone(Backbone):
         parsed = QdqGraph.unpacked(graph)
         self.register_buffer("graph", torch.frombuffer(bytearray(graph.encode()), dtype=torch.uint8))
         self.layers, self.others = nn.ModuleDict(), nn.ModuleList()
-        self._input, self._output = (part[0].name for part in (parsed.model.graph.input, parsed.model.graph.output))
+        self._input, self._output = (
+            part[0].name for part in (parsed.model.graph.input, parsed.model.graph.output)
+        )
         self._steps = [*self._constants(parsed), *self._operations(parsed)]
         last = {name: step.output for step in self._steps for name in step.inputs}
         self._ended: dict[str, list[str]] = {}
@@ -164,6 +196,30 @@ class QuantizedBackbone(Backbone):
         return values[self._output]
 
     @torch.no_grad()
+    def correct_biases(self, images: Tensor) -> QuantizedBackbone:
+        """Changes each bias so that the mean output of its channel is that without rounding, and returns itself.
+
+        "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., 2019), the empirical form of
+        section 4.2 and appendix D: layer after layer, each with the inputs that the layers before it give.
+
+        Args:
+            images: (N, 3, 112, 112) faces in [-1, 1].
+        """
+        rounded, exact = {self._input: images}, {self._input: images}
+        for step in self._steps:
+            given = [rounded[name] for name in step.inputs]
+            rounded[step.output] = step.run(*given)
+            exact[step.output] = _unrounded(step.run)(*(exact[name] for name in step.inputs))
+            layer: Any = step.run
+            if isinstance(layer, RoundedConv2d | RoundedLinear) and layer.bias is not None:
+                error = rounded[step.output] - exact[step.output]
+                layer.bias -= error.transpose(0, 1).flatten(1).mean(1)
+                rounded[step.output] = layer(*given)
+            for name in self._ended.get(step.output, ()):
+                del rounded[name], exact[name]
+        return self
+
+    @torch.no_grad()
     def load_float(self, weights: Mapping[str, Tensor]) -> QuantizedBackbone:
         """Takes over the weights of the float graph, by their names there, and returns itself."""
         for key, node in QdqGraph.unpacked(str(self.arguments["graph"])).layers.items():
@@ -184,6 +240,14 @@ class QuantizedBackbone(Backbone):
         return graph.model
 
 
+def _unrounded(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    if not hasattr(run, "rounds"):
+        return run
+    exact: Any = copy.copy(run)
+    exact.rounds = False
+    return exact
+
+
 def _same(values: Tensor) -> Tensor:
     return values
 
@@ -191,18 +255,23 @@ def _same(values: Tensor) -> Tensor:
 def _layer(graph: QdqGraph, node: onnx.NodeProto) -> nn.Module:
     given, shape, has_bias = attributes(node), graph.shape(node.input[1]), len(node.input) > 2
     rounded = graph.is_rounded(node.input[1])
+    layer: Any
     if node.op_type == "Gemm":
         assert given.get("transB") == 1, "torch's exporter keeps the layout of its linear layers"
-        return (RoundedLinear if rounded else nn.Linear)(shape[1], shape[0], bias=has_bias)
-    groups, pads = int(given.get("group", 1)), given.get("pads", [0, 0, 0, 0])
-    assert pads[:2] == pads[2:], "torch's convolutions pad both sides equally"
-    return (RoundedConv2d if rounded else nn.Conv2d)(
-        shape[1] * groups,
-        shape[0],
-        shape[2:],  # type: ignore[arg-type]
-        stride=tuple(given.get("strides", (1, 1))),
-        padding=tuple(pads[:2]),
-        dilation=tuple(given.get("dilations", (1, 1))),
-        groups=groups,
-        bias=has_bias,
-    )
+        layer = (RoundedLinear if rounded else nn.Linear)(shape[1], shape[0], bias=has_bias)
+    else:
+        groups, pads = int(given.get("group", 1)), given.get("pads", [0, 0, 0, 0])
+        assert pads[:2] == pads[2:], "torch's convolutions pad both sides equally"
+        layer = (RoundedConv2d if rounded else nn.Conv2d)(
+            shape[1] * groups,
+            shape[0],
+            shape[2:],  # type: ignore[arg-type]
+            stride=tuple(given.get("strides", (1, 1))),
+            padding=tuple(pads[:2]),
+            dilation=tuple(given.get("dilations", (1, 1))),
+            groups=groups,
+            bias=has_bias,
+        )
+    if rounded:
+        layer.input_scale = graph.input_scale(node)
+    return layer
