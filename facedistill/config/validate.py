@@ -245,9 +245,7 @@ def _resampling(config: Mapping[str, Any], method: str, required: Requirements) 
     ]
 
 
-def _quantization(
-    config: Mapping[str, Any], method: str, required: Requirements, source: Any
-) -> list[str]:
+def _quantization(config: Mapping[str, Any], method: str, required: Requirements, source: Any) -> list[str]:
     """Checks what a student in 8 bits cannot do."""
     scheme, student = (_select(config, f"quantization.{key}") for key in ("scheme", "student"))
     if scheme is None:
@@ -266,7 +264,9 @@ def _quantization(
     if trainer_settings["strategy"] == "fsdp":
         found.append("strategy=fsdp: a student in 8 bits is not split over processes; use strategy=ddp")
     if required.feature_maps:
-        found.append(f"quantization=qat: {method} reads feature maps, which the quantized student has not; use method=cosine")
+        found.append(
+            f"quantization=qat: {method} reads feature maps, which the quantized student has not; use method=cosine"
+        )
     if source.stores_images and _select(config, "data.synthetic") is None:
         found.append("quantization=qat: its ranges are found on rendered faces; use data=stylegan")
     return found
