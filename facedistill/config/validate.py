@@ -254,14 +254,14 @@ def _quantization(config: Mapping[str, Any], method: str, required: Requirements
         return [f"quantization.scheme={scheme}: must be int8, or null for a student in floating point"]
     if not isinstance(student, str) or not student.strip():
         return [f"quantization.student: expected a run folder or a student.safetensors, got {student!r}"]
-    found, trainer_settings = [], config["trainer"]
+    found, settings = [], config["trainer"]
     for key, value in (("precision", "32-true"), ("compile", False)):
-        if trainer_settings.get(key, value) != value:
+        if settings.get(key, value) != value:
             found.append(
-                f"trainer.{key}={trainer_settings[key]}: a student in 8 bits is computed in float32, eagerly; set "
+                f"trainer.{key}={settings[key]}: a student in 8 bits is computed in float32, eagerly; set "
                 f"trainer.{key}={str(value).lower()}"
             )
-    if trainer_settings["strategy"] == "fsdp":
+    if settings["strategy"] == "fsdp":
         found.append("strategy=fsdp: a student in 8 bits is not split over processes; use strategy=ddp")
     if required.feature_maps:
         found.append(

@@ -129,8 +129,7 @@ def _corrected(prepared: onnx.ModelProto, graph: onnx.ModelProto, faces: Tensor)
 
 
 def _with_weights_of(prepared: onnx.ModelProto, graph: onnx.ModelProto) -> QuantizedBackbone:
-    width = prepared.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    return QuantizedBackbone(QdqGraph(graph).packed(), width).load_float(initializers(prepared.graph))
+    return QuantizedBackbone(QdqGraph(graph).packed()).load_float(initializers(prepared.graph))
 
 
 def _quantized(

@@ -63,6 +63,11 @@ class QdqGraph:
             if node.op_type == "DequantizeLinear" and node.input[0] not in self.tensors
         }
 
+    @property
+    def width(self) -> int:
+        """D of the output (N, D)."""
+        return self.model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a constant."""
         return tuple(self._stored(name).dims)

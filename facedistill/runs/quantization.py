@@ -78,7 +78,7 @@ def quantized_from_state(config: DictConfig, state: Mapping[str, Tensor]) -> Qua
     """The quantized student, its weights at random, whose state a checkpoint holds; None if it is not quantized."""
     if OmegaConf.select(config, "quantization.scheme") is None:
         return None
-    return QuantizedBackbone(bytes(state["graph"].tolist()).decode(), config.backbone.embedding_dim)
+    return QuantizedBackbone(bytes(state["graph"].tolist()).decode())
 
 
 @torch.no_grad()

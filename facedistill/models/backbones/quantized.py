@@ -132,18 +132,18 @@ class QuantizedBackbone(Backbone):
     activations are fixed. The gradient passes the rounding, so the student can be trained further.
     """
 
-    def __init__(self, graph: str, embedding_dim: int = 512) -> None:
+    def __init__(self, graph: str) -> None:
         """Builds the operations of a graph; the weights are drawn at random.
 
         Args:
             graph: Of `facedistill.models.qdq.QdqGraph.packed`.
-            embedding_dim: D.
 
         Raises:
             ConfigError: If the graph has an operation that is not supported.
         """
-        super().__init__(graph=graph, embedding_dim=embedding_dim)
+        super().__init__(graph=graph)
         parsed = QdqGraph.unpacked(graph)
+        self.embedding_dim = parsed.width
         self.register_buffer("graph", torch.frombuffer(bytearray(graph.encode()), dtype=torch.uint8))
         self.layers, self.others = nn.ModuleDict(), nn.ModuleList()
         self._input, self._output = (

@@ -6,12 +6,10 @@ import base64
 import zlib
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import helper, numpy_helper
 from torch import Tensor
 
 from facedistill.errors import ConfigError
@@ -26,38 +24,7 @@ from facedistill.models.backbones.quantized import (
     weight_scales,
 )
 from facedistill.models.qdq import QdqGraph
-
-
-def _float_graph(operation: str = "Relu") -> onnx.ModelProto:
-    """Convolution, depthwise convolution, addition, pooling and a linear layer: (N, 3, 8, 8) -> (N, 5)."""
-    generator = np.random.default_rng(0)
-    weights = {
-        "w1": generator.normal(0, 0.4, (6, 3, 3, 3)),
-        "b1": generator.normal(0, 0.3, 6),
-        "w2": generator.normal(0, 0.4, (6, 1, 3, 3)),
-        "b2": generator.normal(0, 0.3, 6),
-        "w3": generator.normal(0, 0.4, (5, 6)),
-        "b3": generator.normal(0, 0.3, 5),
-    }
-    nodes = [
-        helper.make_node("Conv", ["images", "w1", "b1"], ["c1"], "n1", pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node(operation, ["c1"], ["r1"], "n2"),
-        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], "n3", pads=[1, 1, 1, 1], group=6),
-        helper.make_node("Add", ["c2", "r1"], ["sum"], "n4"),
-        helper.make_node("ReduceMean", ["sum", "axes"], ["mean"], "n5", keepdims=0),
-        helper.make_node("Gemm", ["mean", "w3", "b3"], ["embeddings"], "n6", transB=1),
-    ]
-    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
-    constants.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
-    float32 = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("images", float32, ["N", 3, 8, 8])],
-        [helper.make_tensor_value_info("embeddings", float32, ["N", 5])],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+from tests.helpers.onnx_graphs import float_graph
 
 
 def _run(model: onnx.ModelProto, images: Tensor) -> Tensor:
@@ -71,7 +38,7 @@ def _images(number: int, seed: int = 1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> QuantizedBackbone:
-    model = _float_graph()
+    model = float_graph()
     return _with_weights_of(model, _quantized(model, _images(16), method="MinMax", extra={})).eval()
 
 
@@ -139,7 +106,7 @@ def test_it_is_still_equal_after_training(network: QuantizedBackbone) -> None:
 
 
 def test_rounding_costs_little_and_corrected_biases_less() -> None:
-    model = _float_graph()
+    model = float_graph()
     graph = _quantized(model, _images(16), method="MinMax", extra={})
     rounded, images = _with_weights_of(model, graph), _images(64, seed=5)
     with torch.no_grad():
@@ -167,12 +134,12 @@ def test_a_graph_is_packed_without_its_weights(network: QuantizedBackbone) -> No
 
 
 def test_an_operation_that_is_not_supported_is_named() -> None:
-    model = _float_graph("Softplus")
+    model = float_graph("Softplus")
     graph = _quantized(model, _images(4), method="MinMax", extra={})
     with pytest.raises(
         ConfigError, match="the backbone has the operation Softplus, and only Conv, Gemm, Add"
     ):
-        QuantizedBackbone(QdqGraph(graph).packed(), 5)
+        QuantizedBackbone(QdqGraph(graph).packed())
 
 
 def test_a_graph_that_grows_without_end_is_refused() -> None:
