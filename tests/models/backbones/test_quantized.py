@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import ConfigError
-from facedistill.export import load_student, save_student
-from facedistill.export.int8 import _quantized, _with_weights_of
+from facedistill.export import check_parity, export_onnx, load_student, save_student
+from facedistill.export.int8 import _quantized, _with_weights_of, _without_batch_norm
+from facedistill.export.onnx import onnx_model
 from facedistill.models.backbones.quantized import (
     QuantizedBackbone,
     RoundedActivation,
@@ -24,6 +25,7 @@ from facedistill.models.backbones.quantized import (
     weight_scales,
 )
 from facedistill.models.qdq import QdqGraph
+from tests.contracts.backbone_cards import build
 from tests.helpers.onnx_graphs import float_graph
 
 
@@ -87,8 +89,8 @@ def test_the_file_embeds_as_the_network(network: QuantizedBackbone) -> None:
         n for n in graph.model.graph.node if n.op_type == "QuantizeLinear" and "embeddings" in n.input[0]
     )
     difference = (_run(network.as_onnx(), images) - network(images)).abs()
-    assert float(difference.max()) <= 1.01 * graph.step(last)[0]
-    assert float((difference > 1e-4).float().mean()) < 0.02  # sums that lie between two steps
+    assert float(difference.max().detach()) <= 1.01 * graph.step(last)[0]
+    assert float((difference.detach() > 1e-4).float().mean()) < 0.02  # sums that lie between two steps
 
 
 def test_it_is_still_equal_after_training(network: QuantizedBackbone) -> None:
@@ -146,3 +148,28 @@ def test_a_graph_that_grows_without_end_is_refused() -> None:
     bomb = base64.b64encode(zlib.compress(bytes(70_000_000), 9)).decode()
     with pytest.raises(ValueError, match="too large"):
         QdqGraph.unpacked(bomb)
+
+
+def test_student_onnx_is_the_int8_graph(network: QuantizedBackbone, tmp_path: Path) -> None:
+    path = tmp_path / "student.onnx"
+    export_onnx(network, path, {"run": "r"})
+    assert check_parity(network, path, _images(8)).min_cosine > 0.999
+    written = onnx.load(path)
+    assert [i.data_type for i in written.graph.initializer if i.name == "w1_quantized"] == [
+        onnx.TensorProto.INT8
+    ]
+    assert "graph" not in written.metadata_props[-1].value
+    with pytest.raises(ConfigError, match="takes --pixels float only"):
+        export_onnx(network, path, {}, "rgb")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilefacenet", "tinyfar_a", "ghostfacenet_s1", "iresnet18"])
+def test_other_backbones_are_computed_as_onnxruntime_computes_them(name: str) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(12, 3, 112, 112) * 2 - 1
+    model = _without_batch_norm(onnx_model(build(name).eval(), {}))
+    network = _with_weights_of(model, _quantized(model, images[:8], method="MinMax", extra={})).eval()
+    session = onnxruntime.InferenceSession(network.as_onnx().SerializeToString())
+    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    assert torch.cosine_similarity(found, network(images).detach()).min() > 0.99
