@@ -30,6 +30,7 @@ GROUPS = {
     "data": "Where training faces come from. [More on data](../data.md).",
     "augment": "Random changes of the faces, on the device. [What each effect does](../data.md#augmentation).",
     "optimizer": "The optimizer of all trained parameters.",
+    "quantization": "Whether the student is trained in floating point or in 8 bits.",
     "scheduler": "The factor on the learning rate by progress in images.",
     "strategy": "Devices, processes and precision: arguments of Lightning's trainer, under `trainer`.",
     "evaluation": "Which benchmarks run, and where their files are. [More on evaluation](../evaluation.md).",

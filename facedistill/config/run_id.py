@@ -48,6 +48,8 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
         resolved["trainer"] = {
             k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
         }
+    if isinstance(quantization := resolved.pop("quantization", None), dict) and quantization["scheme"]:
+        resolved["quantization"] = {"scheme": quantization["scheme"]}  # its student is identified by its hash
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
         if isinstance(source := resolved["data"].get("source"), dict):

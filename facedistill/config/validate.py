@@ -200,6 +200,7 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
         *(_not_offered(method, source, need) for need in required.missing(source.offers)),
         *_resampling(config, name, required),
         *_head(config, name, required, head),
+        *_quantization(config, name, required, source),
         *trainer.problems(settings, split, reads_maps=name if required.feature_maps else None),
     ]
 
@@ -242,6 +243,33 @@ def _resampling(config: Mapping[str, Any], method: str, required: Requirements) 
     return [
         f"data.source.resampling=dynamic: {method} reports no agreement per image; use data.source.resampling=static"
     ]
+
+
+def _quantization(config: Mapping[str, Any], method: str, required: Requirements, source: Any) -> list[str]:
+    """Checks what a student in 8 bits cannot do."""
+    scheme, student = (_select(config, f"quantization.{key}") for key in ("scheme", "student"))
+    if scheme is None:
+        return [] if student is None else ["quantization.student: is only read by quantization=qat; add it"]
+    if scheme != "int8":
+        return [f"quantization.scheme={scheme}: must be int8, or null for a student in floating point"]
+    if not isinstance(student, str) or not student.strip():
+        return [f"quantization.student: expected a run folder or a student.safetensors, got {student!r}"]
+    found, settings = [], config["trainer"]
+    for key, value in (("precision", "32-true"), ("compile", False)):
+        if settings.get(key, value) != value:
+            found.append(
+                f"trainer.{key}={settings[key]}: a student in 8 bits is computed in float32, eagerly; set "
+                f"trainer.{key}={str(value).lower()}"
+            )
+    if settings["strategy"] == "fsdp":
+        found.append("strategy=fsdp: a student in 8 bits is not split over processes; use strategy=ddp")
+    if required.feature_maps:
+        found.append(
+            f"quantization=qat: {method} reads feature maps, which the quantized student has not; use method=cosine"
+        )
+    if source.stores_images and _select(config, "data.synthetic") is None:
+        found.append("quantization=qat: its ranges are found on rendered faces; use data=stylegan")
+    return found
 
 
 def _head(config: Mapping[str, Any], method: str, required: Requirements, head: Any) -> list[str]:

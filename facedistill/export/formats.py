@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, UserError
-from facedistill.export.int8 import quantize
+from facedistill.export.int8 import NUM_CALIBRATION, quantize
 from facedistill.export.onnx import INPUT, OUTPUT, example_input, export_onnx, inference_network, onnx_model
 from facedistill.export.parity import open_session
 from facedistill.export.pixels import Pixels, as_pixels, contract
 from facedistill.export.student import KEY, describe
 from facedistill.images import to_uint8
 from facedistill.models.backbones import Backbone
-
-NUM_CALIBRATION = 128
+from facedistill.models.backbones.quantized import QuantizedBackbone
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,9 @@ class OnnxInt8(Onnx):
 
     def write(self, export: Export, path: Path) -> None:
         model = onnx_model(export.student, export.metadata, export.pixels)
+        if isinstance(export.student, QuantizedBackbone):  # it is in 8 bits already
+            path.write_bytes(model.SerializeToString())
+            return
         faces = as_input(export.faces, export.pixels)
         quantized = quantize(model, faces[:NUM_CALIBRATION], faces[NUM_CALIBRATION:])
         del quantized.metadata_props[:]

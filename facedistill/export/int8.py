@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +14,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facedistill.errors import ConfigError
+from facedistill.export.onnx import onnx_model
+from facedistill.models.backbones import Backbone
+from facedistill.models.backbones.quantized import QuantizedBackbone
+from facedistill.models.qdq import LAYERS, QdqGraph
+from facedistill.models.teachers.onnx_file import initializers
+
 if TYPE_CHECKING:
     import onnx
 
-LEAST_COSINE = 0.997
+NUM_CALIBRATION = 128
+LEAST_COSINE = 0.995
 _STEP = 4  # layers that return to float32 at a time
+_NUM_CORRECTION = 64  # faces that biases are corrected on
 _CALIBRATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("MinMax", {}),
     ("Percentile", {"CalibPercentile": 99.99}),
 )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A quantized graph, its mean cosine to the float embeddings, and the options that gave it."""
+
+    cosine: float
+    graph: onnx.ModelProto
+    options: Mapping[str, Any]
+
+
 def quantize(model: onnx.ModelProto, faces: Tensor, held_out: Tensor) -> onnx.ModelProto:
-    """Quantizes a float graph after training, with ONNX Runtime's quantizer.
+    """Quantizes a float graph after training, with ONNX Runtime's quantizer and corrected biases.
 
     Weights have a scale per output channel and activations one per tensor. Their ranges are the extremes on the
     calibration images or the 99.99th percentiles, whichever gives the higher mean cosine to the float embeddings of
-    `held_out`. If that is below `LEAST_COSINE`, the convolutions and linear layers that lose most when quantized alone
-    return to float32, four at a time.
+    `held_out`. Biases are corrected where every operation of the graph is known, see
+    `facedistill.models.backbones.quantized.QuantizedBackbone.correct_biases`. If the cosine is then below `LEAST_COSINE`, the
+    convolutions and linear layers that lose most when quantized alone return to float32, four at a time.
 
     Args:
         model: Of `facedistill.export.onnx.onnx_model`.
@@ -41,27 +61,75 @@ def quantize(model: onnx.ModelProto, faces: Tensor, held_out: Tensor) -> onnx.Mo
         The graph with QuantizeLinear and DequantizeLinear nodes (QDQ).
     """
     prepared = _without_batch_norm(model)
-    expected = _embed(prepared, held_out)
+    measured = _measurement(prepared, faces, held_out)
+    best = _best_ranges(measured)
+    corrected = _corrected(prepared, best.graph, faces[:_NUM_CORRECTION])
+    if corrected is not None:
+        graph = corrected.as_onnx()
+        best = max(
+            best, replace(best, cosine=_cosine(prepared, graph, held_out), graph=graph), key=_by_cosine
+        )
+    if best.cosine >= LEAST_COSINE:
+        return best.graph
+    layers = [node.name for node in prepared.graph.node if node.op_type in LAYERS]
+    alone = {name: measured(**best.options, nodes_to_quantize=[name]).cosine for name in layers}
+    worst = sorted(layers, key=lambda name: alone[name])
+    for count in range(_STEP, len(layers), _STEP):
+        best = measured(**best.options, nodes_to_exclude=worst[:count])
+        if best.cosine >= LEAST_COSINE:
+            break
+    return best.graph
 
-    def measured(**options: Any) -> tuple[float, onnx.ModelProto]:
-        found = _quantized(prepared, faces, **options)
-        return float(F.cosine_similarity(_embed(found, held_out), expected).mean()), found
 
+def as_quantized_backbone(student: Backbone, faces: Tensor) -> QuantizedBackbone:
+    """A float student as one whose layers are all in 8 bits, to be trained further.
+
+    Args:
+        student: Float.
+        faces: (N, 3, H, W) faces in [-1, 1], N > `NUM_CALIBRATION`; see `quantize`.
+
+    Raises:
+        ConfigError: If it has an operation that is not supported.
+    """
+    prepared = _without_batch_norm(onnx_model(student, {}))
+    calibration, held_out = faces[:NUM_CALIBRATION], faces[NUM_CALIBRATION:]
+    best = _best_ranges(_measurement(prepared, calibration, held_out))
+    return _with_weights_of(prepared, best.graph).correct_biases(calibration[:_NUM_CORRECTION])
+
+
+def _measurement(prepared: onnx.ModelProto, faces: Tensor, held_out: Tensor) -> Callable[..., _Found]:
+    def measured(**options: Any) -> _Found:
+        graph = _quantized(prepared, faces, **options)
+        return _Found(_cosine(prepared, graph, held_out), graph, options)
+
+    return measured
+
+
+def _best_ranges(measured: Callable[..., _Found]) -> _Found:
     tried = []
     for method, extra in _CALIBRATIONS:
         with contextlib.suppress(ValueError):  # an activation that is constant has no histogram
-            tried.append((measured(method=method, extra=extra), method, extra))
-    (cosine, best), method, extra = max(tried, key=lambda one: one[0][0])
-    if cosine >= LEAST_COSINE:
-        return best
-    layers = [node.name for node in prepared.graph.node if node.op_type in ("Conv", "Gemm")]
-    alone = {name: measured(method=method, extra=extra, nodes_to_quantize=[name])[0] for name in layers}
-    worst = sorted(layers, key=lambda name: alone[name])
-    for count in range(_STEP, len(layers), _STEP):
-        cosine, best = measured(method=method, extra=extra, nodes_to_exclude=worst[:count])
-        if cosine >= LEAST_COSINE:
-            break
-    return best
+            tried.append(measured(method=method, extra=extra))
+    return max(tried, key=_by_cosine)
+
+
+def _by_cosine(found: _Found) -> float:
+    return found.cosine
+
+
+def _cosine(expected: onnx.ModelProto, found: onnx.ModelProto, images: Tensor) -> float:
+    return float(F.cosine_similarity(_embed(found, images), _embed(expected, images)).mean())
+
+
+def _corrected(prepared: onnx.ModelProto, graph: onnx.ModelProto, faces: Tensor) -> QuantizedBackbone | None:
+    try:
+        return _with_weights_of(prepared, graph).correct_biases(faces)
+    except ConfigError:  # an operation that is not known
+        return None
+
+
+def _with_weights_of(prepared: onnx.ModelProto, graph: onnx.ModelProto) -> QuantizedBackbone:
+    return QuantizedBackbone(QdqGraph(graph).packed()).load_float(initializers(prepared.graph))
 
 
 def _quantized(

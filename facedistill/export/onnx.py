@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from facedistill.errors import ConfigError
 from facedistill.export.pixels import PixelInput, Pixels, contract
 from facedistill.export.student import KEY, describe
 from facedistill.models.backbones import Backbone
+from facedistill.models.backbones.quantized import QuantizedBackbone
 from facedistill.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def onnx_model(backbone: Backbone, metadata: Mapping[str, Any], pixels: Pixels =
     import onnx
 
     description = describe(backbone, metadata)
+    if isinstance(backbone, QuantizedBackbone):
+        model = _quantized_model(backbone, pixels)
+        del description["backbone"]["arguments"]["graph"]  # the file is that graph
+    else:
+        model = _float_model(backbone, pixels)
+    onnx.helper.set_model_props(
+        model,
+        {
+            "input_contract": contract(backbone.input_spec, pixels),
+            "embedding_dim": str(backbone.embedding_dim),
+            "pixels": pixels,
+            KEY: json.dumps(description, sort_keys=True),
+        },
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def _quantized_model(backbone: QuantizedBackbone, pixels: Pixels) -> onnx.ModelProto:
+    if pixels != "float":
+        raise ConfigError(
+            f"--pixels {pixels}: a student that was trained in 8 bits takes --pixels float only"
+        )
+    return backbone.as_onnx()
+
+
+def _float_model(backbone: Backbone, pixels: Pixels) -> onnx.ModelProto:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own and onnxscript's deprecations
         program = torch.onnx.export(
@@ -62,18 +91,7 @@ def onnx_model(backbone: Backbone, metadata: Mapping[str, Any], pixels: Pixels =
             verbose=False,
         )
     assert program is not None
-    model = _without_traces(program.model_proto)
-    onnx.helper.set_model_props(
-        model,
-        {
-            "input_contract": contract(backbone.input_spec, pixels),
-            "embedding_dim": str(backbone.embedding_dim),
-            "pixels": pixels,
-            KEY: json.dumps(description, sort_keys=True),
-        },
-    )
-    onnx.checker.check_model(model)
-    return model
+    return _without_traces(program.model_proto)
 
 
 def inference_network(backbone: Backbone, pixels: Pixels) -> nn.Module:

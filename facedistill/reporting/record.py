@@ -148,6 +148,7 @@ class NetworkResults(_JsonObject):
     Attributes:
         params: Number of parameters.
         macs: Multiply-accumulates per face.
+        quantization: "int8" if the figures are those of a student in 8 bits.
         weights: Hash of the weights that the figures belong to; metadata of their file does not count.
         sha256: Of the file `student.safetensors`; older files name it instead of `weights`.
         protocols: Figures by protocol, fractions; see `facedistill.reporting.figures`.
@@ -157,6 +158,7 @@ class NetworkResults(_JsonObject):
 
     params: int | None = None
     macs: float | None = None
+    quantization: str | None = None
     weights: str | None = None
     sha256: str | None = None
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -32,6 +32,7 @@ from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import Inputs, record_rendered_set, uses_generated_faces
 from facedistill.runs.processes import process_rank
+from facedistill.runs.quantization import quantized_student
 from facedistill.runs.sources import (
     build_backbone,
     build_head,
@@ -126,7 +127,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
         images=config.images,
         num_workers=config.data.num_workers,
     )
-    student = build_backbone(config.backbone)
+    student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
     refuse_other_width(config, student, teacher)
     method = build_method(
         config,

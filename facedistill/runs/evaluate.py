@@ -144,6 +144,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
         own.robustness = _robustness(own.robustness, role, network, corrupted, config)
         if turned and is_written:
             own.yaw = _yaw(folder, role, *turned)
+    results.student.quantization = OmegaConf.select(config, "quantization.scheme")
     results.student.weights, results.student.sha256 = state_fingerprint(student), None
     _name(results, config, found, absent)
     if is_written:

@@ -25,6 +25,7 @@ from facedistill.models.weights import load_state
 from facedistill.runs.assembly import Assembly
 from facedistill.runs.checkpointing import read_checkpoint
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.quantization import quantized_from_state
 from facedistill.runs.sources import build_backbone, requirements
 from facedistill.system.files import write_npz
 from facedistill.system.messages import print_message
@@ -98,13 +99,12 @@ def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, i
         AssetError: If the weights do not fit `config.backbone`.
     """
     checkpoint = read_checkpoint(path)
-    student = build_backbone(config.backbone)
-    assert isinstance(student, Backbone)
     state = {
         name.removeprefix(_STUDENT): value
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(_STUDENT)
     }
+    student = quantized_from_state(config, state) or build_backbone(config.backbone)
     load_state(student, state, str(path))
     return student, checkpoint["images_seen"]
 

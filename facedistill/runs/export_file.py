@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from facedistill.config import compose
@@ -16,14 +15,12 @@ from facedistill.export.formats import NUM_CALIBRATION, Export, find_format
 from facedistill.export.gate import Row, check, compare
 from facedistill.export.pixels import Pixels
 from facedistill.export.student import load_student, read_metadata
-from facedistill.models.latents import draw_latents
+from facedistill.models.backbones.quantized import QuantizedBackbone
 from facedistill.runs.assembly import load_generator
 from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.sources import instantiate
+from facedistill.runs.quantization import calibration_faces
 from facedistill.system.files import new_target
-
-_NUM_FACES = NUM_CALIBRATION + 64
 
 
 def export_file(
@@ -65,30 +62,19 @@ def export_file(
     student, config = load_student(path), compose("train", overrides)
     protocols = [p for p in open_configured_protocols(config)[0] if isinstance(p, PairsProtocol)]
     size = student.input_spec.size_px
-    faces = random_images(8, size) if format_.is_exact else calibration_faces(config)
+    is_exact = format_.is_exact and not isinstance(student, QuantizedBackbone)
+    faces = random_images(8, size) if is_exact else calibration_faces(load_generator(config))
     export = Export(student, read_metadata(path)["metadata"], pixels, faces)
     with new_target(out) as unfinished:
         format_.write(export, unfinished)
         rows = compare(
             student,
             format_.open(unfinished),
-            faces if format_.is_exact else faces[NUM_CALIBRATION:],
+            faces if is_exact else faces[NUM_CALIBRATION:],
             protocols,
         )
-        check(out, rows, is_exact=format_.is_exact, allowed_loss=allowed_loss)
+        check(out, rows, is_exact=is_exact, allowed_loss=allowed_loss)
     return out, rows
-
-
-def calibration_faces(config: DictConfig) -> Tensor:
-    """(N, 3, 112, 112) rendered faces in [-1, 1] of a fixed seed; every second one is changed by `augment=photo`."""
-    generator = load_generator(config)
-    latents = draw_latents(0, "calibration", torch.arange(_NUM_FACES), generator.latent_dim)
-    with torch.no_grad():
-        faces = torch.cat([generator(part) for part in latents.split(16)])
-    augment = instantiate(compose("train", ["augment=photo"]).data.source.augment)
-    odd = torch.arange(1, _NUM_FACES, 2)
-    faces[odd] = augment(faces[odd], seed=0, step=0, samples=odd)
-    return faces
 
 
 def random_images(number: int, size_px: int) -> Tensor:

@@ -17,6 +17,7 @@ from facedistill.errors import UserError
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
+from facedistill.runs.quantization import student_file
 from facedistill.runs.sources import directions_file, open_set, source_class
 
 GENERATED = "generated"
@@ -49,6 +50,8 @@ def open_inputs(config: DictConfig) -> Inputs:
     }
     if (directions := directions_file(config)) is not None:
         hashes[f"{config.generator.get('asset') or config.generator.name}/directions"] = sha256_of(directions)
+    if (student := student_file(config)) is not None:
+        hashes["quantization/student"] = sha256_of(student)
     faces = open_set(config)
     if faces is not None:
         hashes["data"] = faces.fingerprint

@@ -6,6 +6,8 @@ from facedistill.system.paths import config_dir
 from facedistill.system.trust import admit
 from tests.helpers.errors import error_message
 
+_QAT = ("quantization=qat", "quantization.student=x")
+
 
 def _message(*overrides, **arguments):
     return error_message(ConfigError, validate, compose("train", overrides), **arguments)
@@ -41,6 +43,14 @@ def test_all_problems_are_reported_at_once():
     (["method._target_=facedistill.methods.Nothing"], "method._target_: facedistill.methods.Nothing cannot be imported "
      "(AttributeError: module 'facedistill.methods' has no attribute 'Nothing')"),
     (["name=???"], "name: needs a value"),
+    (["quantization=qat"], "quantization.student: needs a value"),
+    (["quantization.student=x"], "quantization.student: is only read by quantization=qat; add it"),
+    ([*_QAT, "trainer.precision=bf16-mixed"], "trainer.precision=bf16-mixed: a student in 8 bits is computed in float32, "
+     "eagerly; set trainer.precision=32-true"),
+    ([*_QAT, "data=folder", "data.path=x", "method=cosine"],
+     "quantization=qat: its ranges are found on rendered faces; use data=stylegan"),
+    ([*_QAT, "method=at", "data.source.resampling=static"],
+     "quantization=qat: AttentionTransfer reads feature maps, which the quantized student has not; use method=cosine"),
     (["~images"], "images: is missing; every configuration has it"),
     (["~data.source"], "data.source: is missing; every configuration has it"),
     (["name=../x"], "name='../x': is part of a folder's name; give 1 to 100 characters without / and no . in front"),
@@ -162,3 +172,10 @@ def test_each_process_has_a_validation_face():
         in _message("strategy=ddp_cpu", "trainer.devices=2", "data.validation.faces=1")
     )
     validate(compose("train", ["strategy=ddp_cpu", "trainer.devices=2", "data.validation.faces=2"]))
+
+
+def test_a_quantized_student_is_part_of_the_run_id_and_its_path_is_not():
+    one, two = (compose("train", ["quantization=qat", f"quantization.student={name}"]) for name in ("a", "b"))
+    assert make_run_id(one, {"quantization/student": "1"}) == make_run_id(two, {"quantization/student": "1"})
+    assert make_run_id(one, {"quantization/student": "1"}) != make_run_id(one, {"quantization/student": "2"})
+    assert make_run_id(one, {}) != make_run_id(compose("train", []), {})

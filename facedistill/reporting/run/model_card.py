@@ -167,9 +167,14 @@ def _training(files: RunFiles) -> list[Fact]:
         Fact("Multiply-accumulates per face", short(student.macs)),
     ]
     started_from = part(files.config, "backbone", "asset")
+    scheme = part(files.config, "quantization", "scheme")
     parity = record.export.get("onnx_min_cosine")
     if started_from:
         facts.insert(1, Fact("Started from", str(started_from)))
+    if scheme:
+        facts.insert(
+            1, Fact("Quantization", f"{scheme}, trained; every figure is that of the student in 8 bits")
+        )
     if record.teacher_centers:
         facts.insert(1, Fact("Teacher's class centers", record.teacher_centers))
     if is_number(parity):
