@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedistill.cli.arguments import positive
+from facedistill.cli.arguments import positive, refuse_other_networks
 from facedistill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     console.print(_table(rows))
     console.print(
-        f"{_count(options.threads, 'thread')} of {rows[0][1].cpu}. ms at 1: median of one face, and 95th percentile; faces/s "
-        f"and MiB: {options.batch} at a time. MiB is the most that the process held beyond the imported libraries."
+        f"{_threads(options.threads)} of {rows[0][1].cpu}. ms at 1: median of one face, and 95th percentile; faces/s and "
+        f"MiB: {options.batch} at a time. MiB is the most that the process held beyond the imported libraries."
     )
-    if (share := min(row.share for _, row in rows)) < ENOUGH:
+    share = min(row.share for _, row in rows)
+    if options.threads > 1 and share < ENOUGH:
         console.print(
             f"A process got {share:.0%} of its threads' time: if other work ran at the same time, measure with --again."
         )
@@ -71,11 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(words: Sequence[str], overrides: Sequence[str], picture: Path | None) -> None:
-    for word in overrides:
-        if not word.lstrip("+~").startswith("backbone."):
-            raise ConfigError(f"cost {word}: only keys below backbone can be set; write backbone.key=value")
-    if "timm" in words and not any(word.startswith("backbone.name=") for word in overrides):
-        raise ConfigError("cost timm: which network of timm? add backbone.name=resnet18")
+    refuse_other_networks("cost", words, overrides)
     if picture and picture.suffix not in (".png", ".svg"):
         raise ConfigError(f"--picture {picture}: name a file that ends in .png or .svg")
 
@@ -105,8 +102,8 @@ def _table(rows: Sequence[tuple[str, CostRow]]) -> Table:
     return table
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _threads(number: int) -> str:
+    return "Processor time of 1 thread" if number == 1 else f"{number} threads"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seconds", type=float, default=1.0, metavar="S", help="that each batch size is timed; 1"
     )
-    parser.add_argument("--again", action="store_true", help="measure runs again that have the same in cost.json")
+    parser.add_argument(
+        "--again", action="store_true", help="measure runs again that have the same in cost.json"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw accuracy against latency of the runs, .png or .svg"

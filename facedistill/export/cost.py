@@ -100,6 +100,4 @@ def _open(format_name: str, path: Path, threads: int) -> ExportedNetwork:
     if format_name != PYTORCH:
         return FORMATS[format_name].open(path, threads)
     backbone = load_student(path).to(memory_format=torch.channels_last)
-    return ExportedNetwork(
-        lambda images: backbone(images.contiguous(memory_format=torch.channels_last)), {}
-    )
+    return ExportedNetwork(lambda images: backbone(images.contiguous(memory_format=torch.channels_last)), {})

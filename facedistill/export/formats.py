@@ -206,7 +206,8 @@ class OpenVino(Format):
     def write(self, export: Export, path: Path) -> None:
         openvino = _openvino()
         example = example_input(export.student, export.pixels)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # OpenVINO uses deprecated functions of torch
             model = openvino.convert_model(
                 inference_network(export.student, export.pixels), example_input=example
             )
@@ -221,7 +222,9 @@ class OpenVino(Format):
     def open(self, path: Path, threads: int | None = None) -> ExportedNetwork:
         openvino = _openvino()
         model = openvino.Core().read_model(path / "model.xml")
-        settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+        settings = {"INFERENCE_PRECISION_HINT": "f32"} | (
+            {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        )
         compiled = openvino.compile_model(model, "CPU", settings)
         notes = {name: model.get_rt_info(name).value for name in NOTES if model.has_rt_info(name)}
         return ExportedNetwork(lambda images: torch.from_numpy(compiled(images.numpy())[0].copy()), notes)

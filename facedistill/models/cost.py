@@ -75,7 +75,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one forward pass.
+    """Milliseconds of one forward pass; with one thread of processor time, which other work on the machine changes little.
 
     Attributes:
         one_ms: Of a single face, median.
@@ -112,26 +112,28 @@ def latency_of(
     Args:
         run: Embeds a batch.
         faces: (N, ...) images as `run` takes them.
-        threads: That `run` uses, for `Latency.share`.
+        threads: That `run` uses.
         seconds: Each batch size is timed for so long, after one pass that is not counted.
         fewest: Passes of each batch size, however long they take.
     """
     begin, used = time.perf_counter(), time.process_time()
-    one = _times_ms(run, faces[:1], seconds, fewest)
-    batch = _times_ms(run, faces, seconds, fewest)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    one, batch = (_times_ms(run, part, clock, seconds, fewest) for part in (faces[:1], faces))
     share = (time.process_time() - used) / (time.perf_counter() - begin) / threads
     return Latency(
         statistics.median(one), _percentile(one, 0.95), statistics.median(batch), len(faces), min(1.0, share)
     )
 
 
-def _times_ms(run: Callable[[Tensor], object], faces: Tensor, seconds: float, fewest: int) -> list[float]:
+def _times_ms(
+    run: Callable[[Tensor], object], faces: Tensor, clock: Callable[[], float], seconds: float, fewest: int
+) -> list[float]:
     run(faces)
     times: list[float] = []
     while len(times) < fewest or sum(times) < 1000 * seconds:
-        begin = time.perf_counter()
+        begin = clock()
         run(faces)
-        times.append(1000 * (time.perf_counter() - begin))
+        times.append(1000 * (clock() - begin))
     return times
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from facedistill.errors import DataError
 from facedistill.reporting.numbers import is_number
@@ -14,6 +15,8 @@ from facedistill.reporting.record import read_object
 from facedistill.system.files import write_atomically
 
 FILE = "cost.json"
+Condition: TypeAlias = tuple[str, str, int]
+"""Format, processor and threads."""
 _TEXTS = ("format", "runtime", "cpu", "weights")
 
 
@@ -57,7 +60,7 @@ class CostRow:
     weights: str
 
     @property
-    def condition(self) -> tuple[str, str, int]:
+    def condition(self) -> Condition:
         """Rows with the same format, processor and threads can be compared."""
         return (self.format, self.cpu, self.threads)
 
@@ -65,6 +68,23 @@ class CostRow:
     def measured_on(self) -> str:
         """The condition in words."""
         return f"{self.format}, {self.cpu}, {self.threads} {'thread' if self.threads == 1 else 'threads'}"
+
+
+def is_accurate(row: CostRow) -> bool:
+    """Whether the accuracy of the student is this file's: not if it rounds to 8 bits."""
+    return not row.format.endswith("int8")
+
+
+def common_condition(rows: Iterable[CostRow]) -> Condition | None:
+    """The condition that most rows share, rows in 8 bits apart; ONNX of equally frequent ones. None without rows."""
+    count = Counter(row.condition for row in rows if is_accurate(row))
+    return max(count, key=lambda one: (count[one], one[0] == "onnx", one), default=None)
+
+
+def row_of(rows: Sequence[CostRow], condition: Condition | None) -> CostRow | None:
+    """The row of a condition, or another one if there is none; None without rows."""
+    fitting = sorted(filter(is_accurate, rows), key=lambda row: row.condition != condition)
+    return fitting[0] if fitting else None
 
 
 def read_costs(path: Path) -> list[CostRow]:

@@ -28,7 +28,11 @@ from facedistill.system.paths import config_dir
 from facedistill.system.trust import admitted
 
 FORMAT_NAMES = (PYTORCH, *FORMATS)
-_ALWAYS = (PYTORCH, "onnx", "openvino")  # written where the target has no such file and the runtime is installed
+_ALWAYS = (
+    PYTORCH,
+    "onnx",
+    "openvino",
+)  # written where the target has no such file and the runtime is installed
 
 
 @dataclass(frozen=True)
@@ -199,9 +203,7 @@ def _formats(target: Target, wanted: Sequence[str]) -> list[str]:
     if wanted:
         return list(wanted)
     always = () if target.is_one_file else _ALWAYS
-    return [
-        name for name in FORMAT_NAMES if name in target.files or (name in always and is_installed(name))
-    ]
+    return [name for name in FORMAT_NAMES if name in target.files or (name in always and is_installed(name))]
 
 
 def _write(backbone: Backbone, name: str, folder: Path) -> Path:
