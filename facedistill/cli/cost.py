@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from facedistill.reporting.cost_record import CostRow
 
 ENOUGH = 0.8  # of its threads' time; below this, times depend on other work on the machine
-_HEADINGS = ("MB", "ms at 1", "p95", "faces/s", "MiB at 1", "MiB")
+_HEADINGS = ("M", "MMACs", "MB", "ms", "p95", "faces/s", "MiB", "MiB, batch")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     console.print(_table(rows))
     console.print(
-        f"{_threads(options.threads)} of {rows[0][1].cpu}. ms at 1: median of one face, and 95th percentile; faces/s and "
-        f"MiB: {options.batch} at a time. MiB is the most that the process held beyond the imported libraries."
+        f"{_threads(options.threads)} of {rows[0][1].cpu}. M: million parameters; ms: median of one face, and 95th percentile; "
+        f"faces/s: {options.batch} at a time; MiB: the most that the process held beyond the imported libraries."
     )
     share = min(row.share for _, row in rows)
     if options.threads > 1 and share < ENOUGH:
@@ -81,11 +81,11 @@ def _table(rows: Sequence[tuple[str, CostRow]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE)
-    table.add_column("network", overflow="fold")
+    table = Table(box=box.SIMPLE, padding=(0, 0, 0, 1))
+    table.add_column("network", overflow="fold", min_width=10)
     table.add_column("format", no_wrap=True)
-    for heading in ("params M", "MMACs", *_HEADINGS):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right", min_width=min(len(heading), 7))
     for name, row in rows:
         table.add_row(
             name,

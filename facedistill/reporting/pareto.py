@@ -89,25 +89,28 @@ def _draw(points: Sequence[Point], protocol: str, out: Path) -> None:
         [one.cost.one_ms for one in best], [100 * one.accuracy.value for one in best],
         color=LIGHT.student, linewidth=1.2, alpha=0.5, drawstyle="steps-post", zorder=1,
     )  # fmt: skip
+    first, last = (end(one.cost.one_ms for one in points) for end in (min, max))
+    named: set[str] = set()
     for point in points:
         x, y = point.cost.one_ms, 100 * point.accuracy.value
         low, high = point.accuracy.interval or (point.accuracy.value, point.accuracy.value)
-        color = LIGHT.student if point.is_common else LIGHT.faint
+        color = LIGHT.student if point.is_common else LIGHT.teacher
         axes.plot([x, x], [100 * low, 100 * high], color=color, linewidth=1.5, alpha=0.35, zorder=1)
         inside = color if point.is_common else LIGHT.ground
-        axes.plot(x, y, "o", color=color, markerfacecolor=inside, markersize=6, zorder=2)
-        text = point.label if point.is_common else f"{point.label} ({point.cost.measured_on})"
-        is_right = x > (min(one.cost.one_ms for one in points) + max(one.cost.one_ms for one in points)) / 2
+        name = point.cost.measured_on if point.cost.measured_on not in named else None
+        named.add(point.cost.measured_on)
+        axes.plot(
+            x, y, "o", color=color, markerfacecolor=inside, markersize=6, zorder=2, linestyle="", label=name
+        )
+        above = point in best and x > first + (last - first) / 3  # nothing is above the line there
         axes.annotate(
-            text, (x, y), xytext=(-7 if is_right else 7, 4), textcoords="offset points", fontsize=8,
-            ha="right" if is_right else "left", color=LIGHT.ink if point in best else LIGHT.faint,
+            point.label, (x, y), xytext=(-6, 5) if above else (6, -11), textcoords="offset points", fontsize=8,
+            ha="right" if above else "left", color=LIGHT.ink if point in best else LIGHT.faint,
         )  # fmt: skip
-    shown = next((point.cost for point in points if point.is_common), points[0].cost)
     axes.set_xlabel("ms a face, batch 1, median")
     axes.set_ylabel(f"{protocol_title(protocol)} accuracy, %")
-    axes.set_title(
-        f"{shown.measured_on}; lines are 95 % intervals", fontsize=9, color=LIGHT.faint, loc="left"
-    )
+    axes.set_title("Students; vertical lines are 95 % intervals", fontsize=9, color=LIGHT.faint, loc="left")
+    axes.legend(loc="lower right", fontsize=8, title="measured on", title_fontsize=8)
     axes.margins(x=0.12, y=0.12)
     axes.grid(color=LIGHT.grid)
     axes.set_axisbelow(True)

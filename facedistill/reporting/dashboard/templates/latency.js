@@ -54,8 +54,8 @@ function scatter(points) {
     parts.push(circle);
   }
   for (const one of best.slice(0, 12)) {
-    const end = x.place(one.x) > (left + right) / 2;
-    parts.push(element("text", { x: x.place(one.x) + (end ? -9 : 9), y: y.place(one.y) - 7, "text-anchor": end ? "end" : "start" }, one.run.id));
+    const above = x.place(one.x) > left + (right - left) / 3; // nothing is above the line there
+    parts.push(element("text", { x: x.place(one.x) + (above ? -8 : 8), y: y.place(one.y) + (above ? -7 : 17), "text-anchor": above ? "end" : "start" }, one.run.id));
   }
   const story = best.map((one) => `${one.run.id} ${one.y.toFixed(2)} % in ${one.x.toFixed(2)} ms`).join("; ");
   return element("div", {}, element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Unbeaten in accuracy and latency: ${story}.` }, ...parts));
