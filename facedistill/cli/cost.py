@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         f"faces/s: {options.batch} at a time; MiB: the most that the process held beyond the imported libraries."
     )
     share = min(row.share for _, row in rows)
-    if options.threads > 1 and share < ENOUGH:
+    if share < ENOUGH:
         console.print(
             f"A process got {share:.0%} of its threads' time: if other work ran at the same time, measure with --again."
         )

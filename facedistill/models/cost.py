@@ -75,7 +75,8 @@ class Size:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one forward pass; with one thread of processor time, which other work on the machine changes little.
+    """Milliseconds of one forward pass; with one thread of processor time, which other work on the machine
+    changes less than the time that passes.
 
     Attributes:
         one_ms: Of a single face, median.

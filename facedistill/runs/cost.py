@@ -23,6 +23,7 @@ from facedistill.reporting.cost_record import FILE, CostRow, read_costs, save_co
 from facedistill.runs.export_file import random_images
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import build_backbone
+from facedistill.system.files import refuse_links
 from facedistill.system.machine import cpu_name
 from facedistill.system.paths import config_dir
 from facedistill.system.trust import admitted
@@ -108,7 +109,7 @@ def find_targets(words: Sequence[str], overrides: Sequence[str] = ()) -> list[Ta
         overrides: Of keys below `backbone`, for the names.
 
     Raises:
-        UserError: If a word names none of these, or a file is damaged.
+        UserError: If a word names none of these, a file is damaged, or a run folder holds a symbolic link.
     """
     return [target for word in words for target in _targets(word, overrides)]
 
@@ -174,6 +175,7 @@ def _targets(word: str, overrides: Sequence[str]) -> Iterator[Target]:
         if not runs:
             raise UserError(f"cost {word}: no student.safetensors in it or in a run folder in it")
         for run in runs:
+            refuse_links(run)
             found = {name: run / f"student{kind.suffix}" for name, kind in FORMATS.items()}
             files = {name: file for name, file in found.items() if file.exists()}
             yield _student(run.name, RunFolder(run).student, files, run)

@@ -34,7 +34,8 @@ function unbeaten(points) {
 function scatter(points) {
   const W = 700, H = 340, left = 46, right = W - 12, top = 14, bottom = H - 40;
   const x = axis(range(points.map((one) => one.x), { fromZero: true }), left, right);
-  const y = axis(range(points.map((one) => one.y), { most: 100 }), bottom, top);
+  const heights = range(points.map((one) => one.y), { most: 100 });
+  const y = axis({ ...heights, low: heights.low - (heights.high - heights.low) / 10 }, bottom, top); // room for a name
   const best = unbeaten(points), parts = [];
   for (const mark of y.marks) {
     parts.push(element("line", { class: "grid", x1: left, x2: right, y1: y.place(mark), y2: y.place(mark) }),
