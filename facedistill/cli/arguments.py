@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+
+from facedistill.errors import ConfigError
 
 
 def positive(text: str) -> int:
@@ -29,3 +32,18 @@ def points(text: str) -> float:
     if not 0 <= number <= 100:
         raise argparse.ArgumentTypeError(f"expected 0 to 100 percentage points, got {text}")
     return number
+
+
+def refuse_other_networks(command: str, names: Sequence[str], overrides: Sequence[str]) -> None:
+    """Demands that overrides are of keys below `backbone`, and that they name the network of `timm`.
+
+    Raises:
+        ConfigError: If not.
+    """
+    for word in overrides:
+        if not word.lstrip("+~").startswith("backbone."):
+            raise ConfigError(
+                f"{command} {word}: only keys below backbone can be set; write backbone.key=value"
+            )
+    if "timm" in names and not any(word.startswith("backbone.name=") for word in overrides):
+        raise ConfigError(f"{command} timm: which network of timm? add backbone.name=resnet18")

@@ -10,7 +10,11 @@ COMMANDS = {
     ),
     "export": (
         "facedistill.cli.export",
-        "write a student as ONNX, int8, torch.export or OpenVINO, and check it",
+        "write a student as ONNX (float32, float16, int8), torch.export or OpenVINO, and check it",
+    ),
+    "cost": (
+        "facedistill.cli.cost",
+        "params, macs, size, latency and memory of networks, students and runs in every runtime",
     ),
     "verify": ("facedistill.cli.verify", "whether two photographs show the same person"),
     "search": ("facedistill.cli.search", "which faces of a gallery are most similar to a photograph"),
@@ -28,7 +32,7 @@ COMMANDS = {
     ),
     "backbones": (
         "facedistill.cli.backbones",
-        "the student networks: params, macs, weights; --measure for their time on this CPU",
+        "the student networks: params, macs, weights",
     ),
     "data": (
         "facedistill.cli.data",

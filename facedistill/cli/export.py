@@ -25,7 +25,9 @@ def main(arguments: Sequence[str]) -> int:
         metavar="KEY=VALUE",
         help="for instance evaluation.protocols=[lfw] generator=…",
     )
-    parser.add_argument("--format", required=True, help="onnx, onnx-int8, torch-export or openvino")
+    parser.add_argument(
+        "--format", required=True, help="onnx, onnx-fp16, onnx-int8, torch-export or openvino"
+    )
     parser.add_argument("--out", type=Path, help="the file; next to the student's when left out")
     parser.add_argument(
         "--pixels",

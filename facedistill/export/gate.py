@@ -74,20 +74,28 @@ def compare(
     return rows
 
 
-def check(path: Path, rows: Sequence[Row], *, is_exact: bool, allowed_loss: float) -> None:
+def check(
+    path: Path,
+    rows: Sequence[Row],
+    *,
+    is_exact: bool,
+    allowed_loss: float,
+    least_cosine: float = LEAST_COSINE,
+) -> None:
     """Demands that the file embeds as its student.
 
     Args:
         path: Of the file, for the message.
         rows: Of `compare`.
-        is_exact: Whether every cosine must be at least `LEAST_COSINE`, and not only the mean on faces high.
+        is_exact: Whether every cosine must be at least `least_cosine`, and not only the mean on faces high.
         allowed_loss: Of accuracy, as a fraction.
+        least_cosine: Of an exact format.
 
     Raises:
         UserError: If it does not, or a cosine is not a number.
     """
     for row in rows:
-        cosine, least = (row.min_cosine, LEAST_COSINE) if is_exact else (row.mean_cosine, LEAST_MEAN_COSINE)
+        cosine, least = (row.min_cosine, least_cosine) if is_exact else (row.mean_cosine, LEAST_MEAN_COSINE)
         if row.name == "faces" and not cosine >= least:
             raise UserError(
                 f"{path.name} does not embed as its student does (cosine {cosine:.6f}, needed {least}); it was not kept"

@@ -74,8 +74,8 @@ def check_parity(backbone: Backbone, onnx_path: Path, images: Tensor) -> ParityR
     return report
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file on the CPU.
+def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file on the CPU; `threads` of None leaves their number to ONNX Runtime.
 
     Raises:
         AssetError: If the file is missing or damaged.
@@ -84,8 +84,10 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
     if not path.is_file():
         raise AssetError(f"{path} does not exist; give the path of an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
     try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's error classes share no base but Exception
         raise AssetError(f"{path} is truncated or not an ONNX file; export it again") from error
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,17 +75,20 @@ class Size:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds of one forward pass in eval mode, float32, eager, channels last.
+    """Milliseconds of one forward pass; with one thread of processor time, which other work on the machine
+    changes less than the time that passes.
 
     Attributes:
-        one_ms: Of a single face.
-        batch_ms: Of a batch.
+        one_ms: Of a single face, median.
+        one_p95_ms: The same, 95th percentile.
+        batch_ms: Of a batch, median.
         batch_size: Faces in that batch.
         share: Fraction of its threads' time that this process got; well below 1 if other processes kept the
             processor busy or the network is too small for all threads.
     """
 
     one_ms: float
+    one_p95_ms: float
     batch_ms: float
     batch_size: int
     share: float
@@ -101,30 +105,43 @@ def size_of(backbone: Backbone) -> Size:
     )
 
 
-def latency_of(backbone: Backbone, batch_size: int = 64, seconds: float = 1.0) -> Latency:
-    """Times forward passes, with as many threads as torch has now.
+def latency_of(
+    run: Callable[[Tensor], object], faces: Tensor, threads: int, seconds: float = 1.0, fewest: int = 3
+) -> Latency:
+    """Times forward passes of the first face alone, and of all faces.
 
     Args:
-        backbone: On the CPU; set to eval mode and channels last.
-        batch_size: Faces in the batch.
-        seconds: Each of the two figures is the median of as many passes as fit, and of three at least, after one
-            that is not counted.
+        run: Embeds a batch.
+        faces: (N, ...) images as `run` takes them.
+        threads: That `run` uses.
+        seconds: Each batch size is timed for so long, after one pass that is not counted.
+        fewest: Passes of each batch size, however long they take.
     """
-    backbone.eval().to(memory_format=torch.channels_last)
-    side = backbone.input_spec.size_px
-    faces = torch.zeros(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
     begin, used = time.perf_counter(), time.process_time()
-    one_ms, batch_ms = _median_ms(backbone, faces[:1], seconds), _median_ms(backbone, faces, seconds)
-    share = (time.process_time() - used) / (time.perf_counter() - begin) / torch.get_num_threads()
-    return Latency(one_ms, batch_ms, batch_size, min(1.0, share))
+    clock = time.process_time if threads == 1 else time.perf_counter
+    one, batch = (_times_ms(run, part, clock, seconds, fewest) for part in (faces[:1], faces))
+    share = (time.process_time() - used) / (time.perf_counter() - begin) / threads
+    return Latency(
+        statistics.median(one), _percentile(one, 0.95), statistics.median(batch), len(faces), min(1.0, share)
+    )
 
 
-@torch.inference_mode()
-def _median_ms(backbone: Backbone, faces: Tensor, seconds: float) -> float:
-    backbone(faces)
+def _times_ms(
+    run: Callable[[Tensor], object], faces: Tensor, clock: Callable[[], float], seconds: float, fewest: int
+) -> list[float]:
+    run(faces)
     times: list[float] = []
-    while len(times) < 3 or sum(times) < 1000 * seconds:
-        begin = time.perf_counter()
-        backbone(faces)
-        times.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(times)
+    while len(times) < fewest or sum(times) < 1000 * seconds:
+        begin = clock()
+        run(faces)
+        times.append(1000 * (clock() - begin))
+    return times
+
+
+def _percentile(values: Sequence[float], part: float) -> float:
+    """The least value that `part` of the values do not exceed.
+
+    >>> _percentile([5.0, 1.0, 2.0], 0.95)
+    5.0
+    """
+    return sorted(values)[math.ceil(part * len(values)) - 1]

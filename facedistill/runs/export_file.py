@@ -15,6 +15,7 @@ from facedistill.export.formats import NUM_CALIBRATION, Export, find_format
 from facedistill.export.gate import Row, check, compare
 from facedistill.export.pixels import Pixels
 from facedistill.export.student import load_student, read_metadata
+from facedistill.export.thresholds import read_thresholds
 from facedistill.models.backbones.quantized import QuantizedBackbone
 from facedistill.runs.assembly import load_generator
 from facedistill.runs.evaluate import open_configured_protocols
@@ -64,7 +65,7 @@ def export_file(
     size = student.input_spec.size_px
     is_exact = format_.is_exact and not isinstance(student, QuantizedBackbone)
     faces = random_images(8, size) if is_exact else calibration_faces(load_generator(config))
-    export = Export(student, read_metadata(path)["metadata"], pixels, faces)
+    export = Export(student, read_metadata(path)["metadata"], pixels, faces, read_thresholds(path))
     with new_target(out) as unfinished:
         format_.write(export, unfinished)
         rows = compare(
@@ -73,7 +74,13 @@ def export_file(
             faces if is_exact else faces[NUM_CALIBRATION:],
             protocols,
         )
-        check(out, rows, is_exact=is_exact, allowed_loss=allowed_loss)
+        check(
+            out,
+            rows,
+            is_exact=is_exact,
+            allowed_loss=allowed_loss,
+            least_cosine=format_.least_cosine,
+        )
     return out, rows
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from facedistill.methods.base import DistillationMethod
 from facedistill.runs.assembly import build_method
+from facedistill.system.machine import cpu_name
 from facedistill.system.trust import admit
 from facedistill.types import FaceBatch, InputSpec
 
@@ -116,13 +115,7 @@ def measure(config: DictConfig, sizes: Sizes) -> Cost:
 
 def processor() -> str:
     """Name of the processor and the number of threads in use."""
-    info = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
 
 
 def _prepare(config: DictConfig, sizes: Sizes) -> tuple[DistillationMethod, FaceBatch]:

@@ -49,6 +49,11 @@ def admit(names: Iterable[str]) -> None:
         _admitted.add(name)
 
 
+def admitted() -> list[str]:
+    """What the user has admitted; a process that is started admits it again."""
+    return sorted(_admitted)
+
+
 def is_admitted(path: str) -> bool:
     """Whether the user has admitted `path` or a package that contains it.
 

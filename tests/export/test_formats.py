@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from facedistill.errors import ConfigError, UserError
-from facedistill.export.formats import FORMATS, NUM_CALIBRATION, Export, as_input, find_format
+from facedistill.evaluation.thresholds import Threshold, parse_thresholds
+from facedistill.export.formats import FORMATS, NOTES, NUM_CALIBRATION, Export, as_input, find_format
 from facedistill.export.gate import Row, check, compare
 from facedistill.export.pixels import PIXELS, PixelInput, Pixels
 from facedistill.images import to_float
@@ -20,6 +22,9 @@ from facedistill.types import InputSpec
 def pixel_images(number: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(4)
     return to_float(torch.randint(256, (number, 3, 112, 112), generator=generator, dtype=torch.uint8))
+
+
+FITTED = Threshold("lfw", 1e-3, 0.30000000000000004, 0.95, (0.94, 0.96), 3000, 3000)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +60,32 @@ def test_exact_formats_embed_as_the_student(
 ) -> None:
     kind = find_format(name)
     path = tmp_path / f"student{kind.suffix}"
-    kind.write(Export(student, {"run": "r"}, pixels, pixel_images(4)), path)
+    export = Export(student, {"run": "r"}, pixels, pixel_images(4), [FITTED])
+    kind.write(export, path)
     rows = compare(student, kind.open(path), pixel_images(5), [])
-    check(path, rows, is_exact=True, allowed_loss=0)
+    check(path, rows, is_exact=True, allowed_loss=0, least_cosine=kind.least_cosine)
     assert kind.open(path)(pixel_images(64)).shape == (64, 16)
+    assert kind.open(path).notes == export.notes
+
+
+def test_a_file_says_how_to_feed_it_and_its_thresholds(student: Backbone) -> None:
+    notes = Export(student, {}, "bgr", pixel_images(1), [FITTED]).notes
+    assert tuple(notes) == NOTES
+    assert notes["input_contract"].startswith("BGR aligned faces of 112x112 px, uint8")
+    assert parse_thresholds(notes, "student") == [FITTED]
+
+
+@pytest.mark.slow
+def test_float16_is_half_the_size_and_finite_for_long_embeddings(student: Backbone, tmp_path: Path) -> None:
+    long = copy.deepcopy(student)
+    with torch.no_grad():
+        for parameter in list(long.parameters())[-2:]:
+            parameter *= 300 / student(pixel_images(4)).norm(dim=1).mean()  # a squared norm is no float16
+    for name in ("onnx", "onnx-fp16"):
+        find_format(name).write(Export(long, {}, "rgb", pixel_images(1)), tmp_path / name)
+    assert (tmp_path / "onnx-fp16").stat().st_size < 0.55 * (tmp_path / "onnx").stat().st_size
+    rows = compare(long, find_format("onnx-fp16").open(tmp_path / "onnx-fp16"), pixel_images(4), [])
+    check(tmp_path / "x", rows, is_exact=True, allowed_loss=0, least_cosine=0.999)
 
 
 @pytest.mark.slow
@@ -91,7 +118,7 @@ def test_the_check_refuses_a_loss_of_accuracy(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_named() -> None:
-    with pytest.raises(ConfigError, match="--format tflite: must be one of onnx, onnx-int8, torch-export"):
+    with pytest.raises(ConfigError, match="--format tflite: must be one of onnx, onnx-fp16, onnx-int8"):
         find_format("tflite")
 
 

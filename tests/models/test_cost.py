@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facedistill.models.cost import count_macs, count_params
+from facedistill.models import cost
+from facedistill.models.cost import count_macs, count_params, latency_of
 
 
 def small() -> nn.Sequential:
@@ -50,3 +51,16 @@ def test_leaves_modes_state_and_hooks_as_they_were() -> None:
     assert [module.training for module in network] == [True, False, True, True, True, True]
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_latency_is_what_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, passes = [0.0], iter([1, 1, 1, 1, 1, 1, 3])  # seconds of each face; the first pass is not counted
+
+    def run(images: torch.Tensor) -> None:
+        clock[0] += len(images) * next(passes, 2)
+
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    latency = latency_of(run, torch.zeros(5, 1), threads=2, seconds=0, fewest=6)
+    assert (latency.one_ms, latency.one_p95_ms) == (1000.0, 3000.0)
+    assert (latency.batch_ms, latency.batch_size) == (10_000.0, 5)
+    assert latency.share < 0.5

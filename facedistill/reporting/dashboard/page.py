@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from facedistill.errors import UserError
 from facedistill.evaluation.protocols.titles import in_order, protocol_title
+from facedistill.reporting.cost_record import Condition, CostRow, common_condition, is_accurate, row_of
 from facedistill.reporting.dashboard.runs import read_runs
 from facedistill.reporting.numbers import is_number, percent, percent_interval, rate, whole
 from facedistill.reporting.pages import templates
@@ -23,10 +24,11 @@ from facedistill.reporting.run.summary import Accuracy, RunSummary
 from facedistill.system.files import write_atomically
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_SCRIPTS = ("charts.js", "compare.js", "table.js")
+_SCRIPTS = ("charts.js", "compare.js", "latency.js", "table.js")
 _FILTERS = ("method", "backbone", "data", "strategy", "status")
 _ALWAYS_SHOWN = ("lfw", "generated")
 _MISSING = "—"
+_LATENCY = "ms a face"
 _MOST_PICTURED = 100  # a page of 300 runs with pictures would have 14 MB
 
 
@@ -78,11 +80,12 @@ def render(runs: Sequence[RunSummary], page_dir: Path, refresh_s: int = 0) -> st
     """The page as text, for a file inside `page_dir`."""
     script = "\n".join(["", *((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)])
     protocols = in_order([*_ALWAYS_SHOWN, *(name for run in runs for name in run.accuracy)])
+    condition = common_condition(row for run in runs for row in run.costs)
     return (
         templates(__file__)
         .get_template("page.html")
         .render(
-            lines=[_line(run, protocols, page_dir) for run in runs],
+            lines=[_line(run, protocols, page_dir, condition) for run in runs],
             columns=_columns(protocols),
             filters={name: sorted({getattr(run, name) for run in runs}) for name in _FILTERS},
             script=Markup(script),
@@ -98,12 +101,12 @@ def render(runs: Sequence[RunSummary], page_dir: Path, refresh_s: int = 0) -> st
 def _columns(protocols: Sequence[str]) -> list[tuple[str, bool]]:
     """Heading of each column after the run's, and whether it holds numbers."""
     accuracy = [(f"{protocol_title(name)} accuracy, %", True) for name in protocols]
-    numbers = [*accuracy, ("Validation cosine", True), ("Images", True), ("Images/s", True)]
+    numbers = [*accuracy, ("Validation cosine", True), ("Images", True), ("Images/s", True), (_LATENCY, True)]
     words = [(name, False) for name in ("Backbone", "Data", "Strategy")]
     return [("Method", False), ("Seed", True), ("Status", False), *numbers, *words]
 
 
-def _line(run: RunSummary, protocols: Sequence[str], page_dir: Path) -> Line:
+def _line(run: RunSummary, protocols: Sequence[str], page_dir: Path, condition: Condition | None) -> Line:
     cells = (
         _word(run.method),
         _cell(run.seed, str(run.seed)),
@@ -112,6 +115,7 @@ def _line(run: RunSummary, protocols: Sequence[str], page_dir: Path) -> Line:
         _cell(run.cosine, f"{round(run.cosine or 0, 3) or 0:.3f}"),
         _cell(run.images, whole(run.images)),
         _cell(run.images_per_s, rate(run.images_per_s)),
+        _latency_cell(row_of(run.costs, condition)),
         *map(_word, (run.backbone, run.data, run.strategy)),
     )
     search = " ".join([run.id, run.name, run.folder.name, *(cell.value for cell in cells), *run.problems])
@@ -132,6 +136,10 @@ def _accuracy_cell(accuracy: Accuracy | None) -> Cell:
     return Cell(
         percent(accuracy.value).removesuffix(" %"), accuracy.value, percent_interval(accuracy.interval)
     )
+
+
+def _latency_cell(row: CostRow | None) -> Cell:
+    return Cell(f"{row.one_ms:.2f}", row.one_ms, row.measured_on) if row else Cell(_MISSING)
 
 
 def _report_link(folder: Path, page_dir: Path) -> str:
@@ -156,6 +164,7 @@ def _data(runs: Sequence[RunSummary], protocols: Sequence[str]) -> dict[str, Any
                 "faces": run.pictures.faces if run.folder in pictured else None,
                 "scores": run.pictures.scores if run.folder in pictured else {},
                 "rocs": run.pictures.rocs if run.folder in pictured else {},
+                "latencies": {row.measured_on: row.one_ms for row in run.costs if is_accurate(row)},
                 "settings": {key: run.settings[key] for key in varying if key in run.settings},
             }
             for run in runs

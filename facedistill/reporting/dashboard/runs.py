@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from facedistill.errors import UserError, reason
+from facedistill.reporting.cost_record import CostRow
 from facedistill.reporting.run.pictures import RunPictures
 from facedistill.reporting.run.summary import Accuracy, RunSummary, summarize
 from facedistill.system.files import write_atomically
 from facedistill.system.locks import holder
 
-_VERSION = 1  # of the cache: add one when a summary holds something else for the same files
-_FILES = ("config.yaml", "run.json", "results.json", "metrics.csv", "faces.npz")
+_VERSION = 2  # of the cache: add one when a summary holds something else for the same files
+_FILES = ("config.yaml", "run.json", "results.json", "metrics.csv", "faces.npz", "cost.json")
 
 
 def read_runs(runs_dir: Path, cache: Path | None = None) -> list[RunSummary]:
@@ -102,6 +103,7 @@ def _from_json(folder: Path, content: Any) -> RunSummary | None:
             "accuracy": {name: _accuracy(**one) for name, one in content["accuracy"].items()},
             "pictures": RunPictures(**content["pictures"]),
             "problems": tuple(content["problems"]),
+            "costs": tuple(CostRow(**row) for row in content["costs"]),
         }
         return RunSummary(**{**content, **parts})
     except (LookupError, TypeError, AttributeError):
@@ -115,4 +117,5 @@ def _accuracy(value: float, interval: list[float] | None, threshold: float | Non
 def _to_json(run: RunSummary) -> dict[str, Any]:
     content = {key: value for key, value in vars(run).items() if key not in ("folder", "copy_of")}
     accuracy = {name: vars(one) for name, one in run.accuracy.items()}
-    return {**content, "accuracy": accuracy, "pictures": vars(run.pictures)}
+    costs = [vars(row) for row in run.costs]
+    return {**content, "accuracy": accuracy, "pictures": vars(run.pictures), "costs": costs}

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from facedistill.errors import UserError
 from facedistill.evaluation.protocols.titles import in_order
+from facedistill.reporting.cost_record import FILE, CostRow, read_costs
 from facedistill.reporting.figures import estimates, part
 from facedistill.reporting.numbers import is_number, whole
 from facedistill.reporting.record import Results, RunRecord
@@ -50,6 +51,7 @@ class RunSummary:
         settings: The configuration, flat: "optimizer.lr" -> "0.001", classes by their last name.
         pictures: Faces, histograms and ROC.
         problems: One sentence for each file that is missing or broken.
+        costs: Of the student's files, as `facedistill cost` measured them.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class RunSummary:
     pictures: RunPictures = field(default_factory=RunPictures)
     problems: tuple[str, ...] = ()
     copy_of: str | None = None
+    costs: tuple[CostRow, ...] = ()
 
 
 def summarize(folder: Path) -> RunSummary:
@@ -94,6 +97,7 @@ def summarize(folder: Path) -> RunSummary:
     record = read("run.json", RunRecord.load, RunRecord())
     results = read("results.json", Results.load, Results())
     curves: dict[str, Series] = read("metrics.csv", read_curves, {})
+    costs: list[CostRow] = read(FILE, read_costs, [])
     needed = ("config.yaml", "run.json", *(["results.json"] if record.status == "finished" else []))
     missing = [name for name in needed if not (folder / name).is_file()]
     problems += [f"{name} is missing: the run was stopped before training wrote it." for name in missing]
@@ -125,6 +129,7 @@ def summarize(folder: Path) -> RunSummary:
         settings=_flat({key: node for key, node in config.items() if key not in _NO_SETTINGS}),
         pictures=pictures,
         problems=tuple(problems),
+        costs=tuple(row for row in costs if results.student.weights in (None, row.weights)),
     )
 
 

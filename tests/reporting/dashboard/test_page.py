@@ -16,11 +16,13 @@ import pytest
 
 from facedistill.cli.dashboard import main
 from facedistill.errors import UserError
+from facedistill.reporting.cost_record import save_costs
 from facedistill.reporting.dashboard import runs
 from facedistill.reporting.dashboard.page import write_dashboard
 from facedistill.reporting.dashboard.runs import read_runs
 from facedistill.reporting.run.summary import summarize
 from facedistill.system.locks import held
+from tests.reporting.costs import cost_row
 from tests.reporting.dashboard.dashboard_page import Page, written
 from tests.reporting.small_runs import write_many, write_small_run
 
@@ -41,11 +43,25 @@ def test_the_table_says_what_the_files_say(tmp_path: Path) -> None:
         "Validation cosine": "0.917",  # 1 - 1/12
         "Images": "1,000,064",
         "Images/s": "107",
+        "ms a face": "—",
         "Backbone": "TinyFaR-C",
         "Data": "rendered, dynamic",
         "Strategy": "not recorded",
     }
     assert "demo-1a2b3c4d/report.html" in page.links
+
+
+def test_the_table_says_on_what_a_latency_was_measured(tmp_path: Path) -> None:
+    for name, cpu in (("a-00000001", "Some CPU"), ("a-00000002", "Some CPU"), ("b-00000003", "Old CPU")):
+        run = write_small_run(tmp_path / name)
+        save_costs(run / "cost.json", [cost_row(cpu=cpu), cost_row(format="onnx-int8", one_ms=1.0)])
+    for page in (written(tmp_path), written(tmp_path)):  # the second one from the cache
+        heading, *rows = page.rows
+        column = heading.index("ms a face")
+        assert [row[column] for row in rows] == [
+            *["2.00 onnx, Some CPU, 1 thread"] * 2, "2.00 onnx, Old CPU, 1 thread",
+        ]  # fmt: skip
+        assert page.data["runs"][2]["latencies"] == {"onnx, Old CPU, 1 thread": 2.0}
 
 
 def test_the_comparison_gets_the_curves_and_what_differs(tmp_path: Path) -> None:

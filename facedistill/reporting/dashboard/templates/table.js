@@ -102,6 +102,7 @@ find("select-none").addEventListener("click", () => select(() => false));
 find("protocol").addEventListener("change", update);
 const before = restored();
 filter();
+latency();
 const first = new Set(data.runs.map((run, at) => at).filter((at) => Object.keys(data.runs[at].curves).length).slice(0, 6));
 select((at) => (before ? before.chosen.includes(data.runs[at].id) : first.has(at)));
 if (before) {
