@@ -36,6 +36,7 @@ def head():
         patch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_timeout_ms", "60000")  # patience for a loaded machine
+        patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("WANDB_MODE", "offline")
         from ray.cluster_utils import Cluster
 
