@@ -18,7 +18,7 @@ _PATIENCE_S = 10
 
 
 class NodeLostError(Exception):
-    """The machine of a worker is gone, or the worker was killed."""
+    """The machine of a worker is gone, or the worker was killed; the message says which."""
 
 
 class WorkerError(Exception):
@@ -150,8 +150,10 @@ class _Actor:
             raise WorkerError(_last_line(str(error))) from error
         except errors.RuntimeEnvSetupError as error:
             raise WorkerError(f"launcher.runtime_env cannot be set up ({_last_line(str(error))})") from error
+        except errors.OutOfMemoryError as error:
+            raise NodeLostError("its machine ran out of memory, and Ray ended the job") from error
         except (errors.RayError, ConnectionError) as error:
-            raise NodeLostError(reason(error)) from error
+            raise NodeLostError("its machine is gone, or its worker was killed") from error
 
 
 def _demand_reachable(address: str) -> None:

@@ -145,10 +145,10 @@ class _Sent:
         if self.code is None:
             try:
                 self._follow()
-            except NodeLostError:
+            except NodeLostError as error:
                 again = self.launcher.lose(self.job)
-                if not again:
-                    self._note(f"its machine was lost {self.launcher.restarts + 1} times (launcher.restarts)")
+                often = "" if again else f"; more often than launcher.restarts={self.launcher.restarts} allows"
+                self._note(f"{error}{often}")
                 self._end(LOST if again else 1)
             except WorkerError as error:
                 self._note(f"the worker failed: {error}")

@@ -110,3 +110,12 @@ def _enum(validator, values, instance, schema):
 def test_the_job_passes_kubernetes_own_schema():
     validate = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
     validate.validate(yaml.safe_load(yaml.safe_dump(_job(memory_gb=1.5))), "1.33", strict=True)
+
+
+def test_reproduce_takes_a_launcher_and_nothing_else(capsys):
+    for given, sentence in (
+        ("seed=1", "seed=1: rows.yaml says what runs; only launcher=… and its settings can be given"),
+        ("launcher.bucket=s3://a", "launcher=skypilot: renders job files of train -m; use launcher=local, ray or"),
+    ):
+        assert main(["reproduce", "pocket", "launcher=skypilot", given]) == 2
+        assert sentence in " ".join(capsys.readouterr().err.split())

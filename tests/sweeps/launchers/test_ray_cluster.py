@@ -37,6 +37,7 @@ def head():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_timeout_ms", "60000")  # patience for a loaded machine
         patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it would end jobs when others fill the memory
         patch.setenv("WANDB_MODE", "offline")
         from ray.cluster_utils import Cluster
 
@@ -78,7 +79,7 @@ def test_the_jobs_of_a_killed_node_continue_elsewhere_and_none_runs_twice(cluste
             steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
         assert steps == [1, 2, 3, 4, 5, 6]
     said = (tmp_path / "sweep.txt").read_text()
-    assert said.count("its machine is gone; it starts again from its last checkpoint") == 1
+    assert said.count("it starts again from its last checkpoint") == 1
     # The same run on this machine, uninterrupted, ends with the same weights.
     seed = json.loads((runs / lost / "run.json").read_text())["command"]
     seed = next(word for word in seed.split() if word.startswith("seed="))
