@@ -23,6 +23,7 @@ from facedistill.sweeps.launchers.job_files import KubernetesFile, SkyPilotFile
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.search.optuna import OptunaSearch
 from facedistill.system.messages import print_message
+from facedistill.system.trust import as_arguments
 
 # The same for all jobs of a sweep.
 _COMMON = ("launcher", "sweep", "runs_dir")
@@ -87,7 +88,9 @@ def sweep(arguments: Sequence[str], *, dry: bool = False) -> int:
 def _job_file(one: _Sweep, launcher: object, *, dry: bool, is_search: bool) -> str:
     """The rendered job file; nothing is written."""
     if not isinstance(launcher, SkyPilotFile | KubernetesFile):
-        raise ConfigError("--dry: prints the job file of launcher=skypilot or launcher=kubernetes; choose one")
+        raise ConfigError(
+            "--dry: prints the job file of launcher=skypilot or launcher=kubernetes; choose one"
+        )
     if not dry:
         raise ConfigError(
             f"launcher={launcher.name}: renders a job file and starts nothing; add --dry, and give the file to {launcher.tool}"
@@ -103,7 +106,9 @@ def _job_file(one: _Sweep, launcher: object, *, dry: bool, is_search: bool) -> s
         validate(compose("train", overrides))
     import yaml
 
-    return yaml.safe_dump(launcher.render(one.name, own, jobs), sort_keys=False, width=1000)
+    trust = as_arguments()
+    content = launcher.render(one.name, [*own, *trust], [(*overrides, *trust) for overrides in jobs])
+    return yaml.safe_dump(content, sort_keys=False, width=1000)
 
 
 def _run_grid(one: _Sweep) -> list[str]:

@@ -83,7 +83,10 @@ class RayCluster:
         if runtime_env:
             options["runtime_env"] = dict(runtime_env)
         if address is None:
-            for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):  # the second is 15 unless it is set
+            for name in (
+                "RAY_USAGE_STATS_ENABLED",
+                "RAY_worker_niceness",
+            ):  # the second is 15 unless it is set
                 os.environ.setdefault(name, "0")
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         else:

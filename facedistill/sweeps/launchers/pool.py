@@ -70,7 +70,9 @@ class Pool:
             code = running.poll()
             if code == LOST:
                 del self.active[job.id]
-                self.view.set(job, "waiting", "lost with its machine; it starts again from its last checkpoint")
+                self.view.set(
+                    job, "waiting", "lost with its machine; it starts again from its last checkpoint"
+                )
                 self._lost.append(job)
             elif code is not None:
                 del self.active[job.id]

@@ -147,7 +147,9 @@ class _Sent:
                 self._follow()
             except NodeLostError as error:
                 again = self.launcher.lose(self.job)
-                often = "" if again else f"; more often than launcher.restarts={self.launcher.restarts} allows"
+                often = (
+                    "" if again else f"; more often than launcher.restarts={self.launcher.restarts} allows"
+                )
                 self._note(f"{error}{often}")
                 self._end(LOST if again else 1)
             except WorkerError as error:

@@ -39,9 +39,7 @@ class Worker:
         """Name of this machine, and the folder; the answer says that the worker exists."""
         return socket.gethostname(), str(self._own or self._start)
 
-    def run(
-        self, config: str, log: str | None, threads: int, trust: Sequence[str] = ()
-    ) -> tuple[int, str]:
+    def run(self, config: str, log: str | None, threads: int, trust: Sequence[str] = ()) -> tuple[int, str]:
         """Runs `facedistill train --config` under a guard that ends it if this process dies, and waits for its end.
 
         Args:

@@ -123,7 +123,9 @@ def _launcher(overrides: Sequence[str], slots: int) -> Launcher:
         return LocalLauncher(slots=slots)
     launcher = instantiate(compose("train", list(overrides)).launcher)
     if isinstance(launcher, SkyPilotFile | KubernetesFile):
-        raise ConfigError(f"{overrides[0]}: renders job files of train -m; use launcher=local, ray or submitit")
+        raise ConfigError(
+            f"{overrides[0]}: renders job files of train -m; use launcher=local, ray or submitit"
+        )
     chosen: Launcher = launcher
     return chosen
 

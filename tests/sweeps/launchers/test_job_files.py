@@ -65,7 +65,15 @@ def test_what_has_no_default_is_asked_for():
 
 def test_the_command_prints_the_file_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    sweep = ["train", "-m", "debug=smoke", "seed=1,2", "launcher=kubernetes", "launcher.image=a", "launcher.claim=b"]
+    sweep = [
+        "train",
+        "-m",
+        "debug=smoke",
+        "seed=1,2",
+        "launcher=kubernetes",
+        "launcher.image=a",
+        "launcher.claim=b",
+    ]
     assert main([*sweep, "--dry"]) == 0
     job = yaml.safe_load(capsys.readouterr().out)
     assert job["metadata"]["name"].startswith("smoke-")
@@ -93,7 +101,9 @@ def test_the_task_passes_skypilots_own_schema(settings):
     jsonschema.validate(task, schemas.get_task_schema())
     jsonschema.validate(task.get("resources", {}), schemas.get_resources_schema())
     schema = schemas.get_storage_schema()
-    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"case_insensitive_enum": _enum})
+    validator = jsonschema.validators.extend(
+        jsonschema.Draft202012Validator, {"case_insensitive_enum": _enum}
+    )
     validator(schema).validate(task["file_mounts"]["/runs"])
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**task, "nodes": 3}, schemas.get_task_schema())
@@ -115,7 +125,10 @@ def test_the_job_passes_kubernetes_own_schema():
 def test_reproduce_takes_a_launcher_and_nothing_else(capsys):
     for given, sentence in (
         ("seed=1", "seed=1: rows.yaml says what runs; only launcher=… and its settings can be given"),
-        ("launcher.bucket=s3://a", "launcher=skypilot: renders job files of train -m; use launcher=local, ray or"),
+        (
+            "launcher.bucket=s3://a",
+            "launcher=skypilot: renders job files of train -m; use launcher=local, ray or",
+        ),
     ):
         assert main(["reproduce", "pocket", "launcher=skypilot", given]) == 2
         assert sentence in " ".join(capsys.readouterr().err.split())

@@ -134,7 +134,9 @@ def test_a_file_in_many_parts_and_one_that_is_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr("facedistill.sweeps.launchers.transfer._PART_BYTES", 3)
     worker = Worker()
     folder = RunFolder(tmp_path / "a-1")
-    transfer = Transfer(lambda method, *a: getattr(worker, method)(*a), worker.where()[1], folder, tmp_path / "log")
+    transfer = Transfer(
+        lambda method, *a: getattr(worker, method)(*a), worker.where()[1], folder, tmp_path / "log"
+    )
     theirs = worker._own / "a-1"
     theirs.mkdir()
     (theirs / "last.ckpt").write_bytes(b"0123456789")

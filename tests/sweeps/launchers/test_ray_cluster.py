@@ -57,14 +57,18 @@ def cluster(head):
 
 
 @pytest.mark.parametrize(("storage", "jobs"), [("shared", 8), ("copy", 3)])
-def test_the_jobs_of_a_killed_node_continue_elsewhere_and_none_runs_twice(cluster, start, tmp_path, storage, jobs):
+def test_the_jobs_of_a_killed_node_continue_elsewhere_and_none_runs_twice(
+    cluster, start, tmp_path, storage, jobs
+):
     runs = tmp_path / "runs"
     ray = ["launcher=ray", f"launcher.address={cluster.address}", f"launcher.storage={storage}", "launcher.copy_every_s=0.5"]  # fmt: skip
     seeds = ",".join(map(str, range(1, jobs + 1)))
     sweep = start([*TINY, f"seed={seeds}", f"runs_dir={runs}", *ray], tmp_path / "sweep.txt")
     node = cluster.three[1]
     raylet = node.all_processes["raylet"][0].process.pid
-    _until(lambda: len(_finished(runs)) >= (jobs > 3) and (name := _trains(raylet)) and _is_midway(runs / name))
+    _until(
+        lambda: len(_finished(runs)) >= (jobs > 3) and (name := _trains(raylet)) and _is_midway(runs / name)
+    )
     lost, before = _trains(raylet), _finished(runs)
     _kill([raylet, *_descendants(raylet)])  # as a power cut would: nothing saves
     cluster.remove_node(node, allow_graceful=False)
@@ -92,7 +96,14 @@ def test_the_jobs_of_a_killed_node_continue_elsewhere_and_none_runs_twice(cluste
 
 def test_an_interrupted_sweep_saves_its_jobs_and_continues(cluster, start, tmp_path):
     runs = tmp_path / "runs"
-    command = [*TINY, "images=400", "seed=1,2", f"runs_dir={runs}", "launcher=ray", f"launcher.address={cluster.address}"]
+    command = [
+        *TINY,
+        "images=400",
+        "seed=1,2",
+        f"runs_dir={runs}",
+        "launcher=ray",
+        f"launcher.address={cluster.address}",
+    ]
     sweep = start(command, tmp_path / "first.txt")
     _until(lambda: sum(map(_is_midway, runs.glob("smoke-*"))) == 2)
     sweep.send_signal(signal.SIGINT)
