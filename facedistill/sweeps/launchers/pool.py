@@ -64,7 +64,6 @@ class Pool:
         """Waits half a second, starts jobs again whose machine is gone, and returns what has ended."""
         time.sleep(_POLL_S)
         self.view.tick()
-        self._lost = [job for job in self._lost if not self.start(job)]
         ended = []
         for job, running in list(self.active.values()):
             code = running.poll()
@@ -78,6 +77,8 @@ class Pool:
                 del self.active[job.id]
                 failure = f"{job.label}: {_last_line(self._log(job))} (all of it in {self._log(job)})"
                 ended.append(Ended(job, failure if code else None))
+        # Before the caller starts new jobs in the slots that became free.
+        self._lost = [job for job in self._lost if not self.start(job)]
         return ended
 
     def stop(self, job: Job) -> None:

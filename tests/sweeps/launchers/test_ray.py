@@ -60,7 +60,7 @@ def test_each_job_asks_for_its_devices(job):
 
 
 def test_a_failing_job_is_told_and_a_lost_one_continues_once_the_old_one_has_saved(job, tmp_path):
-    jobs = [job("a", wait_for=str(tmp_path / "go")), job("b", fail=1)]
+    jobs = [job("a", wait_for=str(tmp_path / "go")), job("b", fail=1), job("c"), job("d")]
     cluster = FakeCluster([Node(1, 0), Node(1, 0)])
 
     def lose() -> None:
@@ -74,7 +74,7 @@ def test_a_failing_job_is_told_and_a_lost_one_continues_once_the_old_one_has_sav
     failed = execute(jobs, RayLauncher(cluster=cluster), logs=tmp_path / "logs")
     assert failed == [f"b: error  the disk is full (all of it in {tmp_path / 'logs' / 'b.log'})"]
     assert jobs[0].folder.is_finished
-    assert cluster.asked == [(1, 0)] * 3
+    assert cluster.asked == [(1, 0)] * 5
     assert (tmp_path / "logs" / "a.log").read_text().count("runs on ") == 2
 
 
