@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main(arguments: Sequence[str]) -> int:
     """Plans, runs and renders one table; 1 if a run failed."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_intermixed_args(list(arguments))
     from facedistill.sweeps.tables.reproduce import reproduce
 
     succeeded = reproduce(
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> int:
         images=parsed.images,
         seeds=parsed.seeds,
         slots=parsed.slots,
+        overrides=parsed.overrides,
         dry=parsed.dry,
         render_only=parsed.render,
         merge=Path(parsed.merge) if parsed.merge else None,
@@ -30,6 +31,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="facedistill reproduce", description=__doc__)
     parser.add_argument(
         "table", nargs="?", default="pocket", help="a folder of experiments/ with a rows.yaml"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="launcher=NAME",
+        help="where the runs are made, as for train -m: launcher=ray launcher.address=auto; this machine, --slots at a time",
     )
     parser.add_argument("--rows", metavar="NAMES", help="only these rows, separated by commas")
     parser.add_argument("--images", type=int, help="another image budget per run")

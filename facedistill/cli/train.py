@@ -15,6 +15,7 @@ from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
 _SWEEP_FLAGS = ("-m", "--multirun")
+_DRY = "--dry"
 _HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
 
 
@@ -23,7 +24,10 @@ def main(arguments: Sequence[str]) -> int:
     if any(flag in arguments for flag in _SWEEP_FLAGS):
         from facedistill.sweeps.sweep import sweep
 
-        return sweep([argument for argument in arguments if argument not in _SWEEP_FLAGS])
+        others = [argument for argument in arguments if argument not in (*_SWEEP_FLAGS, _DRY)]
+        return sweep(others, dry=_DRY in arguments)
+    if _DRY in arguments:
+        raise ConfigError(f"{_DRY}: prints the job file of a sweep, train -m … launcher=skypilot {_DRY}")
     if any(
         argument.split("=")[0] in _HYDRA_FLAGS or argument.startswith("--hydra") for argument in arguments
     ):

@@ -78,7 +78,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     (_COUNT, "method.num_relations method.list_length method.step"),
     (
         _COUNT_OR_NONE,
-        "*.num_workers *.held_out *.replay *.num_pairs *.resamples launcher.gpus sweep.startup_trials",
+        "*.num_workers *.held_out *.replay *.num_pairs *.resamples launcher.gpus launcher.restarts sweep.startup_trials",
     ),
     (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.orders[]"),
     (Numbers("in [1, 100]", whole=True), "quality *.jpeg_quality[]"),
@@ -88,7 +88,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     ),
     (
         _POSITIVE,
-        "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb scheduler.gamma",
+        "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb launcher.copy_every_s scheduler.gamma",
     ),
     (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),

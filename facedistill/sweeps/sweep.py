@@ -12,16 +12,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
-from facedistill.config import compose
+from facedistill.config import compose, validate
 from facedistill.config.files import quoted, unreadable
 from facedistill.errors import ConfigError, UserError
 from facedistill.runs.sources import instantiate
 from facedistill.sweeps.grid import expand
 from facedistill.sweeps.job import Job, plan_job
 from facedistill.sweeps.launchers.base import Launcher
+from facedistill.sweeps.launchers.job_files import KubernetesFile, SkyPilotFile
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.search.optuna import OptunaSearch
 from facedistill.system.messages import print_message
+from facedistill.system.trust import as_arguments
 
 # The same for all jobs of a sweep.
 _COMMON = ("launcher", "sweep", "runs_dir")
@@ -47,13 +49,14 @@ class _Sweep:
         return Path(self.settings.runs_dir)
 
 
-def sweep(arguments: Sequence[str]) -> int:
+def sweep(arguments: Sequence[str], *, dry: bool = False) -> int:
     """Plans jobs, names those that are refused, runs the others, and skips what is finished.
 
     The same command continues an interrupted sweep: finished runs are skipped and started ones continued.
 
     Args:
         arguments: Overrides, some with several values (`seed=1,2,3`); with `sweep=optuna` also intervals.
+        dry: Prints the job file of `launcher=skypilot` or `launcher=kubernetes`, and starts nothing.
 
     Returns:
         0, or 1 where a job was refused or failed.
@@ -67,8 +70,12 @@ def sweep(arguments: Sequence[str]) -> int:
             "every job starts its own processes"
         )
     settings = compose("train", _fixed(arguments))
-    one = _Sweep(tuple(arguments), settings, instantiate(settings.launcher))
+    launcher = instantiate(settings.launcher)
+    one = _Sweep(tuple(arguments), settings, launcher)
     chooser = instantiate(settings.sweep)
+    if dry or isinstance(launcher, SkyPilotFile | KubernetesFile):
+        print(_job_file(one, launcher, dry=dry, is_search=isinstance(chooser, OptunaSearch)), end="")
+        return 0
     if isinstance(chooser, OptunaSearch):
         failed = chooser.run(one.arguments, name=one.name, runs=one.runs, launcher=one.launcher)
         if failed:
@@ -76,6 +83,32 @@ def sweep(arguments: Sequence[str]) -> int:
     else:
         failed = _run_grid(one)
     return 1 if failed else 0
+
+
+def _job_file(one: _Sweep, launcher: object, *, dry: bool, is_search: bool) -> str:
+    """The rendered job file; nothing is written."""
+    if not isinstance(launcher, SkyPilotFile | KubernetesFile):
+        raise ConfigError(
+            "--dry: prints the job file of launcher=skypilot or launcher=kubernetes; choose one"
+        )
+    if not dry:
+        raise ConfigError(
+            f"launcher={launcher.name}: renders a job file and starts nothing; add --dry, and give the file to {launcher.tool}"
+        )
+    if is_search and not launcher.takes_search:
+        raise ConfigError(
+            f"launcher={launcher.name}: its jobs are fixed from the start and a search proposes them one by one; use "
+            "launcher=ray on a Ray cluster there, or sweep=grid"
+        )
+    own = [text for text in one.arguments if text.split("=")[0].split(".")[0] not in ("launcher", "runs_dir")]
+    jobs = [] if is_search else expand(own)
+    for overrides in jobs:
+        validate(compose("train", overrides))
+    import yaml
+
+    trust = as_arguments()
+    content = launcher.render(one.name, [*own, *trust], [(*overrides, *trust) for overrides in jobs])
+    return yaml.safe_dump(content, sort_keys=False, width=1000)
 
 
 def _run_grid(one: _Sweep) -> list[str]:

@@ -69,7 +69,7 @@ def _check_train(words: list[str], refused: bool) -> None:
     overrides = [
         word.replace("…", "x")
         for word in words
-        if word not in ("-m", "--cfg", "job", "…", "--help")
+        if word not in ("-m", "--cfg", "job", "…", "--help", "--dry")
         and not (searched and re.match(r"hydra\.searchpath|teacher[.=]|generator=|backbone=", word))
     ]
     jobs = [overrides]

@@ -18,7 +18,7 @@ import json, os, pathlib, signal, sys, time
 import yaml
 assert sys.argv[1:3] == ["train", "--config"]
 values = yaml.safe_load(open(sys.argv[3]))
-folder = pathlib.Path(values["folder"])
+folder = pathlib.Path(values.get("folder") or pathlib.Path(values["runs_dir"], values["planned"]["run"]))
 folder.mkdir(exist_ok=True)
 (folder / "pid").write_text(str(os.getpid()))
 (folder / "started").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "") + " " + os.environ["OMP_NUM_THREADS"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from facedistill.sweeps.job import Job
+
+LOST: Final = -1
+"""Instead of an exit code: the machine of the job is gone, and the job is to start again and continue its run."""
 
 
 class Running(Protocol):
     """A started job."""
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
+        """The exit code, or LOST; None while it runs."""
 
     def stop(self) -> None:
         """Asks it to finish its step, save and end; does not wait."""

@@ -2,12 +2,14 @@
 
 `python -m facedistill.sweeps.launchers.guard COMMAND...`, with a pipe to the sweep as standard input. The job gets a session of
 its own. SIGTERM is forwarded to all its processes, and the end of the pipe means the same; SIGQUIT kills them. When the first process of the
-job has ended, the processes that it left are killed. Its exit code is the guard's.
+job has ended, the processes that it left are killed. Its exit code is the guard's. If the guard itself is killed, as Ray
+does with the children of a worker that ends, the job gets SIGTERM from the kernel.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import threading
 import time
 
 _FORWARDED = {signal.SIGTERM, signal.SIGQUIT}
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 PATIENCE_S = 120  # for a step to end and a checkpoint to be written
 
 
@@ -27,7 +30,7 @@ def main(command: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED),
+        preexec_fn=_prepare,
     )
     signal.signal(signal.SIGTERM, lambda number, frame: _signal(job, signal.SIGTERM))
     signal.signal(signal.SIGQUIT, lambda number, frame: _signal(job, signal.SIGKILL))
@@ -36,6 +39,13 @@ def main(command: list[str]) -> int:
     code = job.wait()
     _signal(job, signal.SIGKILL)
     return code if code >= 0 else 128 - code
+
+
+def _prepare() -> None:
+    """Runs in the job's process, before its program."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
 
 
 def _follow_the_sweep(job: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from facedistill.errors import UserError
 from facedistill.sweeps.job import Job
-from facedistill.sweeps.launchers.base import Launcher, Running
+from facedistill.sweeps.launchers.base import LOST, Launcher, Running
 from facedistill.sweeps.launchers.guard import PATIENCE_S
 from facedistill.sweeps.view import SweepView
 
@@ -41,7 +41,13 @@ class Pool:
         self.logs = logs
         self.view = view
         self.active: dict[str, tuple[Job, Running]] = {}
+        self._lost: list[Job] = []
         logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job runs or is to start again."""
+        return not self.active and not self._lost
 
     def start(self, job: Job) -> bool:
         """Starts the job if a slot is free and no other process runs it."""
@@ -55,15 +61,24 @@ class Pool:
         return True
 
     def wait(self) -> list[Ended]:
-        """Waits half a second; returns what has ended."""
+        """Waits half a second, starts jobs again whose machine is gone, and returns what has ended."""
         time.sleep(_POLL_S)
         self.view.tick()
         ended = []
         for job, running in list(self.active.values()):
-            if (code := running.poll()) is not None:
+            code = running.poll()
+            if code == LOST:
+                del self.active[job.id]
+                self.view.set(
+                    job, "waiting", "lost with its machine; it starts again from its last checkpoint"
+                )
+                self._lost.append(job)
+            elif code is not None:
                 del self.active[job.id]
                 failure = f"{job.label}: {_last_line(self._log(job))} (all of it in {self._log(job)})"
                 ended.append(Ended(job, failure if code else None))
+        # Before the caller starts new jobs in the slots that became free.
+        self._lost = [job for job in self._lost if not self.start(job)]
         return ended
 
     def stop(self, job: Job) -> None:
@@ -132,7 +147,7 @@ def execute(
     with SweepView(jobs) as view:
         pool = Pool(launcher, logs, view)
         with stopping(pool):
-            while waiting or pool.active:
+            while waiting or not pool.is_idle:
                 for job in list(waiting):
                     if pool.start(job):
                         waiting.remove(job)
@@ -158,5 +173,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "ended without output"

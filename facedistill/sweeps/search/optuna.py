@@ -141,7 +141,7 @@ class _Search:
                 self._plan(trial)
                 self._start()
             self._start()
-            if not self.pool.active and self._pending is None:
+            if self.pool.is_idle and self._pending is None:
                 return
             ended = self.pool.wait()
             for one in self._open.values():

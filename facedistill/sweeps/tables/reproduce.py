@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.errors import UserError
+from facedistill.config import compose
+from facedistill.errors import ConfigError, UserError
 from facedistill.reporting.table.render import render
 from facedistill.runs.evaluate import evaluate_run
+from facedistill.runs.sources import instantiate
 from facedistill.sweeps.job import Job
-from facedistill.sweeps.launchers.local import LocalLauncher, gpu_ids
+from facedistill.sweeps.launchers.base import Launcher
+from facedistill.sweeps.launchers.job_files import KubernetesFile, SkyPilotFile
+from facedistill.sweeps.launchers.local import LocalLauncher
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.tables.forecast import absent_columns, forecast, summary
 from facedistill.sweeps.tables.merge import merge_records
@@ -26,6 +30,7 @@ def reproduce(
     images: int | None,
     seeds: int | None,
     slots: int,
+    overrides: Sequence[str] = (),
     dry: bool = False,
     render_only: bool = False,
     merge: Path | None = None,
@@ -37,7 +42,8 @@ def reproduce(
         rows: Only these rows, separated by commas.
         images: Another image budget per run.
         seeds: Seeds of every row.
-        slots: Runs at a time.
+        slots: Runs at a time on this machine.
+        overrides: `launcher=ray` and its settings, to make the runs elsewhere.
         dry: Prints what would run, what it would cost and what is missing, and stops.
         render_only: Renders from the existing records, and stops.
         merge: A folder of records of this table from another machine; takes them, and renders.
@@ -56,7 +62,8 @@ def reproduce(
     if merge:
         failed = _merge(table, merge)
     elif not render_only:
-        planned = plan(chosen_rows(table, rows), images=images, seeds=seeds, num_gpus=len(gpu_ids()))
+        launcher = _launcher(overrides, slots)
+        planned = plan(chosen_rows(table, rows), images=images, seeds=seeds, num_gpus=launcher.num_gpus)
         waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
         print_message(summary(table, planned, waiting, images))
         lacking = unmeasured(table, planned, records)
@@ -65,7 +72,7 @@ def reproduce(
             print_message(forecast(planned, waiting))
             return True
         _measure(table, lacking)
-        failed = _run(table, planned, waiting, slots, images)
+        failed = _run(table, planned, waiting, launcher, images)
         if failed:
             print_message(
                 "\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed])
@@ -106,8 +113,25 @@ def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) 
         print_message(f"{gone} of their students are not in runs/; delete their records to train them again")
 
 
+def _launcher(overrides: Sequence[str], slots: int) -> Launcher:
+    for text in overrides:
+        if text.split("=")[0].split(".")[0] != "launcher":
+            raise ConfigError(
+                f"{text}: rows.yaml says what runs; only launcher=… and its settings can be given"
+            )
+    if not overrides:
+        return LocalLauncher(slots=slots)
+    launcher = instantiate(compose("train", list(overrides)).launcher)
+    if isinstance(launcher, SkyPilotFile | KubernetesFile):
+        raise ConfigError(
+            f"{overrides[0]}: renders job files of train -m; use launcher=local, ray or submitit"
+        )
+    chosen: Launcher = launcher
+    return chosen
+
+
 def _run(
-    table: Table, planned: Plan, waiting: Sequence[PlannedRun], slots: int, images: int | None
+    table: Table, planned: Plan, waiting: Sequence[PlannedRun], launcher: Launcher, images: int | None
 ) -> list[str]:
     blocked = [run for run in waiting if run.job is None]
     if blocked:
@@ -129,4 +153,4 @@ def _run(
         render(table.folder, read_records(table.folder), images)
 
     jobs = [run.job for run in by_id.values() if run.job]
-    return execute(jobs, LocalLauncher(slots=slots), logs=Path("runs") / "logs", finished=keep)
+    return execute(jobs, launcher, logs=Path("runs") / "logs", finished=keep)

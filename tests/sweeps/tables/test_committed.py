@@ -44,7 +44,7 @@ def test_a_papers_table_is_planned_without_its_files_and_refused_without_dry(
 ):
     monkeypatch.setenv("FACEDISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path))
-    monkeypatch.setattr("facedistill.sweeps.tables.reproduce.gpu_ids", list)
+    monkeypatch.setattr("facedistill.sweeps.launchers.local.gpu_ids", list)
     monkeypatch.setattr(
         "facedistill.sweeps.tables.reproduce.execute", lambda *a, **k: pytest.fail("a run was started")
     )
