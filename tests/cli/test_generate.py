@@ -34,7 +34,7 @@ def test_a_set_its_note_and_its_picture(tmp_path: Path, capsys: Capture) -> None
     assert Image.open(tmp_path / "faces.png").size == (3 * 112, 6 * 112)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"18 images of 6 identities in {out}, rendered in ")
-    assert said[0].endswith(f"; picture {tmp_path}/faces.png")
+    assert said[-2] == f"picture {tmp_path}/faces.png"
     assert said[1].startswith(f"the teacher says: mean genuine cosine {meta['mean_genuine_cosine']:.3f}, ")
     assert said[1].endswith(f"; {meta['replaced_identities']} latents replaced as too near to another")
     assert said[-1] == f'train on it: facedistill train data=webdataset data.path="{out}"'
@@ -45,7 +45,7 @@ def test_the_same_again_is_there_and_another_is_refused(tmp_path: Path, capsys: 
     generate.main([str(out), *SMALL])
     capsys.readouterr()
     assert generate.main([str(out), *SMALL]) == 0
-    assert ", there already; picture " in capsys.readouterr().out
+    assert ", there already\n" in capsys.readouterr().out
     with pytest.raises(DataError) as caught:
         generate.main([str(out), *SMALL, "quality=80"])
     assert str(caught.value) == (

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facedistill.data.formats.fingerprint import fingerprint_of
+from facedistill.data.formats.fingerprint import fingerprint_of, with_bytes_id
 from facedistill.data.formats.shards.note import check_note, read_note
 from facedistill.data.formats.shards.paths import shard_paths
 from facedistill.data.formats.shards.samples import IMAGES, image_and_label, labels_of, samples
@@ -75,6 +75,8 @@ class ShardFaces:
         self.labels, self.identities = labels_of(self.path, found, note)
         sizes = np.frombuffer(self._sizes, np.int64)
         self.fingerprint = fingerprint_of(sizes, self.labels, self.identities, self.encoded)
+        if note is not None and "id" in note:
+            self.fingerprint = with_bytes_id(self.fingerprint, note["id"])
 
     def __len__(self) -> int:
         """N, the number of images."""
