@@ -58,13 +58,32 @@ class Store:
         """The address of one file."""
         return f"{self.address}/{name}"
 
-    def names(self) -> dict[str, int]:
-        """The size in bytes of every file in the folder, by name; empty where there is no such folder."""
-        return {name: int(info["size"] or 0) for name, info in self._listing().items()}
+    def files(self) -> dict[str, tuple[int, str]]:
+        """Size in bytes, and a text that changes when it is written again, of every file; empty without such a folder."""
 
-    def versions(self) -> dict[str, str]:
-        """For every file, a text that changes when the file is written again."""
-        return {name: str([info.get(key) for key in _VERSION_KEYS]) for name, info in self._listing().items()}
+        def listed(fs: Any, path: str) -> list[dict[str, Any]]:
+            fs.invalidate_cache()
+            try:
+                return list(fs.ls(path, detail=True))
+            except FileNotFoundError:
+                return []
+
+        found = [one for one in self._asked("", listed) if one["type"] == "file"]
+        return {
+            str(one["name"]).rsplit("/", 1)[-1]: (
+                int(one["size"] or 0),
+                str([one.get(key) for key in _VERSION_KEYS]),
+            )
+            for one in found
+        }
+
+    def names(self) -> set[str]:
+        """The names of all files."""
+        return set(self.files())
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return bool(self._asked(name, lambda fs, path: fs.exists(path)))
 
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
@@ -75,11 +94,12 @@ class Store:
         return bytes(self._asked(name, lambda fs, path: fs.cat_file(path, start=start, end=start + size)))
 
     def download(self, name: str, target: Path) -> None:
-        """Copies one file to the local path `target`."""
+        """Copies one file to the local path `target`, whose size is not reduced before the end."""
 
         def copy(fs: Any, path: str) -> None:
-            with fs.open(path, "rb") as stream, target.open("wb") as file:
+            with fs.open(path, "rb") as stream, target.open("r+b" if target.exists() else "wb") as file:
                 shutil.copyfileobj(stream, file, 1 << 20)
+                file.truncate()
 
         self._asked(name, copy)
 
@@ -113,17 +133,6 @@ class Store:
                 fs.rm_file(path)
 
         self._asked(name, remove)
-
-    def _listing(self) -> dict[str, dict[str, Any]]:
-        def listed(fs: Any, path: str) -> list[dict[str, Any]]:
-            fs.invalidate_cache()
-            try:
-                return list(fs.ls(path, detail=True))
-            except FileNotFoundError:
-                return []
-
-        found = self._asked("", listed)
-        return {str(one["name"]).rsplit("/", 1)[-1]: one for one in found if one["type"] == "file"}
 
     def _connected(self) -> tuple[Any, str]:
         if self._connection is None or self._connection[0] != os.getpid():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,27 @@ def parse_note(content: bytes, where: str) -> dict[str, Any]:
     return note
 
 
-def check_note(paths: list[Path], note: dict[str, Any], num_images: int) -> None:
-    shards = note["shards"]
-    known = [path for path in paths if path.name in shards]
-    place = paths[0].parent / NOTE
-    if len(known) < len(paths):
-        raise DataError(
-            f"{place}: does not list {len(paths) - len(known)} of {len(paths)} shards; remove those"
-        )
-    stated = sum(shards[path.name]["images"] for path in known)
-    complete = len(paths) == len(sorted(paths[0].parent.glob("*.tar")))
-    if complete and len(known) < len(shards):
-        raise DataError(
-            f"{place}: names {len(shards)} shards, and {len(known)} are there; copy the others too"
-        )
+def check_note(
+    folder: str, names: Sequence[str], shards_there: int, note: Mapping[str, Any], num_images: int
+) -> None:
+    """Compares a note with the shards that were read.
+
+    Args:
+        folder: What to call the folder in a message.
+        names: Of the shards that were read.
+        shards_there: Number of shards in the folder.
+        note: Of the folder.
+        num_images: That they hold.
+
+    Raises:
+        DataError: If the note lists other shards, or another number of images.
+    """
+    shards, place = note["shards"], f"{folder}/{NOTE}"
+    known = [name for name in names if name in shards]
+    if len(known) < len(names):
+        raise DataError(f"{place}: does not list {len(names) - len(known)} of {len(names)} shards; remove those")
+    stated = sum(shards[name]["images"] for name in known)
+    if len(names) == shards_there and len(known) < len(shards):
+        raise DataError(f"{place}: names {len(shards)} shards, and {len(known)} are there; copy the others too")
     if stated != num_images:
         raise DataError(f"{place}: says {stated} images, and the shards hold {num_images}; copy all again")

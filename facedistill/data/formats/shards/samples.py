@@ -63,7 +63,7 @@ def _is_labelled(sample: list[tuple[str, Member]]) -> bool:
     return any(ending in _LABELS for ending, _ in sample)
 
 
-def image_and_label(fd: int, path: Path, sample: list[tuple[str, Member]]) -> tuple[Member, int | str | None]:
+def image_and_label(fd: int, path: str, sample: list[tuple[str, Member]]) -> tuple[Member, int | str | None]:
     images = [member for ending, member in sample if ending in IMAGES]
     where = f"{path}, byte {sample[0][1].header}"
     key = sample[0][1].name.rpartition("/")[2].partition(".")[0]
@@ -110,7 +110,7 @@ def _from_json(content: bytes, where: str) -> int | str | None:
 
 
 def labels_of(
-    path: Path, found: list[int | str | None], note: dict[str, Any] | None
+    path: str | Path, found: list[int | str | None], note: dict[str, Any] | None
 ) -> tuple[np.ndarray | None, list[str]]:
     missing = found.count(None)
     if missing == len(found):
