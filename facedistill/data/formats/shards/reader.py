@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 
 from facedistill.data.formats.fingerprint import fingerprint_of, with_bytes_id
+from facedistill.data.formats.numbered import labels_of
 from facedistill.data.formats.shards.files import LocalShards, ShardFiles, ShardIndex
 from facedistill.data.formats.shards.paths import shard_paths
 from facedistill.data.formats.shards.remote import RemoteShards
-from facedistill.data.formats.shards.samples import IMAGES, image_and_label, labels_of, samples
+from facedistill.data.formats.shards.samples import IMAGES, image_and_label, samples
 from facedistill.data.formats.shards.tar_members import members
-from facedistill.data.formats.shards.writer import write_shards
+from facedistill.data.formats.shards.writer import NOTE, write_shards
 from facedistill.errors import DataError, os_errors_as
 from facedistill.system.progress import ProgressBar
 from facedistill.system.store import is_remote
@@ -78,7 +79,8 @@ class ShardFaces:
                 f"{path}: holds no images ({', '.join(sorted(IMAGES))}); give the shards of a face set"
             )
         note = self._files.note(None if self.damage else len(found))
-        self.labels, self.identities = labels_of(self.path, found, note)
+        names = note["names"] if note else None
+        self.labels, self.identities = labels_of(str(self.path), found, names, NOTE)
         sizes = np.frombuffer(self._sizes, np.int64)
         self.fingerprint = fingerprint_of(sizes, self.labels, self.identities, self.encoded)
         if note is not None and "id" in note:
