@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import re
 import shutil
@@ -107,7 +106,7 @@ class Store:
         """Writes a local file under `name`; readers see all of it or the one before."""
 
         def put(fs: Any, path: str) -> None:
-            if "file" in _protocols(fs):
+            if _is_local(fs):
                 write_atomically(Path(path), lambda part: shutil.copyfile(source, part))
             else:
                 fs.put_file(str(source), path)
@@ -118,7 +117,7 @@ class Store:
         """Writes one file; readers see all of it or the one before."""
 
         def put(fs: Any, path: str) -> None:
-            if "file" in _protocols(fs):
+            if _is_local(fs):
                 write_atomically(Path(path), content)
             else:
                 fs.pipe_file(path, content)
@@ -170,14 +169,8 @@ class Store:
         raise AssertionError
 
 
-@functools.cache
-def _protocols_of(kind: type) -> tuple[str, ...]:
-    named: str | tuple[str, ...] = kind.protocol  # type: ignore[attr-defined]
-    return (named,) if isinstance(named, str) else tuple(named)
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return _protocols_of(type(fs))
+def _is_local(fs: Any) -> bool:
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
 def _final(where: str, error: Exception) -> str | None:

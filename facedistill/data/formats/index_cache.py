@@ -48,7 +48,7 @@ def kept_index(
     if time.monotonic() - start > _SLOW_S and complete(made):
         with contextlib.suppress(UserError):  # a cache that cannot be written costs time, nothing else
             write_npz(place, **{name: getattr(made, name) for name in names})
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _key(path: Path) -> str:

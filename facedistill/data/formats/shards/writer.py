@@ -48,7 +48,8 @@ def write_shards(
     with new_target(Path(folder)) as stage:
         stage.mkdir()
         shards: dict[str, Any] = {}
-        count, labels, remaining = 0, set(), iter(items)
+        labels: set[int] = set()
+        count, remaining = 0, iter(items)
         while share := list(islice(remaining, 1)):
             rest = chain(share, islice(remaining, per_shard - 1))
             path = stage / shard_name(len(shards))
