@@ -25,7 +25,8 @@ examples:
   facedistill data preview experiment=demo augment=photo
 
 PATH is a folder with train.rec, a folder of one folder per identity, .tar shards, .parquet files, a
-Hugging Face save_to_disk folder or an .lmdb file; .tar shards also at an address such as s3://bucket/faces. Exit codes: 0 done, 1 damaged images found, 2 a mistake named in one sentence.
+Hugging Face save_to_disk folder or an .lmdb file; .tar shards also at an address such as s3://bucket/faces.
+Exit codes: 0 done, 1 damaged images found, 2 a mistake named in one sentence.
 """
 
 
