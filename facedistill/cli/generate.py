@@ -51,11 +51,13 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "arguments",
+        "out", nargs="?", metavar="OUT", help="folder to make; a picture OUT.png is written next to it"
+    )
+    parser.add_argument(
+        "overrides",
         nargs="*",
-        metavar="OUT | KEY=VALUE",
-        help="the folder to make, then overrides of conf/generate.yaml, for instance synthetic.identities=1000 "
-        "images_per_identity=10; a picture OUT.png is written next to it",
+        metavar="KEY=VALUE",
+        help="of conf/generate.yaml, for instance synthetic.identities=1000 images_per_identity=10",
     )
     parser.add_argument(
         "--to", metavar="ADDRESS", help="instead of OUT: an fsspec address such as s3://bucket/faces"
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_intermixed_args(list(arguments))
-    out, overrides = _place(options.to, options.arguments)
+    out, overrides = _place(options.to, options.out, options.overrides)
     share = None if options.shard is None else _share(options.shard)
     from facedistill.config import compose
     from facedistill.config.numbers import demand_numbers
@@ -94,18 +96,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _place(to: str | None, arguments: Sequence[str]) -> tuple[Path | str, list[str]]:
-    """Where the set shall be, and the overrides."""
+def _place(to: str | None, out: str | None, overrides: list[str]) -> tuple[Path | str, list[str]]:
+    """Where the set shall be, and the overrides; with --to, what stands in the place of OUT is one of them."""
     from facedistill.system.store import is_remote
 
-    out, overrides = (to, list(arguments)) if to else (next(iter(arguments), None), list(arguments[1:]))
-    if not out or ("=" in out and not to):
+    if out is not None and "=" in out and not is_remote(out):
+        out, overrides = None, [out, *overrides]
+    if out is None and to is None:
         raise UserError(
             "generate: name the folder to make, as `facedistill generate OUT …`, or an address with --to"
         )
-    if to and overrides and "=" not in overrides[0]:
-        raise UserError(f"generate: both {overrides[0]} and --to {to} say where to write; give one of them")
-    return out if is_remote(out) else Path(out), overrides
+    if out is not None and to is not None:
+        raise UserError(f"generate: both {out} and --to {to} say where to write; give one of them")
+    place = to or out
+    assert place is not None
+    return place if is_remote(place) else Path(place), overrides
 
 
 def _share(text: str) -> tuple[int, int]:
