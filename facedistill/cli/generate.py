@@ -101,7 +101,7 @@ def _place(to: str | None, out: str | None, overrides: list[str]) -> tuple[Path 
     from facedistill.system.store import is_remote
 
     if out is not None and "=" in out and not is_remote(out):
-        out, overrides = None, [out, *overrides]
+        overrides, out = [out, *overrides], None
     if out is None and to is None:
         raise UserError(
             "generate: name the folder to make, as `facedistill generate OUT …`, or an address with --to"
