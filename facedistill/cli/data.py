@@ -24,8 +24,9 @@ examples:
   facedistill data audit aligned lfw.bin
   facedistill data preview experiment=demo augment=photo
 
-PATH is a folder with train.rec, a folder of one folder per identity, .tar shards, .parquet files or a
-Hugging Face save_to_disk folder. Exit codes: 0 done, 1 damaged images found, 2 a mistake named in one sentence.
+PATH is a folder with train.rec, a folder of one folder per identity, .tar shards, .parquet files, a
+Hugging Face save_to_disk folder or an .lmdb file; .tar shards also at an address such as s3://bucket/faces.
+Exit codes: 0 done, 1 damaged images found, 2 a mistake named in one sentence.
 """
 
 
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="write the same set in another format")
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", type=Path, metavar="TARGET", help="must not exist yet")
-    convert.add_argument("--to", required=True, metavar="FORMAT", help="rec, folder, shards or parquet")
+    convert.add_argument("--to", required=True, metavar="FORMAT", help="rec, folder, shards, parquet or lmdb")
     convert.add_argument("--skip-damaged", action="store_true", help="leave damaged images out, with a count")
     convert.set_defaults(run=_convert)
 

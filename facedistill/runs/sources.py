@@ -115,7 +115,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
     found, wanted = format_of(path).config, OmegaConf.select(config, "data.format")
     if wanted not in (None, "auto", found):
         raise ConfigError(f"data.path={path}: holds faces as {found} and not as {wanted}; use data={found}")
-    faces = open_faces(Path(path))
+    faces = open_faces(path)
     if faces.labels is None and requirements(config).labels:
         raise ConfigError(
             f"data.path={path}: these faces bear no labels, or one only, and the method needs identities; give a set "

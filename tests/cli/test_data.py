@@ -135,10 +135,10 @@ def test_mistakes(tmp_path, capsys):
         "",
         f"error  {sheet}: a sheet is a .png or .jpg; name it so\n",
     )
-    code, _, err = run(capsys, "convert", "a", "b", "--to", "lmdb")
+    code, _, err = run(capsys, "convert", "a", "b", "--to", "hdf5")
     assert (code, err) == (
         2,
-        "error  --to lmdb: there is no such format; there are folder, parquet, rec, shards\n",
+        "error  --to hdf5: there is no such format; there are folder, lmdb, parquet, rec, shards\n",
     )
 
 

@@ -31,4 +31,12 @@ def test_needs(name, config):
 
 
 def test_the_sources_are_there():
-    assert SOURCES.keys() == GENERATED | {"mixed", "faces", "recordio", "folder", "webdataset", "parquet"}
+    assert SOURCES.keys() == GENERATED | {
+        "mixed",
+        "faces",
+        "recordio",
+        "folder",
+        "webdataset",
+        "parquet",
+        "lmdb",
+    }

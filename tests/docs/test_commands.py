@@ -161,7 +161,7 @@ def test_keys_in_the_text_exist(generated: dict[str, str]) -> None:
     for page in PAGES:
         for code in inline(page.read_text(encoding="utf-8")):
             found = re.match(r"\+?([a-z_]+)((?:\.[a-z_]\w*)+)(?:=|$)", code)
-            if found and found.group(1) in groups and not re.search(r"\.(pth?|onnx|yaml|bin)$", code):
+            if found and found.group(1) in groups and not re.search(r"\.(pth?|onnx|yaml|bin|mdb)$", code):
                 key = found.group(1) + found.group(2)
                 if key not in known and key.rsplit(".", 1)[-1] not in alone:
                     wrong.append(f"{page.name}: {key}")

@@ -101,7 +101,7 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
     job = tmp_path / "job.yaml"
     job.write_text(OmegaConf.to_yaml(compose("train", overrides)))
     assert main(["--config", str(job)] if from_file else overrides) == 0
-    assert opened == [folder]
+    assert opened == [str(folder)]
 
 
 def test_photographs_that_validation_would_take_are_refused_before_a_run_folder_is_made(folder, tmp_path):

@@ -10,7 +10,8 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +20,9 @@ from torch import Tensor
 
 from facedistill.assets.pickle.machine import Inert, MalformedError, Named, run
 from facedistill.assets.pickle.values import Rebuilder, Storage
-from facedistill.errors import AssetError, reason
+from facedistill.errors import AssetError, os_errors_as
 
-__all__ = ["Inert", "Named", "module_tensors", "read_inert"]
+__all__ = ["Inert", "Named", "module_tensors", "read_inert", "read_inert_bytes"]
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _DAMAGED = (
@@ -47,21 +48,39 @@ def read_inert(path: Path) -> Any:
     Raises:
         AssetError: If the file cannot be read, is damaged or no pickle.
     """
+    readable = os_errors_as(AssetError, f"{path} cannot be read", "give a readable file")
+    with readable, _in_sentences(path.name), path.open("rb") as stream:
+        return _read(stream, path.stat().st_size)
+
+
+def read_inert_bytes(content: bytes, name: str) -> Any:
+    """Reads the object of a pickle in memory, as `read_inert` does.
+
+    Args:
+        content: The pickle.
+        name: What to call it in a message.
+
+    Raises:
+        AssetError: If it is damaged or no pickle.
+    """
+    with _in_sentences(name):
+        return _read(io.BytesIO(content), len(content))
+
+
+@contextmanager
+def _in_sentences(name: str) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            return _read(stream, path.stat().st_size)
-    except OSError as error:
-        raise AssetError(f"{path} cannot be read ({reason(error)}); give a readable file") from error
+        yield
     except _AnotherFileError as error:
-        raise AssetError(f"{path.name} is {error}") from error
+        raise AssetError(f"{name} is {error}") from error
     except MalformedError as error:
         raise AssetError(
-            f"{path.name} cannot be read as data: it has {error}; fetch it again, or save it again"
+            f"{name} cannot be read as data: it has {error}; fetch it again, or save it again"
         ) from error
     except _DAMAGED as error:
         detail = " ".join(str(error).split())[:100]
         raise AssetError(
-            f"{path.name} is truncated or no pickle ({type(error).__name__}: {detail}); fetch it again"
+            f"{name} is truncated or no pickle ({type(error).__name__}: {detail}); fetch it again"
         ) from error
 
 

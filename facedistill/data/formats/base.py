@@ -29,6 +29,7 @@ class Format(ABC):
         in_folder: Endings of files that make the folder they are in a face set.
         in_subfolders: Whether such files count at any depth.
         takes_patterns: Whether a pattern such as `train-*.tar` is a face set.
+        takes_addresses: Whether it is read from an fsspec address such as `s3://bucket/faces`.
         reads_damaged: Whether `open` can read a damaged set up to the damage.
         keeps_names: Whether the names of identities are stored.
         size_px: Width and height that a written image must have; None for any.
@@ -42,6 +43,7 @@ class Format(ABC):
     in_folder: frozenset[str] = frozenset()
     in_subfolders: bool = False
     takes_patterns: bool = False
+    takes_addresses: bool = False
     reads_damaged: bool = False
     keeps_names: bool = True
     size_px: int | None = None

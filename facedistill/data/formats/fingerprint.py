@@ -35,3 +35,8 @@ def fingerprint_of(
     for index in np.unique(np.linspace(0, len(sizes) - 1, min(len(sizes), _SAMPLED_IMAGES)).astype(np.int64)):
         digest.update(hashlib.sha256(encoded(int(index))).digest())
     return digest.hexdigest()[:16]
+
+
+def with_bytes_id(fingerprint: str, bytes_id: str) -> str:
+    """The fingerprint of a set whose every byte is known by a hash."""
+    return hashlib.sha256(f"{fingerprint} {bytes_id}".encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ from pathlib import Path
 from facedistill.data.formats.base import Format, Truncated, all_formats
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.errors import DataError
+from facedistill.system.store import is_remote
 
 _MAX_LISTED_FILES = 2_000
 
@@ -18,7 +19,8 @@ def open_faces(path: str | Path, *, truncated: Truncated = "refuse") -> FaceSet:
     """The face set at `path`, recognized by its content.
 
     Args:
-        path: A file, a folder, or a pattern of shards (`train-{000..123}.tar`) or Parquet files.
+        path: A file, a folder, or a pattern of shards (`train-{000..123}.tar`) or Parquet files; shards also at an fsspec
+            address such as `s3://bucket/faces`.
         truncated: "drop" reads a damaged RecordIO file or shard up to the damage instead of refusing it.
 
     Raises:
@@ -33,6 +35,8 @@ def format_of(path: str | Path) -> Format:
     Raises:
         DataError: If the path does not exist, or holds no face set, or more than one.
     """
+    if is_remote(path):
+        return next(form for form in all_formats() if form.takes_addresses)
     root = Path(path)
     by_suffix = {suffix: form for form in all_formats() for suffix in form.suffixes}
     found = by_suffix.get(root.suffix.lower())

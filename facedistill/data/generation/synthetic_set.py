@@ -1,38 +1,29 @@
-"""Synthetic identities rendered once to tar shards, in a cache or where the user wants them."""
+"""Synthetic identities rendered once to tar shards: in a cache, where the user wants them, or by many machines."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import simplejpeg
-import torch
 from torch import nn
 
-from facedistill.data.formats.shards.writer import NOTE, write_shards
-from facedistill.data.generation.separation import Separation, measure_separation
-from facedistill.errors import ConfigError, DataError, reason
-from facedistill.models.fingerprint import network_fingerprint
-from facedistill.models.synthetic_identities import (
-    ChosenIdentities,
-    Generator,
-    SyntheticIdentities,
-    choose_identities,
-    render_identity_images,
-)
-from facedistill.models.weights import read_weights, write_weights
+from facedistill.assets import cache_dir
+from facedistill.data.generation.plan import SetPlan, describe
+from facedistill.data.generation.set_note import begin, finish, missing_shards
+from facedistill.data.generation.shard import choose, make_shard
+from facedistill.errors import ConfigError, DataError, os_errors_as
+from facedistill.models.synthetic_identities import Generator, SyntheticIdentities
+from facedistill.system.files import flush
 from facedistill.system.locks import one_at_a_time
 from facedistill.system.progress import ProgressBar
-
-_VERSION = 1
-_PART = 256  # images between two points from which an interrupted generation goes on
+from facedistill.system.store import Store, is_remote
 
 
 @dataclass(frozen=True)
@@ -40,14 +31,17 @@ class MadeSet:
     """A rendered set.
 
     Attributes:
-        folder: Of the shards.
-        meta: What the set's note says of how it was made and how well the teacher separates it.
-        is_new: Whether it was rendered now, and not found.
+        folder: Of the shards: a local path, or an address.
+        meta: What the set's note says of how it was made and how well the teacher separates it; empty if shards are
+            missing.
+        is_new: Whether some of it was rendered now.
+        missing: Shards that other processes have not finished yet.
     """
 
-    folder: Path
+    folder: Path | str
     meta: Mapping[str, Any]
     is_new: bool
+    missing: int = 0
 
 
 def synthetic_set(
@@ -81,212 +75,118 @@ def synthetic_set(
     return folder
 
 
-def describe(
-    generator: Generator,
-    teacher: nn.Module,
-    settings: SyntheticIdentities,
-    images_per_identity: int,
-    quality: int = 95,
-) -> dict[str, Any]:
-    """All that decides a set's content, as JSON."""
-    for name, value, most in (
-        ("images_per_identity", images_per_identity, 1 << 20),
-        ("quality", quality, 100),
-    ):
-        if not isinstance(value, int) or not 1 <= value <= most:
-            raise ConfigError(f"{name}: must be a whole number within 1 and {most}, got {value}")
-    assert isinstance(generator, nn.Module)
-    return {
-        "version": _VERSION,
-        "generator": network_fingerprint(generator),
-        "teacher": network_fingerprint(teacher),
-        "synthetic": asdict(settings),
-        "images_per_identity": images_per_identity,
-        "quality": quality,
-    }
-
-
 def make_synthetic_set(
     generator: Generator,
     teacher: nn.Module,
-    folder: Path,
+    folder: Path | str,
     settings: SyntheticIdentities,
     images_per_identity: int,
     *,
     quality: int = 95,
     per_shard: int = 10_000,
+    share: tuple[int, int] | None = None,
     facts: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> MadeSet:
     """Renders K·M images to shards in `folder`, identity by identity, JPEG without chroma subsampling.
 
-    Finished parts are in a hidden folder next to it until the set is complete, so that an interrupted generation
-    goes on; two processes that ask at once do the work once. The folder exists only when the set is whole.
+    The bytes of a shard are a function of the settings and its number. Without `share`, a local folder exists only when
+    the set is complete; two processes that ask at once do the work once. With `share`, and at an address, shards appear
+    one by one, and the process that finds all of them completes the note; until then no reader accepts the folder.
+    An interrupted generation goes on in either case, and a shard that is rendered twice has the same bytes.
 
     Args:
         generator: A frozen face generator, also an `nn.Module`.
         teacher: A frozen teacher on the same device.
-        folder: Where the set shall be.
+        folder: Where the set shall be: a local path, or an address for fsspec.
         settings: What to make.
         images_per_identity: M.
         quality: Of the JPEG files, 1..100.
         per_shard: Most images of one shard.
+        share: (i, n): render shards i, i + n, i + 2n, … only; n processes make the set together.
         facts: What else the set's note shall say (names, licences).
         quiet: Shows no progress.
 
     Raises:
         ConfigError: If a setting is wrong or cannot be met.
-        DataError: If `folder` holds something else than this very set.
+        DataError: If `folder` holds something else than this very set, or a shard of another one.
         UserError: If it cannot be written.
     """
-    if not isinstance(per_shard, int) or per_shard < 1:
-        raise ConfigError(f"per_shard: must be a whole number from 1, got {per_shard}")
+    index, count = share or (0, 1)
+    if not 0 <= index < count:
+        raise ConfigError(f"share {index}/{count}: must be i/n with 0 <= i < n")
     made_of = describe(generator, teacher, settings, images_per_identity, quality)
-    work = folder.with_name(f".{folder.name}.parts")
+    plan = SetPlan(made_of, settings, images_per_identity, quality, per_shard)
+    work = _Work(generator, teacher, plan, range(index, plan.shards, count), facts or {}, quiet)
+    if share is not None or is_remote(folder):
+        scratch = cache_dir() / "generation" / plan.key
+        return work.fill(Store(folder), scratch, folder)
+    folder = Path(folder)
     if folder.exists():
-        return MadeSet(folder, _same_set(folder, made_of), is_new=False)
+        return work.fill(Store(folder), cache_dir() / "generation" / plan.key, folder)
     with _locked(folder):
         if folder.exists():  # another process was faster
-            return MadeSet(folder, _same_set(folder, made_of), is_new=False)
-        _open_work(work, made_of, folder)
-        chosen = _chosen(generator, teacher, settings, work, quiet)
-        paths = _render_parts(generator, teacher, chosen, settings, images_per_identity, quality, work, quiet)
-        separation = _separation(paths, images_per_identity)
-        meta = {
-            **made_of,
-            **asdict(separation),
-            "replaced_identities": chosen.replaced,
-            **(facts or {}),
-        }
-        names = [f"synthetic-{settings.seed}-{k}" for k in range(settings.identities)]
-        write_shards(folder, _items(paths, images_per_identity), names, per_shard, meta)
-        shutil.rmtree(work, ignore_errors=True)
-    return MadeSet(folder, meta, is_new=True)
+            return work.fill(Store(folder), cache_dir() / "generation" / plan.key, folder)
+        stage = folder.with_name(f".{folder.name}.parts")
+        made = work.fill(Store(stage), stage / "parts", folder)
+        with os_errors_as(DataError, f"{folder}: cannot be written", "free or change the place"):
+            shutil.rmtree(stage / "parts", ignore_errors=True)
+            os.rename(stage, folder)
+            flush(folder.parent)
+    return made
 
 
-def _same_set(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        meta = json.loads((folder / NOTE).read_text(encoding="utf-8"))["meta"]
-        there = {**meta, **meta["synthetic"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{folder}: is there and is no set of generated faces; name another folder") from None
-    _demand_same({**made_of, **made_of["synthetic"]}, there, folder)
-    return dict(meta)
+@dataclass(frozen=True)
+class _Work:
+    """What one process has to render of a set."""
 
+    generator: Generator
+    teacher: nn.Module
+    plan: SetPlan
+    shards: range
+    facts: Mapping[str, Any]
+    quiet: bool
 
-def _demand_same(wanted: Mapping[str, Any], there: Mapping[str, Any], folder: Path) -> None:
-    keys = [key for key, value in wanted.items() if key != "synthetic" and there.get(key) != value]
-    if keys:
-        differs = ", ".join(
-            f"{key} {_short(there.get(key))} instead of {_short(wanted[key])}" for key in keys
-        )
-        raise DataError(f"{folder}: holds another set ({differs}); name another folder or delete it")
+    def fill(self, store: Store, scratch: Path, folder: Path | str) -> MadeSet:
+        """Renders what is missing of this process's shards, and completes the set if no shard is missing then."""
+        meta = begin(store, self.plan)
+        if meta is not None:
+            return MadeSet(folder, meta, is_new=False)
+        with os_errors_as(DataError, f"{folder}: cannot be written", "free or change the place"):
+            scratch.mkdir(parents=True, exist_ok=True)
+        mine = [shard for shard in missing_shards(store, self.plan) if shard in self.shards]
+        if mine:
+            self._render(mine, store, scratch)
+        left = missing_shards(store, self.plan)
+        if left:
+            meta = begin(store, self.plan)  # complete meanwhile, and its receipts removed
+            return MadeSet(folder, meta or {}, is_new=bool(mine), missing=0 if meta else len(left))
+        try:
+            meta = finish(store, self.plan, scratch, self.facts)
+        except DataError:
+            meta = begin(store, self.plan)  # another process may have finished at the same time
+            if meta is None:
+                raise
+        return MadeSet(folder, meta, is_new=True)
 
-
-def _short(value: object) -> str:
-    return value[:8] if isinstance(value, str) else str(value)
-
-
-def _open_work(work: Path, made_of: Mapping[str, Any], folder: Path) -> None:
-    """Makes the folder of parts, or finds one that was begun with the same settings."""
-    note = work / "set.json"
-    try:
-        if note.is_file():
-            begun = json.loads(note.read_text(encoding="utf-8"))
-            _demand_same({**made_of, **made_of["synthetic"]}, {**begun, **begun["synthetic"]}, work)
-            return
-        work.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(made_of), encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{work}: is damaged; delete it, its images will be rendered again") from None
-
-
-def _chosen(
-    generator: Generator, teacher: nn.Module, settings: SyntheticIdentities, work: Path, quiet: bool
-) -> ChosenIdentities:
-    path = work / "identities.safetensors"
-    if path.is_file():
-        kept = read_weights(path)[0]
-        return ChosenIdentities(kept["candidates"], kept["embeddings"])
-    with ProgressBar("choosing identities", settings.identities, "identities", quiet=quiet) as progress:
-        chosen = choose_identities(generator, teacher, settings, progress.advance)
-    write_weights(path, {"candidates": chosen.candidates, "embeddings": chosen.embeddings}, {})
-    return chosen
-
-
-def _render_parts(
-    generator: Generator,
-    teacher: nn.Module,
-    chosen: ChosenIdentities,
-    settings: SyntheticIdentities,
-    images_per_identity: int,
-    quality: int,
-    work: Path,
-    quiet: bool,
-) -> list[Path]:
-    """Renders what is missing; part p holds images p·256 … of the set."""
-    batches = torch.arange(settings.identities * images_per_identity).split(_PART)
-    paths = [work / f"{number:08d}.safetensors" for number in range(len(batches))]
-    missing = [(path, batch) for path, batch in zip(paths, batches, strict=True) if not path.is_file()]
-    with ProgressBar("rendering", sum(len(batch) for _, batch in missing), quiet=quiet) as progress:
-        for path, batch in missing:
-            made = []
-            for some in batch.split(32):
-                k, j = some // images_per_identity, some % images_per_identity
-                made.append(render_identity_images(generator, teacher, chosen, k, j, settings))
-                progress.advance(len(some))
-            faces = torch.cat([one.faces for one in made])
-            files = [_jpeg(face, quality) for face in faces.permute(0, 2, 3, 1).numpy()]
-            state = {
-                "files": torch.from_numpy(np.frombuffer(b"".join(files), np.uint8).copy()),
-                "sizes": torch.tensor([len(file) for file in files]),
-                "embeddings": torch.cat([one.embeddings for one in made]),
-                "spread": torch.cat([one.spread for one in made]),
-                "teacher_cosine": torch.cat([one.teacher_cosine for one in made]),
-            }
-            write_weights(path, state, {})
-    return paths
-
-
-def _jpeg(face: np.ndarray, quality: int) -> bytes:
-    data: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(face), quality=quality, colorspace="RGB", colorsubsampling="444"
-    )
-    return data
-
-
-def _items(paths: list[Path], images_per_identity: int) -> Iterator[tuple[bytes, int]]:
-    number = 0
-    for path in paths:
-        state = read_weights(path)[0]
-        data, end = state["files"].numpy().tobytes(), 0
-        for size in state["sizes"].tolist():
-            yield data[end : end + size], number // images_per_identity
-            number, end = number + 1, end + size
-
-
-def _separation(paths: list[Path], images_per_identity: int) -> Separation:
-    parts = [read_weights(path)[0] for path in paths]
-    embeddings = torch.cat([part["embeddings"] for part in parts])
-    labels = torch.arange(len(embeddings)) // images_per_identity
-    return measure_separation(embeddings, labels)
-
-
-def _unwritable(folder: Path, error: OSError) -> DataError:
-    return DataError(f"{folder}: cannot be written ({reason(error)}); free or change the place")
+    def _render(self, mine: list[int], store: Store, scratch: Path) -> None:
+        chosen = choose(self.generator, self.teacher, self.plan, store, scratch, quiet=self.quiet)
+        images = sum(len(self.plan.images_of(shard)) for shard in mine)
+        with ProgressBar("rendering", images, quiet=self.quiet) as progress:
+            for shard in mine:
+                if begin(store, self.plan) is None:
+                    make_shard(
+                        self.generator, self.teacher, chosen, self.plan, shard, store, scratch, progress.advance
+                    )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One process at a time makes `folder`; the others wait."""
     path = folder.with_name(f".{folder.name}.lock")
-    try:
+    with os_errors_as(DataError, f"{folder}: cannot be written", "free or change the place"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     with one_at_a_time(path):
         yield
         path.unlink(missing_ok=True)

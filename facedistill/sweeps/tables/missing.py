@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.assets import cached_path, read_card
 from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.inputs import uses_generated_faces
+from facedistill.system.store import is_remote
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
 
@@ -58,4 +59,4 @@ def absent_benchmarks(config: DictConfig) -> list[str]:
 
 
 def _is_there(path: str) -> bool:
-    return any(sign in path for sign in "*?[{") or Path(path).expanduser().exists()
+    return is_remote(path) or any(sign in path for sign in "*?[{") or Path(path).expanduser().exists()

@@ -20,8 +20,8 @@ from tests.helpers.errors import error_message
 DRAWN = DrawnSet(3, 2)
 ITEMS = [(DRAWN.encoded(i), int(label)) for i, label in enumerate(DRAWN.labels)]
 ACCEPTED = (
-    "accepted are a folder of one folder per identity, .parquet files or a Hugging Face save_to_disk folder, "
-    "a folder with train.rec and .tar shards"
+    "accepted are a folder of one folder per identity, an .lmdb file or a folder with data.mdb, .parquet files or a "
+    "Hugging Face save_to_disk folder, a folder with train.rec and .tar shards"
 )
 
 
@@ -95,6 +95,6 @@ def test_recognizing_a_format_imports_no_reader(sets):
 def test_every_format_has_a_configuration():
     configured = {path.stem for path in (config_dir() / "data").glob("*.yaml")}
     assert {form.key: form.config for form in all_formats()} == {
-        "folder": "folder", "parquet": "parquet", "rec": "recordio", "shards": "webdataset"
+        "folder": "folder", "lmdb": "lmdb", "parquet": "parquet", "rec": "recordio", "shards": "webdataset"
     }  # fmt: skip
     assert {form.config for form in all_formats()} <= configured

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedistill.data.formats.recordio import index_cache as recordio_kept
+from facedistill.data.formats import index_cache as recordio_kept
 from facedistill.data.formats.recordio.labels import Headers, _first_identity
 from facedistill.data.formats.recordio.reader import RecordIOFaces
 from facedistill.errors import DataError

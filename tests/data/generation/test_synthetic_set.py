@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from facedistill.data.formats.open import open_faces
-from facedistill.data.generation import synthetic_set as module
+from facedistill.data.generation import shard as module
+from facedistill.data.generation.plan import describe
 from facedistill.data.generation.separation import Separation, measure_separation
 from facedistill.data.generation.synthetic_set import make_synthetic_set as loud_make
 from facedistill.data.generation.synthetic_set import synthetic_set as loud_set
@@ -108,20 +109,20 @@ def test_another_set_in_its_place_is_refused(tmp_path: Path) -> None:
     (out / "faces.json").unlink()
     with pytest.raises(DataError) as caught:
         make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2)
-    assert str(caught.value) == f"{out}: is there and is no set of generated faces; name another folder"
+    assert str(caught.value) == f"{out}: is there and is no set of generated faces; name another folder or delete it"
 
 
 def test_begun_with_other_settings_is_refused(tmp_path: Path) -> None:
     work = tmp_path / ".out.parts"
     work.mkdir()
-    begun = module.describe(GENERATOR, TEACHER, replace(SETTINGS, seed=6), 2)
-    (work / "set.json").write_text(json.dumps(begun))
+    begun = describe(GENERATOR, TEACHER, replace(SETTINGS, seed=6), 2) | {"per_shard": 10_000}
+    (work / "faces.json").write_text(json.dumps({"unfinished": True, "meta": begun}))
     with pytest.raises(DataError) as caught:
         make_synthetic_set(GENERATOR, TEACHER, tmp_path / "out", SETTINGS, 2)
     assert str(caught.value) == (
         f"{work}: holds another set (seed 6 instead of 5); name another folder or delete it"
     )
-    (work / "set.json").write_text("{")
+    (work / "faces.json").write_text('{"unfinished": true, "meta": {}}')
     with pytest.raises(DataError) as caught:
         make_synthetic_set(GENERATOR, TEACHER, tmp_path / "out", SETTINGS, 2)
     assert str(caught.value) == f"{work}: is damaged; delete it, its images will be rendered again"

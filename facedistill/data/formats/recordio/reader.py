@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from facedistill.data.formats.fingerprint import fingerprint_of
+from facedistill.data.formats.index_cache import kept_index
 from facedistill.data.formats.recordio.index import find_records, join_parts
-from facedistill.data.formats.recordio.index_cache import kept_index
 from facedistill.data.formats.recordio.labels import Headers, image_records, read_headers
 from facedistill.data.formats.recordio.writer import write_recordio
 from facedistill.errors import DataError, reason
@@ -51,7 +51,13 @@ class RecordIOFaces:
         self.path = _rec_file(Path(path))
         self._fd: int | None = None
         self.damage: list[str] = []
-        headers = kept_index(self.path, lambda: _index(self.path, truncated, quiet, self.damage))
+        headers = kept_index(
+            "recordio",
+            self.path,
+            Headers,
+            lambda: _index(self.path, truncated, quiet, self.damage),
+            lambda made: _is_complete(made, self.path),
+        )
         images, labels = image_records(self.path, headers, allow_missing=truncated == "drop")
         if not len(images):
             raise DataError(f"{self.path}: holds no images; give the .rec of a training set")
@@ -165,3 +171,8 @@ def _check_property(path: Path, labels: np.ndarray, names: np.ndarray, *, allow_
             f"{place}: says {count} identities, but {path.name} holds {len(names)} in {len(labels)} images; "
             "copy both again, or delete property if it belongs to another set"
         )
+
+
+def _is_complete(headers: Headers, path: Path) -> bool:
+    """Whether the records reach the end of the file."""
+    return bool(len(headers.offsets)) and headers.offsets[-1] + headers.spans[-1] == path.stat().st_size

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from facedistill.data.formats.base import Format, Items, Truncated
 from facedistill.data.formats.face_set import FaceSet
+from facedistill.system.store import is_remote
 
 
 class Shards(Format):
@@ -18,7 +19,7 @@ class Shards(Format):
     key, config, title = "shards", "webdataset", "tar shards"
     example = ".tar shards"
     suffixes = in_folder = frozenset({".tar"})
-    takes_patterns = True
+    takes_patterns = takes_addresses = True
     reads_damaged = True
 
     def open(self, path: str | Path, truncated: Truncated) -> FaceSet:
@@ -38,6 +39,8 @@ class Shards(Format):
         from facedistill.data.formats.shards.paths import shard_paths
         from facedistill.data.formats.shards.writer import NOTE
 
+        if is_remote(path):  # compared when a shard is copied to the cache
+            return
         paths = shard_paths(path)
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             shards = json.loads((paths[0].parent / NOTE).read_text(encoding="utf-8"))["shards"]

@@ -24,7 +24,7 @@ def shard_paths(path: str | Path) -> list[Path]:
     if Path(path).exists():
         return [Path(path)]
     named: list[Path] = []
-    for one in _braces(str(path)):
+    for one in braces(str(path)):
         matches = sorted(Path(match) for match in glob.glob(one)) if glob.has_magic(one) else [Path(one)]
         if not matches or not matches[0].exists():
             raise DataError(
@@ -34,7 +34,8 @@ def shard_paths(path: str | Path) -> list[Path]:
     return named
 
 
-def _braces(pattern: str) -> Iterator[str]:
+def braces(pattern: str) -> Iterator[str]:
+    """The names that a pattern with `{000..123}` or `{a,b}` stands for."""
     found = re.search(r"\{([^{}]*)\}", pattern)
     if found is None:
         yield pattern
@@ -48,4 +49,4 @@ def _braces(pattern: str) -> Iterator[str]:
     else:
         choices = found[1].split(",")
     for choice in choices:
-        yield from _braces(pattern[: found.start()] + choice + pattern[found.end() :])
+        yield from braces(pattern[: found.start()] + choice + pattern[found.end() :])

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
 from array import array
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from facedistill.data.formats.fingerprint import fingerprint_of
-from facedistill.data.formats.shards.note import check_note, read_note
+from facedistill.data.formats.fingerprint import fingerprint_of, with_bytes_id
+from facedistill.data.formats.numbered import labels_of
+from facedistill.data.formats.shards.files import LocalShards, ShardFiles, ShardIndex
 from facedistill.data.formats.shards.paths import shard_paths
-from facedistill.data.formats.shards.samples import IMAGES, image_and_label, labels_of, samples
+from facedistill.data.formats.shards.remote import RemoteShards
+from facedistill.data.formats.shards.samples import IMAGES, image_and_label, samples
 from facedistill.data.formats.shards.tar_members import members
-from facedistill.data.formats.shards.writer import write_shards
-from facedistill.errors import DataError, reason
+from facedistill.data.formats.shards.writer import NOTE, write_shards
+from facedistill.errors import DataError, os_errors_as
 from facedistill.system.progress import ProgressBar
+from facedistill.system.store import is_remote
 
 __all__ = ["ShardFaces", "shard_paths", "write_shards"]
-
-_MOST_OPEN = 64
 
 
 class ShardFaces:
@@ -34,7 +35,8 @@ class ShardFaces:
     `identities` keeps what they were. Opening reads every header and label once, and no image.
 
     Args:
-        path: A folder of .tar files, one of them, or a pattern: `train-{000000..000123}.tar`, `train-*.tar`.
+        path: A folder of .tar files, one of them, or a pattern: `train-{000000..000123}.tar`, `train-*.tar`; each also at
+            an fsspec address such as `s3://bucket/faces`, see `RemoteShards`.
         truncated: "refuse" a shard that is cut short or damaged; "drop" reads what comes before the damage, and
             says on standard error what is left out.
         quiet: Whether to show no progress and no note.
@@ -50,10 +52,9 @@ class ShardFaces:
     def __init__(
         self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse", quiet: bool = False
     ) -> None:
-        self.path = Path(path)
-        self._paths = shard_paths(path)
+        self.path = path if is_remote(path) else Path(path)
+        self._files: ShardFiles = RemoteShards(str(path)) if is_remote(path) else LocalShards(path)
         self.damage: list[str] = []
-        self._open = functools.lru_cache(_MOST_OPEN)(_File)
         self._shards, self._headers, self._starts, self._sizes = (
             array("i"),
             array("q"),
@@ -61,20 +62,29 @@ class ShardFaces:
             array("q"),
         )
         found: list[int | str | None] = []
-        with ProgressBar(f"indexing {self.path.name}", len(self._paths), "shards", quiet=quiet) as progress:
-            for number, shard in enumerate(self._paths):
-                self._index(number, shard, found, drop=truncated == "drop", quiet=quiet)
+        indexer = partial(self._indexed, drop=truncated == "drop", quiet=quiet)
+        title = f"indexing {Path(path).name}"
+        with ProgressBar(title, len(self._files), "shards", quiet=quiet) as progress:
+            for number in range(len(self._files)):
+                with os_errors_as(DataError, f"{self._files.where(number)}: cannot be read"):
+                    index = self._files.index(number, indexer)
+                found += index.labels
+                self._shards.extend(repeat(number, len(index.labels)))
+                self._headers += index.headers
+                self._starts += index.starts
+                self._sizes += index.sizes
                 progress.advance()
         if not found:
             raise DataError(
                 f"{path}: holds no images ({', '.join(sorted(IMAGES))}); give the shards of a face set"
             )
-        note = read_note(self._paths)
-        if note is not None and not self.damage:
-            check_note(self._paths, note, len(found))
-        self.labels, self.identities = labels_of(self.path, found, note)
+        note = self._files.note(None if self.damage else len(found))
+        names = note["names"] if note else None
+        self.labels, self.identities = labels_of(str(self.path), found, names, NOTE)
         sizes = np.frombuffer(self._sizes, np.int64)
         self.fingerprint = fingerprint_of(sizes, self.labels, self.identities, self.encoded)
+        if note is not None and "id" in note:
+            self.fingerprint = with_bytes_id(self.fingerprint, note["id"])
 
     def __len__(self) -> int:
         """N, the number of images."""
@@ -86,44 +96,33 @@ class ShardFaces:
         Raises:
             DataError: If the shard has become shorter since it was opened, or cannot be read.
         """
-        path = self._paths[self._shards[index]]
-        try:
-            data = os.pread(self._open(path).fd, self._sizes[index], self._starts[index])
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+        number = self._shards[index]
+        with os_errors_as(DataError, f"{self._files.where(number)}: cannot be read"):
+            data = self._files.read(number, self._starts[index], self._sizes[index])
         if len(data) != self._sizes[index]:
             raise DataError(f"{self.where(index)} is gone: the file changed while it was read; start again")
         return data
 
     def where(self, index: int) -> str:
         """`…/000003.tar, byte 8192`: where the header of one image begins."""
-        return f"{self._paths[self._shards[index]]}, byte {self._headers[index]}"
+        return f"{self._files.where(self._shards[index])}, byte {self._headers[index]}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _open=functools.lru_cache(_MOST_OPEN)(_File))
-
-    def _index(
-        self, number: int, path: Path, found: list[int | str | None], *, drop: bool, quiet: bool
-    ) -> None:
+    def _indexed(self, fd: int, size: int, where: str, *, drop: bool, quiet: bool) -> ShardIndex:
+        index, damage = ShardIndex(), len(self.damage)
         try:
-            fd = self._open(path).fd
-            for sample in samples(members(fd, path.stat().st_size, str(path))):
+            for sample in samples(members(fd, size, where)):
                 try:
-                    image, label = image_and_label(fd, path, sample)
+                    image, label = image_and_label(fd, where, sample)
                 except DataError as error:
                     self._note_damage(error, drop, quiet)
                     continue
-                found.append(label)
-                self._shards.append(number)
-                for column, value in zip((self._headers, self._starts, self._sizes), image[1:], strict=True):
+                index.labels.append(label)
+                for column, value in zip((index.headers, index.starts, index.sizes), image[1:], strict=True):
                     column.append(value)
         except DataError as error:
             self._note_damage(error, drop, quiet)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+        index.damaged = len(self.damage) > damage
+        return index
 
     def _note_damage(self, error: DataError, drop: bool, quiet: bool) -> None:
         if not drop:
@@ -132,13 +131,3 @@ class ShardFaces:
         if not quiet:
             print(f"left out: {error}", file=sys.stderr)
 
-
-class _File:
-    """An open file that is closed with its last reader."""
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)

@@ -7,13 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from facedistill.data.formats.numbered import LONGEST_NAME, numbered
+from facedistill.data.formats.numbered import LONGEST_NAME
 from facedistill.data.formats.shards.tar_members import Member
-from facedistill.data.formats.shards.writer import NOTE
 from facedistill.errors import DataError
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
@@ -63,7 +59,7 @@ def _is_labelled(sample: list[tuple[str, Member]]) -> bool:
     return any(ending in _LABELS for ending, _ in sample)
 
 
-def image_and_label(fd: int, path: Path, sample: list[tuple[str, Member]]) -> tuple[Member, int | str | None]:
+def image_and_label(fd: int, path: str, sample: list[tuple[str, Member]]) -> tuple[Member, int | str | None]:
     images = [member for ending, member in sample if ending in IMAGES]
     where = f"{path}, byte {sample[0][1].header}"
     key = sample[0][1].name.rpartition("/")[2].partition(".")[0]
@@ -107,30 +103,3 @@ def _from_json(content: bytes, where: str) -> int | str | None:
     if len(str(identity)) > LONGEST_NAME:
         raise DataError(f"{where} has a name of {len(str(identity))} characters; use at most {LONGEST_NAME}")
     return None if identity is None else str(identity)
-
-
-def labels_of(
-    path: Path, found: list[int | str | None], note: dict[str, Any] | None
-) -> tuple[np.ndarray | None, list[str]]:
-    missing = found.count(None)
-    if missing == len(found):
-        return None, []
-    if missing:
-        raise DataError(
-            f"{path}: {missing} of {len(found)} images have no label; label all, or none for an unlabelled set"
-        )
-    numbers = sum(type(label) is int for label in found)
-    if 0 < numbers < len(found):
-        raise DataError(
-            f"{path}: {numbers} labels are numbers and {len(found) - numbers} are names; use one of the two"
-        )
-    names = note["names"] if note else None
-    if not numbers:
-        return numbered(np.array(found))
-    given = np.array(found, dtype=np.int64)
-    if names and given.max() >= len(names):
-        raise DataError(
-            f"{path}: label {given.max()} is beyond the {len(names)} names of {NOTE}; write the shards again, or "
-            f"delete {NOTE} if it belongs to another set"
-        )
-    return numbered(given, names or None)

@@ -7,8 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -49,34 +48,67 @@ def write_shards(
     with new_target(Path(folder)) as stage:
         stage.mkdir()
         shards: dict[str, Any] = {}
-        count, used = 0, set()
-        remaining = iter(items)
-        while share := islice(remaining, per_shard):
-            path = stage / f"{len(shards):06d}.tar"
-            with ExitStack() as stack:
-                tar = None
-                begun = count
-                for image, label in share:
-                    if tar is None:
-                        tar = stack.enter_context(tarfile.open(path, "w", format=tarfile.USTAR_FORMAT))
-                    ending = image_ending(image, count)
-                    _check_label(label, len(identities), count)
-                    _add(tar, f"{count:09d}.{ending}", image)
-                    if label is not None:
-                        _add(tar, f"{count:09d}.cls", str(label).encode())
-                        used.add(label)
-                    count += 1
-            if tar is None:
-                break
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            shards[path.name] = {"images": count - begun, "sha256": digest}
+        labels: set[int] = set()
+        count, remaining = 0, iter(items)
+        while share := list(islice(remaining, 1)):
+            rest = chain(share, islice(remaining, per_shard - 1))
+            path = stage / shard_name(len(shards))
+            shards[path.name] = write_shard(path, rest, len(identities), first=count, labels=labels)
+            count += shards[path.name]["images"]
         if not count:
             raise DataError(f"{folder}: there are no images to write; give a set with images")
-        note = {"images": count, "identities": len(used), "names": list(identities), "meta": dict(meta or {})}
-        text = json.dumps({**note, "shards": shards}, indent=1, ensure_ascii=False)
-        (stage / NOTE).write_text(text + "\n", encoding="utf-8")
+        note = {"images": count, "identities": len(labels), "names": list(identities), "meta": dict(meta or {})}
+        (stage / NOTE).write_text(note_text({**note, "shards": shards}), encoding="utf-8")
     return count
+
+
+def shard_name(number: int) -> str:
+    """`000012.tar`"""
+    return f"{number:06d}.tar"
+
+
+def note_text(note: Mapping[str, Any]) -> str:
+    """The text of `faces.json`."""
+    return json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_shard(
+    path: Path,
+    items: Iterable[tuple[bytes, int | None]],
+    num_identities: int,
+    *,
+    first: int,
+    labels: set[int] | None = None,
+) -> dict[str, Any]:
+    """Writes one shard.
+
+    Args:
+        path: The file.
+        items: (image file, label).
+        num_identities: K of the set.
+        first: Number of the first image in the set.
+        labels: Receives the labels that occur.
+
+    Returns:
+        Its number of `images` and its `sha256`.
+
+    Raises:
+        DataError: If a label is outside [0, K), or an image is no JPEG, PNG or WebP file.
+    """
+    count = first
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for image, label in items:
+            ending = image_ending(image, count)
+            _check_label(label, num_identities, count)
+            _add(tar, f"{count:09d}.{ending}", image)
+            if label is not None:
+                _add(tar, f"{count:09d}.cls", str(label).encode())
+                if labels is not None:
+                    labels.add(label)
+            count += 1
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"images": count - first, "sha256": digest}
 
 
 def _check_label(label: int | None, num_identities: int, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The index of a large RecordIO file, kept in the cache folder."""
+"""The index of a large file of faces, kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -9,35 +9,46 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from facedistill.assets import cache_dir
-from facedistill.data.formats.recordio.labels import Headers
 from facedistill.errors import UserError
 from facedistill.system.files import write_npz
+
+Columns = TypeVar("Columns")
 
 _SLOW_S = 3.0
 _VERSION = 1
 
 
-def kept_index(path: Path, make: Callable[[], Headers]) -> Headers:
+def kept_index(
+    folder: str, path: Path, kind: type[Columns], make: Callable[[], Columns], complete: Callable[[Columns], bool]
+) -> Columns:
     """What `make` finds in `path`, or found in the same file before; kept when finding it took seconds.
 
     A file is the same if its path, size and time of change are, and those of its `.idx`.
+
+    Args:
+        folder: Below the cache folder.
+        path: The file.
+        kind: A dataclass of NumPy arrays.
+        make: Reads the file.
+        complete: Whether an index may be kept.
     """
-    place = cache_dir() / "recordio" / f"{_key(path)}.npz"
+    place = cache_dir() / folder / f"{_key(path)}.npz"
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if place.is_file():
         broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*broken), np.load(place, allow_pickle=False) as columns:
-            return Headers(**{field.name: columns[field.name] for field in dataclasses.fields(Headers)})
+            return kind(**{name: columns[name] for name in names})
     start = time.monotonic()
-    headers = make()
-    complete = len(headers.offsets) and headers.offsets[-1] + headers.spans[-1] == path.stat().st_size
-    if complete and time.monotonic() - start > _SLOW_S:
+    made: Any = make()
+    if time.monotonic() - start > _SLOW_S and complete(made):
         with contextlib.suppress(UserError):  # a cache that cannot be written costs time, nothing else
-            _store(place, headers)
-    return headers
+            write_npz(place, **{name: getattr(made, name) for name in names})
+    return made
 
 
 def _key(path: Path) -> str:
@@ -49,7 +60,3 @@ def _key(path: Path) -> str:
         digest.update(b";")
     return digest.hexdigest()[:16]
 
-
-def _store(path: Path, headers: Headers) -> None:
-    columns = {field.name: getattr(headers, field.name) for field in dataclasses.fields(headers)}
-    write_npz(path, **columns)
