@@ -102,7 +102,10 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         _NOT_NEGATIVE,
         "*weight *_decay *.rho *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma",
     ),
-    (_NOT_NEGATIVE, "method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]"),
+    (
+        _NOT_NEGATIVE,
+        "teacher.weights.* method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]",
+    ),
     (_NOT_NEGATIVE, "data.source.augment.scale data.source.augment.rotation_deg data.source.augment.shift"),
 )
 _OPTIONS = [

@@ -32,7 +32,7 @@ class ILEDRPSD(RelationMethod):
     """
 
     paper = "Mishra, Uikey, IJCB 2025"
-    requirements = replace(RelationMethod.requirements, equal_widths=True)
+    requirements = replace(RelationMethod.requirements, equal_widths=True, several_teachers=False)
 
     def __init__(
         self,

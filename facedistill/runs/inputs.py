@@ -47,6 +47,8 @@ def open_inputs(config: DictConfig) -> Inputs:
     hashes = {
         f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
     }
+    for name, card in zip(other_teachers(config), teacher_cards(config)[1:], strict=True):
+        hashes |= {f"others/{name}/{member.name}": member.sha256 for member in card.members}
     if (directions := directions_file(config)) is not None:
         hashes[f"{config.generator.get('asset') or config.generator.name}/directions"] = sha256_of(directions)
     faces = open_set(config)
@@ -59,14 +61,28 @@ def open_inputs(config: DictConfig) -> Inputs:
 def asset_cards(config: DictConfig) -> list[AssetCard]:
     """The weights that the configuration names; their hashes are part of the run id."""
     backbone = OmegaConf.select(config, "backbone.asset")
-    cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
+    cards = [*teacher_cards(config), card_of(config.generator, "generator")]
     return [*cards, read_card(backbone)] if backbone else cards
+
+
+def other_teachers(config: DictConfig) -> dict[str, DictConfig]:
+    """The nodes of `teacher.others`, sorted by name: the teachers next to the first, if there are several."""
+    return dict(sorted((OmegaConf.select(config, "teacher.others") or {}).items()))
+
+
+def teacher_cards(config: DictConfig) -> list[AssetCard]:
+    """The cards of all teachers, the first in front."""
+    others = other_teachers(config).items()
+    return [
+        card_of(config.teacher, "teacher"),
+        *(card_of(node, f"teacher.others.{name}") for name, node in others),
+    ]
 
 
 def learned_from(config: DictConfig) -> list[AssetCard]:
     """The weights whose licences the student inherits; without the generator if it renders no training faces."""
-    cards = asset_cards(config)
-    return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+    cards, teachers = asset_cards(config), len(teacher_cards(config))
+    return cards if trains_on_generated_faces(config) else [*cards[:teachers], *cards[teachers + 1 :]]
 
 
 def stored_faces(config: DictConfig, faces: FaceSet | None) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from facedistill.reporting.run.facts import (
     network_name,
     provenance,
     shell_path,
+    teacher_assets,
+    teacher_names,
     time_shares,
 )
 from facedistill.reporting.run.files import RunFiles, read_run
@@ -97,8 +99,8 @@ def _page(files: RunFiles, figures: _Figures) -> str:
         .get_template("report.html")
         .render(
             student=network_name(files.config, "backbone"),
-            teacher=network_name(files.config, "teacher"),
-            teacher_asset=part(files.config, "teacher", "asset") or "",
+            teacher=teacher_names(files.config),
+            teacher_asset=teacher_assets(files.config),
             method=network_name(files.config, "method"),
             run_id=files.record.id or files.folder.name,
             status=files.record.status or "of unknown status",
