@@ -70,7 +70,9 @@ def options(root: str, overrides: Sequence[str], group: str) -> list[str]:
 def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str, ...], list[Override]]:
     """The files of a root and its search path, the overrides that choose files, and those that set values."""
     given = [parsed(as_group(one)) for text in overrides for one in with_others(text)]
-    given.sort(key=lambda one: one.key_or_group != _WEIGHTS)  # before overrides of one weight
+    given.sort(
+        key=lambda one: not (one.is_add() and one.key_or_group == _WEIGHTS)
+    )  # before a change of a weight
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     for folder in _folders(search):
         if not folder.startswith("pkg://") and not os.path.isdir(folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from facedistill.distributed.collectives import global_mean
 from facedistill.losses.precision import at_least_float32
-from facedistill.methods.agreement import agreement
 from facedistill.models.teachers.team import TeacherTeam
 
 
@@ -68,19 +67,20 @@ def weighted(compared: list[Compared], distance: Callable[[Tensor, Tensor], Tens
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
+@torch.no_grad()
 def mean_agreement(compared: list[Compared]) -> Tensor | None:
     """(N,) cosine of student and teacher, or its weighted mean over several; None where widths differ."""
-    each = [agreement(one.student, one.teacher) for one in compared]
-    if len(each) == 1:
-        return each[0]
-    return torch.stack([one.weight * cosine for one, cosine in zip(compared, each, strict=True)]).sum(0)  # type: ignore[operator]
+    if any(one.student.shape != one.teacher.shape for one in compared):
+        return None
+    return weighted(compared, _cosines)
 
 
-def cosines_by_teacher(compared: list[Compared]) -> dict[str, Any]:
+@torch.no_grad()
+def cosines_by_teacher(compared: list[Compared]) -> dict[str, Tensor]:
     """Mean cosine () of student and each teacher, as "cosine_<name>" for the logs; empty with one teacher."""
     if len(compared) == 1:
         return {}
-    return {f"cosine_{one.name}": global_mean(agreement(one.student, one.teacher)) for one in compared}  # type: ignore[arg-type]
+    return {f"cosine_{one.name}": global_mean(_cosines(one.student, one.teacher)) for one in compared}
 
 
 @torch.no_grad()
@@ -102,3 +102,7 @@ def gaps_by_teacher(student: Tensor, team: TeacherTeam, embeddings: Tensor) -> d
         f"cosine_gap_{name}": (own - other).abs().mean()
         for name, other in zip(team.names, theirs, strict=True)
     }
+
+
+def _cosines(student: Tensor, teacher: Tensor) -> Tensor:
+    return F.cosine_similarity(at_least_float32(student), at_least_float32(teacher))

@@ -44,11 +44,7 @@ def open_inputs(config: DictConfig) -> Inputs:
     Raises:
         UserError: If the faces cannot be used.
     """
-    hashes = {
-        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
-    }
-    for name, card in zip(other_teachers(config), teacher_cards(config)[1:], strict=True):
-        hashes |= {f"others/{name}/{member.name}": member.sha256 for member in card.members}
+    hashes = _asset_hashes(config)
     if (directions := directions_file(config)) is not None:
         hashes[f"{config.generator.get('asset') or config.generator.name}/directions"] = sha256_of(directions)
     faces = open_set(config)
@@ -56,6 +52,15 @@ def open_inputs(config: DictConfig) -> Inputs:
         hashes["data"] = faces.fingerprint
     origin = Origin(make_run_id(config, hashes), result_relevant(config), hashes)
     return Inputs(origin, RunFolder(Path(config.runs_dir) / f"{config.name}-{origin.run_id}"), faces)
+
+
+def _asset_hashes(config: DictConfig) -> dict[str, str]:
+    """The sha256 of each file of weights; those of `teacher.others` under their own keys, since names of cards may repeat."""
+    cards, others = asset_cards(config), list(other_teachers(config))
+    names = [card.name for card in cards]
+    names[1 : 1 + len(others)] = [f"others/{name}" for name in others]
+    pairs = zip(names, cards, strict=True)
+    return {f"{name}/{member.name}": member.sha256 for name, card in pairs for member in card.members}
 
 
 def asset_cards(config: DictConfig) -> list[AssetCard]:

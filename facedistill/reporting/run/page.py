@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facedistill.reporting.figures import part
 from facedistill.reporting.pages import png_uri, templates
 from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.absent import absent_parts
