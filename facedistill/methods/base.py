@@ -76,7 +76,7 @@ class DistillationMethod(LightningModule):
         """The student's embeddings (N, D) next to those of its teacher, or of each of several, as a method compares them."""
         if not isinstance(self.teacher, TeacherTeam):
             return [Compared("", 1.0, student, teacher)]
-        team, each = self.teacher, self.teacher.split(teacher)
+        team, each = self.teacher, self.teacher.comparable(teacher)
         ours = self.projections(student) if self.projections else [student] * len(each)
         return [Compared(*one) for one in zip(team.names, team.weights, ours, each, strict=True)]
 

@@ -90,6 +90,8 @@ def test_the_first_teacher_is_followed_directly_and_the_others_through_a_map(kin
     assert isinstance(maps[0], nn.Identity)
     ours = [student, student @ maps[1].weight.T, student @ maps[2].weight.T]
     theirs = [_member(name)(batch.images) for name in team.names]
+    rms = theirs[0].square().mean(1).sqrt()  # of the first; the others are scaled to it, face by face
+    theirs[1:] = [one / one.square().mean(1, keepdim=True).sqrt() * rms[:, None] for one in theirs[1:]]
     cosines = [torch.cosine_similarity(a, b) for a, b in zip(ours, theirs, strict=True)]
     errors = [(a - b).square().mean(1) for a, b in zip(ours, theirs, strict=True)]
     parts = [1 - cosine for cosine in cosines] if kind is Cosine else errors

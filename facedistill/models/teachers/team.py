@@ -69,6 +69,16 @@ class TeacherTeam(nn.Module):
         """The members' parts (N, D) of embeddings (N, sum of `widths`)."""
         return embeddings.split(self.widths, dim=1)
 
+    def comparable(self, embeddings: Tensor) -> list[Tensor]:
+        """The members' parts (N, D), each face's scaled to the root mean square that the leading member's has.
+
+        Raw embeddings of published teachers differ 60 times in length; without this, squared errors would follow one
+        teacher alone. A map of the student's embedding takes up the scale, and cosines do not have one.
+        """
+        lead, *others = self.split(embeddings.float())
+        rms = lead.square().mean(1, keepdim=True).sqrt()
+        return [lead, *(F.normalize(part) * rms * part.shape[1] ** 0.5 for part in others)]
+
     def joined(self, embeddings: Tensor) -> Tensor:
         """Unit vectors (N, sum of `widths`) whose cosines are the weighted means of the members' cosines.
 
