@@ -19,7 +19,9 @@ from facedistill.models.teachers import frozen
 from facedistill.models.teachers.team import TeacherTeam, lead_of
 from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec
-from tests.methods.small_methods import D, SmallStudent, faces, overfit
+from tests.contracts import test_every_method as contracts
+from tests.distributed.processes import in_processes
+from tests.methods.small_methods import D, SmallStudent, faces, overfit, share
 
 WIDTHS = {"lead": D, "same": D, "wide": 9}
 WEIGHTS = {"lead": 2.0, "same": 1.0, "wide": 1.0}
@@ -146,3 +148,35 @@ def test_kept_embeddings_of_all_are_used_and_those_of_the_first_alone_are_not():
     assert torch.equal(method.teach(replace(batch, teacher_embeddings=right + 1)), right + 1)
     first = team.split(right)[0]
     assert torch.equal(method.teach(replace(batch, teacher_embeddings=first)), right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cosine", "pkt"])
+def test_resume_is_exact(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(contracts, "Teacher", lambda: _team("lead", "wide"))
+    contracts.test_resume_is_exact(name, tmp_path)
+
+
+def _gradients(rank: int, world_size: int):
+    found = []
+    for kind in (Cosine, SynthDistill, PKT):
+        arguments = {} if kind is SynthDistill else {"identity_weight": 0.0}
+        method = _method(kind, _team("lead", "wide"), **arguments, **({"weight": 1.0} if kind is PKT else {}))
+        output = method.distill(share(faces(), rank, world_size))
+        output.loss.backward()
+        gradients = {name: p.grad for name, p in method.named_parameters() if p.requires_grad}
+        for gradient in gradients.values() if world_size > 1 else ():
+            torch.distributed.all_reduce(gradient)
+            gradient /= world_size
+        found.append(({name: term.item() for name, term in output.terms.items()}, gradients))
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_are_one():
+    alone = _gradients(0, 1)
+    for answers in in_processes(_gradients, 2):
+        for (terms, gradients), (expected_terms, expected) in zip(answers, alone, strict=True):
+            assert terms == pytest.approx(expected_terms, rel=1e-4, abs=1e-6)
+            for name, gradient in gradients.items():
+                assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-5), name
