@@ -96,6 +96,7 @@ class Requirements:
         one_center: One center per identity in the head.
         feature_maps: Reads a feature map inside the student, which excludes `trainer.compile` and
             gradient accumulation.
+        several_teachers: Can learn from more than one teacher at once.
         reports_agreement: Gives back the cosine of student and teacher per image, which dynamic resampling follows.
     """
 
@@ -111,6 +112,7 @@ class Requirements:
     unsplit_logits: bool = False
     one_center: bool = False
     feature_maps: bool = False
+    several_teachers: bool = False
     reports_agreement: bool = False
 
     def missing(self, offers: Offers) -> list[str]:

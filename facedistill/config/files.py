@@ -34,6 +34,7 @@ _KEY = re.compile(r"[+~]{0,2}[\w@./]+=")
 _PATH = re.compile(r"\+{0,2}(name|runs_dir|[\w.]+\.(path|file|data_dir|name))")
 _ENTRIES_BY_NAME = ("method.losses",)
 _ROOTS = ("train", "generate")
+_WEIGHTS = "teacher.weights"
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -68,7 +69,10 @@ def options(root: str, overrides: Sequence[str], group: str) -> list[str]:
 
 def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str, ...], list[Override]]:
     """The files of a root and its search path, the overrides that choose files, and those that set values."""
-    given = [parsed(as_group(text)) for text in overrides]
+    given = [parsed(as_group(one)) for text in overrides for one in with_others(text)]
+    given.sort(
+        key=lambda one: not (one.is_add() and one.key_or_group == _WEIGHTS)
+    )  # before a change of a weight
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     for folder in _folders(search):
         if not folder.startswith("pkg://") and not os.path.isdir(folder):
@@ -90,6 +94,31 @@ def as_group(text: str) -> str:
     if value in ("none", "null"):
         return f"{_AUGMENT}=null"
     return f"augment@{_AUGMENT}={value}"
+
+
+def with_others(text: str) -> list[str]:
+    """Turns `teacher=[a,b]` into the choice of a, that of b at `teacher.others.b`, and a weight of 1 for each.
+
+    >>> with_others("teacher=[a,b]")
+    ['teacher=a', '+teacher@teacher.others.b=b', '+teacher.weights={a:1.0,b:1.0}']
+
+    Raises:
+        ConfigError: If the list is empty or names a teacher twice.
+    """
+    value = parsed(text).value() if text.startswith("teacher=[") else None
+    if not isinstance(value, list):
+        return [text]
+    names = [str(name) for name in value]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"{text}: names no teacher, or one twice; name each once, the first as the one that leads"
+        )
+    first, *others = names
+    if not others:
+        return [f"teacher={first}"]
+    weights = ",".join(f"{name}:1.0" for name in names)
+    chosen = [f"+teacher@teacher.others.{name}={name}" for name in others]
+    return [f"teacher={first}", *chosen, f"+{_WEIGHTS}={{{weights}}}"]
 
 
 class _Repository:

@@ -17,6 +17,7 @@ from facedistill.system.paths import config_dir
 # Groups whose files define no key of the same name.
 _WITHOUT_NODE = ("experiment", "debug", "strategy", "asset")
 _CHECKED_ELSEWHERE = ("trainer",)  # by facedistill.config.trainer_settings
+_OTHERS = "teacher.others"  # children with free names and the keys of a teacher
 _BY_NAME = ("evaluation.places",)  # children with free names and equal keys
 _INSTEAD = dict.fromkeys(
     ("epochs", "max_epochs", "max_steps", "num_epochs", "steps"),
@@ -117,7 +118,7 @@ def _unknown(node: Mapping[str, Any], known: Mapping[str, Any], prefix: str = ""
         if key not in known:
             yield name
         elif isinstance(child, Mapping) and isinstance(known[key], Mapping) and "_target_" not in child:
-            below = known[key]
+            below = dict.fromkeys(child, known) if name == _OTHERS else known[key]
             if name in _BY_NAME:
                 entry: dict[str, Any] = {}
                 for one in below.values():
@@ -136,6 +137,7 @@ def _schema(root: str) -> dict[str, Any]:
             _join(known, {folder.name: {}})
             for _, node in _files(folder.name):
                 _join(known[folder.name], node)
+    known["teacher"] |= {"others": {}, "weights": None}  # added by facedistill.config.files.with_others
     return known
 
 

@@ -80,7 +80,8 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         _COUNT_OR_NONE,
         "*.num_workers *.held_out *.replay *.num_pairs *.resamples launcher.gpus launcher.restarts sweep.startup_trials",
     ),
-    (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.orders[]"),
+    (_COUNT_OR_NONE, "method.ramp_steps method.impostor_queue method.bank_size method.orders[]"),
+    (Numbers("in [2, 10000]", whole=True), "method.nodes"),
     (Numbers("in [1, 100]", whole=True), "quality *.jpeg_quality[]"),
     (
         _POSITIVE,
@@ -88,7 +89,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     ),
     (
         _POSITIVE,
-        "*synthetic.spread head.concentration head.norm_range[] method.power launcher.memory_gb launcher.copy_every_s scheduler.gamma",
+        "*synthetic.spread head.concentration head.norm_range[] method.power method.width launcher.memory_gb launcher.copy_every_s scheduler.gamma",
     ),
     (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
@@ -101,7 +102,10 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         _NOT_NEGATIVE,
         "*weight *_decay *.rho *_pairs.spread *.init_std *.lambda_ method.alpha method.beta method.gamma",
     ),
-    (_NOT_NEGATIVE, "method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]"),
+    (
+        _NOT_NEGATIVE,
+        "teacher.weights.* method.tolerance method.reach *margin *margin_rad *margin_cos *margin_range_rad[]",
+    ),
     (_NOT_NEGATIVE, "data.source.augment.scale data.source.augment.rotation_deg data.source.augment.shift"),
 )
 _OPTIONS = [

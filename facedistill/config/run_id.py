@@ -41,9 +41,9 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
         del resolved["head"]
     for group in ("teacher", "generator"):  # identified by the file's hash, not by its path
         if isinstance(resolved.get(group), dict):
-            resolved[group] = {
-                k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS
-            }
+            resolved[group] = _without_files(resolved[group])
+            if others := resolved[group].get("others"):
+                resolved[group]["others"] = {name: _without_files(node) for name, node in others.items()}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = {
             k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
@@ -58,6 +58,10 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
                 own.pop("yaw_share", None)
             resolved["data"]["source"] = own
     return {str(key): value for key, value in with_published_names(resolved).items()}
+
+
+def _without_files(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in _WITHOUT_EFFECT_IN_WEIGHTS}
 
 
 def _uses_head(method: str) -> bool:

@@ -41,6 +41,8 @@ KINDS = (
     Kind("backbone", "facedistill.models.backbones", "facedistill.models.backbones.base.Backbone"),
     Kind("teacher.network", "facedistill.models.teachers", "torch.nn.modules.module.Module"),
     Kind("teacher.network", "facedistill.models.backbones", "facedistill.models.backbones.base.Backbone"),
+    Kind("teacher.others.*.network", "facedistill.models.teachers", "torch.nn.modules.module.Module"),
+    Kind("teacher.others.*.network", "facedistill.models.backbones", "facedistill.models.backbones.base.Backbone"),
     Kind(
         "generator.network", "facedistill.models.generators",
         "facedistill.models.generators.frozen.FrozenGenerator",
@@ -140,8 +142,11 @@ def _code(config: DictConfig) -> Iterator[str]:
                 f"{key}.trusted: lets the file of {path.rpartition('.')[2]} run code; if you trust its author, add "
                 f"trust={path} to the command line"
             )
-    for group in ("teacher", "generator"):
-        convert = plain[group].get("convert") if isinstance(plain.get(group), dict) else None
+    nodes = {group: plain.get(group) for group in ("teacher", "generator")}
+    others = nodes["teacher"].get("others") if isinstance(nodes["teacher"], dict) else None
+    nodes |= {f"teacher.others.{name}": node for name, node in (others or {}).items()}
+    for group, node in nodes.items():
+        convert = node.get("convert") if isinstance(node, dict) else None
         if convert and not is_converter(str(convert)):
             yield f"{group}.convert: {convert} is no converter of facedistill.models; {_advice(str(convert))}"
 

@@ -60,6 +60,8 @@ def validate_groups(config: DictConfig, groups: Sequence[str]) -> None:
     """
     chosen = OmegaConf.masked_copy(config, list(groups))
     plain, found = _plain(chosen)
+    if not found and _select(plain, "teacher.others"):
+        found = ["teacher: several teachers are for `facedistill train`; name one"]
     for problem in found or [*numbers.problems(plain), *_yaw(plain), *_arguments(plain)]:
         raise ConfigError(problem)
 
@@ -107,11 +109,13 @@ def _missing(node: Any, prefix: str = "") -> list[str]:
 def _absent(config: Mapping[str, Any]) -> list[str]:
     """A sentence for each required key that is absent, or holds a value where keys belong."""
     found = []
-    for key in (*_NODES, *_VALUES):
+    others = [f"teacher.others.{name}" for name in _select(config, "teacher.others") or ()]
+    needed = [f"{node}.{key}" for node in others for key in ("network", "input_spec", "embedding_dim")]
+    for key in (*_NODES, *_VALUES, *needed):
         value = _select(config, key)
         if value is None:
             found.append(f"{key}: is missing; every configuration has it")
-        elif key in _NODES and not isinstance(value, Mapping):
+        elif (key in _NODES or key.endswith((".network", ".input_spec"))) and not isinstance(value, Mapping):
             found.append(f"{key}: expected keys below it, got {value!r}")
     return found
 
@@ -196,6 +200,7 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
         return [f"method._target_: {method.__name__} is no distillation method; derive it from {base}"]
     name, required = method.__name__, method.requirements_with(config["method"])
     return [
+        *_several_teachers(config, name, required),
         *_widths(config, name, required),
         *(_not_offered(method, source, need) for need in required.missing(source.offers)),
         *_resampling(config, name, required),
@@ -205,12 +210,37 @@ def _combinations(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _several_teachers(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
+    """Checks that the method can learn from more than one teacher, and their weights."""
+    others, weights = (_select(config, f"teacher.{key}") for key in ("others", "weights"))
+    if others is None and weights is None:
+        return []
+    if not required.several_teachers:
+        return [
+            f"teacher: {method} learns from one teacher; name one, or use a method that compares embeddings or relations, "
+            "such as method=cosine or method=rkd"
+        ]
+    named = isinstance(weights, Mapping) and isinstance(others, Mapping)
+    if not named or len(set(weights) - set(others)) != 1 or set(others) - set(weights):
+        return [
+            "teacher.weights: needs a weight for each teacher; write teacher=[a,b], and then teacher.weights.a=2"
+        ]
+    if not any(weights.values()):
+        return ["teacher.weights: are all 0; give one teacher a weight above 0"]
+    return []
+
+
 def _widths(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
     """Checks what student and teacher of different width cannot do."""
     student, teacher = (_select(config, f"{network}.embedding_dim") for network in ("backbone", "teacher"))
     if (
         teacher is None or student is None or student == teacher
     ):  # a network of the user's says it when it is built
+        return []
+    several = (
+        _select(config, "teacher.others") is not None
+    )  # each then has a projection of the student's embedding
+    if required.equal_widths and several:
         return []
     if required.equal_widths:
         return [

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from facedistill.distributed.collectives import global_norm
 from facedistill.methods.schedules import Constant, Schedule
+from facedistill.methods.several import Compared, TeamProjections
+from facedistill.models.teachers.team import TeacherTeam
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -24,7 +26,7 @@ class DistillationMethod(LightningModule):
 
     Args:
         student: Backbone being trained, (N, 3, H, W) -> (N, D) un-normalised.
-        teacher: `FrozenTeacher`, or None for a method that has none.
+        teacher: `FrozenTeacher`, `TeacherTeam` where `requirements.several_teachers`, or None for a method that has none.
         optimizer: Makes the optimizer from the parameters that require a gradient.
         schedule: Factor on the learning rate by progress; constant when None.
     """
@@ -48,6 +50,7 @@ class DistillationMethod(LightningModule):
         super().__init__()
         self.student = student
         self.teacher = teacher
+        self.projections: TeamProjections | None = None
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
         self.images_seen = 0
@@ -60,11 +63,22 @@ class DistillationMethod(LightningModule):
 
     def teach(self, batch: FaceBatch) -> Tensor:
         """The teacher's embeddings (N, D), computed now or cached; never with a gradient."""
-        if batch.teacher_embeddings is not None:
-            return batch.teacher_embeddings
         assert self.teacher is not None
+        kept = batch.teacher_embeddings
+        if (
+            kept is not None and kept.shape[1] == self.teacher.embedding_dim
+        ):  # not those of the first of several teachers
+            return kept
         with torch.no_grad():
             return self.teacher(batch.seen_by_teacher)
+
+    def compared(self, student: Tensor, teacher: Tensor) -> list[Compared]:
+        """The student's embeddings (N, D) next to those of its teacher, or of each of several, as a method compares them."""
+        if not isinstance(self.teacher, TeacherTeam):
+            return [Compared("", 1.0, student, teacher)]
+        team, each = self.teacher, self.teacher.comparable(teacher)
+        ours = self.projections(student) if self.projections else [student] * len(each)
+        return [Compared(*one) for one in zip(team.names, team.weights, ours, each, strict=True)]
 
     @abstractmethod
     def distill(self, batch: FaceBatch) -> StepOutput:
@@ -92,14 +106,20 @@ class DistillationMethod(LightningModule):
         return output.loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Logs the agreement with a teacher of the same width on held-out faces."""
+        """Logs the agreement with a teacher of the same width on held-out faces; the first and each of several."""
         if self.teacher is None:
             return
         student, teacher = self.student(batch.images).float(), self.teacher(batch.images).float()
-        if student.shape != teacher.shape:
+        lead, *others = self.compared(student, teacher)
+        if lead.student.shape != lead.teacher.shape:
             return
-        cosine = torch.cosine_similarity(student, teacher).mean()
-        logged = {"val/cosine": cosine, "val/mse": (student - teacher).square().mean()}
+        cosine = torch.cosine_similarity(lead.student, lead.teacher).mean()
+        logged = {"val/cosine": cosine, "val/mse": (lead.student - lead.teacher).square().mean()}
+        if self.projections:
+            logged |= {
+                f"val/cosine_{one.name}": torch.cosine_similarity(one.student, one.teacher).mean()
+                for one in (lead, *others)
+            }
         self.log_dict(logged, batch_size=len(batch.images), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:

@@ -1,4 +1,4 @@
-"""A memory bank: one vector per image of a finite set, updated without an optimizer."""
+"""Memory banks: one vector per image of a finite set, or the embeddings of the last batches; no optimizer moves them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,44 @@ class MemoryBank(nn.Module):
         mean = same @ projections / same.sum(1, keepdim=True)
         moved = self.momentum * self.vectors[indices] + (1 - self.momentum) * mean
         self.vectors[indices] = F.normalize(moved)
+
+
+class EmbeddingQueue(nn.Module):
+    """The unit embeddings of both networks of the last images; for streams, which have no finite set.
+
+    Buffers: in the checkpoint, the same in every process. Rows of zeros are empty.
+
+    Args:
+        size: M images.
+        student_dim: Embedding width of the student.
+        teacher_dim: Embedding width of the teacher.
+
+    Attributes:
+        student: (M, student_dim) float32.
+        teacher: (M, teacher_dim) float32, the same images.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    place: Tensor
+
+    def __init__(self, size: int, *, student_dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("student", torch.zeros(size, student_dim))
+        self.register_buffer("teacher", torch.zeros(size, teacher_dim))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, student: Tensor, teacher: Tensor) -> None:
+        """Overwrites the oldest places with a gathered batch, (N, D) and (N, D'), or its last M images."""
+        size = len(self.student)
+        if not size:
+            return
+        student, teacher = student[-size:], teacher[-size:]
+        places = (self.place + torch.arange(len(student), device=self.place.device)) % size
+        self.student[places] = F.normalize(student.detach().to(self.student))
+        self.teacher[places] = F.normalize(teacher.detach().to(self.teacher))
+        self.place.copy_((self.place + len(student)) % size)
 
 
 def draw_indices(seed: int, stream: str, counters: Tensor, count: int, num_images: int) -> Tensor:

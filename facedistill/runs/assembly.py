@@ -24,13 +24,14 @@ from facedistill.methods.base import DistillationMethod
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden
+from facedistill.models.teachers.team import Teacher, TeacherTeam, lead_of
 from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from facedistill.runs.callbacks.progress import ImagesProgress
 from facedistill.runs.callbacks.timing import TimeShare
 from facedistill.runs.callbacks.validation import GeneratedPairsCheck
 from facedistill.runs.checkpointing import FiniteOnly, LastCheckpoint
 from facedistill.runs.folder import RunFolder
-from facedistill.runs.inputs import Inputs, record_rendered_set, uses_generated_faces
+from facedistill.runs.inputs import Inputs, other_teachers, record_rendered_set, uses_generated_faces
 from facedistill.runs.processes import process_rank
 from facedistill.runs.quantization import quantized_student
 from facedistill.runs.sources import (
@@ -69,9 +70,23 @@ def has_batch_norm(backbone: DictConfig) -> bool:
 
 
 def load_teacher(config: DictConfig) -> FrozenTeacher:
-    """Obtains and loads the frozen teacher of `config.teacher`, and checks it against its card."""
-    node = config.teacher
-    card = card_of(node, "teacher")
+    """Obtains and loads the frozen teacher of `config.teacher`, the first if there are several; checks it against its card."""
+    return _load(config.teacher, "teacher")
+
+
+def load_teachers(config: DictConfig) -> Teacher:
+    """Obtains, loads and checks the frozen teacher of `config.teacher`, or all of several."""
+    first, others = load_teacher(config), other_teachers(config)
+    if not others:
+        return first
+    weights = dict(config.teacher.weights)
+    (name,) = weights.keys() - others.keys()
+    loaded = {other: _load(node, f"teacher.others.{other}") for other, node in others.items()}
+    return TeacherTeam({name: first, **loaded}, weights)
+
+
+def _load(node: DictConfig, key: str) -> FrozenTeacher:
+    card = card_of(node, key)
     teacher = FrozenTeacher(
         instantiate(node.network),
         weights=obtain(card),
@@ -80,7 +95,7 @@ def load_teacher(config: DictConfig) -> FrozenTeacher:
     )
     if node.get("embedding_dim", teacher.embedding_dim) != teacher.embedding_dim:
         raise ConfigError(
-            f"teacher.embedding_dim={node.embedding_dim}: the network's embeddings have {teacher.embedding_dim} "
+            f"{key}.embedding_dim={node.embedding_dim}: the network's embeddings have {teacher.embedding_dim} "
             f"dimensions; set it to {teacher.embedding_dim}"
         )
     if golden := OmegaConf.select(node, "card.golden"):
@@ -110,9 +125,9 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
     folder = inputs.folder
     device = root_device(settings_of(config))
-    teacher = load_teacher(config).to(device)
+    teacher = load_teachers(config).to(device)
     generator = load_generator(config).to(device) if uses_generated_faces(config) else None
-    held_out = validation_pairs(config, generator, teacher) if generator else None
+    held_out = validation_pairs(config, generator, lead_of(teacher)) if generator else None
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher, inputs.faces)
     resume = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
@@ -135,7 +150,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
         teacher=teacher,
         num_identities=source.num_identities,
         num_images=source.num_images,
-        centers=lambda: teacher_centers(config, source, teacher),
+        centers=lambda: teacher_centers(config, source, lead_of(teacher)),
     )
     timing = TimeShare(generator)
     checkpoint = LastCheckpoint(
@@ -194,8 +209,10 @@ def build_method(
     return instantiate_with("method", config.method, offered)
 
 
-def refuse_other_width(config: DictConfig, student: nn.Module, teacher: FrozenTeacher) -> None:
+def refuse_other_width(config: DictConfig, student: nn.Module, teacher: Teacher) -> None:
     """Refuses a student whose width was not in the configuration and is not the one that the method needs."""
+    if isinstance(teacher, TeacherTeam):
+        return
     if requirements(config).equal_widths and student.embedding_dim != teacher.embedding_dim:
         raise ConfigError(
             f"backbone: its embeddings have {student.embedding_dim} dimensions and the teacher's {teacher.embedding_dim}; "

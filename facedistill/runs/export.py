@@ -11,7 +11,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from facedistill.assets.own_file import card_of
 from facedistill.config import result_relevant
 from facedistill.data.sources.base import Source
 from facedistill.errors import UserError
@@ -25,6 +24,7 @@ from facedistill.models.weights import load_state
 from facedistill.runs.assembly import Assembly
 from facedistill.runs.checkpointing import read_checkpoint
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import teacher_cards
 from facedistill.runs.quantization import quantized_from_state
 from facedistill.runs.sources import build_backbone, requirements
 from facedistill.system.files import write_npz
@@ -70,11 +70,12 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     Raises:
         UserError: If the two disagree or a file cannot be written.
     """
-    teacher = card_of(config.teacher, "teacher")
+    teachers = [{"name": c.name, "licence": c.licence, "note": c.licence_note} for c in teacher_cards(config)]
     metadata = {
         "run": folder.path.name,
         "images": config.images,
-        "teacher": {"name": teacher.name, "licence": teacher.licence, "note": teacher.licence_note},
+        "teacher": teachers[0],
+        **({"other_teachers": teachers[1:]} if teachers[1:] else {}),
         "config": result_relevant(config),
     }
     assert isinstance(student, Backbone)
@@ -118,8 +119,8 @@ def save_example_faces(source: Source, method: DistillationMethod, path: Path) -
 
     def compare(images: Tensor) -> tuple[Tensor, Tensor]:
         assert method.teacher is not None
-        expected = method.teacher(images)
-        return torch.cosine_similarity(method.student(images).float(), expected), expected
+        lead = method.compared(method.student(images).float(), method.teacher(images))[0]
+        return torch.cosine_similarity(lead.student, lead.teacher), lead.teacher
 
     examples = source.example_faces(compare, _NUM_EXAMPLES)
     if examples is None:

@@ -45,9 +45,7 @@ def open_inputs(config: DictConfig) -> Inputs:
     Raises:
         UserError: If the faces cannot be used.
     """
-    hashes = {
-        f"{card.name}/{member.name}": member.sha256 for card in asset_cards(config) for member in card.members
-    }
+    hashes = _asset_hashes(config)
     if (directions := directions_file(config)) is not None:
         hashes[f"{config.generator.get('asset') or config.generator.name}/directions"] = sha256_of(directions)
     if (student := student_file(config)) is not None:
@@ -59,17 +57,40 @@ def open_inputs(config: DictConfig) -> Inputs:
     return Inputs(origin, RunFolder(Path(config.runs_dir) / f"{config.name}-{origin.run_id}"), faces)
 
 
+def _asset_hashes(config: DictConfig) -> dict[str, str]:
+    """The sha256 of each file of weights; those of `teacher.others` under their own keys, since names of cards may repeat."""
+    cards, others = asset_cards(config), list(other_teachers(config))
+    names = [card.name for card in cards]
+    names[1 : 1 + len(others)] = [f"others/{name}" for name in others]
+    pairs = zip(names, cards, strict=True)
+    return {f"{name}/{member.name}": member.sha256 for name, card in pairs for member in card.members}
+
+
 def asset_cards(config: DictConfig) -> list[AssetCard]:
     """The weights that the configuration names; their hashes are part of the run id."""
     backbone = OmegaConf.select(config, "backbone.asset")
-    cards = [card_of(config.teacher, "teacher"), card_of(config.generator, "generator")]
+    cards = [*teacher_cards(config), card_of(config.generator, "generator")]
     return [*cards, read_card(backbone)] if backbone else cards
+
+
+def other_teachers(config: DictConfig) -> dict[str, DictConfig]:
+    """The nodes of `teacher.others`, sorted by name: the teachers next to the first, if there are several."""
+    return dict(sorted((OmegaConf.select(config, "teacher.others") or {}).items()))
+
+
+def teacher_cards(config: DictConfig) -> list[AssetCard]:
+    """The cards of all teachers, the first in front."""
+    others = other_teachers(config).items()
+    return [
+        card_of(config.teacher, "teacher"),
+        *(card_of(node, f"teacher.others.{name}") for name, node in others),
+    ]
 
 
 def learned_from(config: DictConfig) -> list[AssetCard]:
     """The weights whose licences the student inherits; without the generator if it renders no training faces."""
-    cards = asset_cards(config)
-    return cards if trains_on_generated_faces(config) else [cards[0], *cards[2:]]
+    cards, teachers = asset_cards(config), len(teacher_cards(config))
+    return cards if trains_on_generated_faces(config) else [*cards[:teachers], *cards[teachers + 1 :]]
 
 
 def stored_faces(config: DictConfig, faces: FaceSet | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.imported import ImportedBackbone
 from facedistill.models.synthetic_identities import SyntheticIdentities
 from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers.team import Teacher, lead_of
 from facedistill.types import Requirements
 
 
@@ -131,7 +132,7 @@ def open_set(config: DictConfig) -> FaceSet | None:
 def build_source(
     config: DictConfig,
     generator: FrozenGenerator | None,
-    teacher: FrozenTeacher | None,
+    teacher: Teacher | None,
     faces: FaceSet | None = None,
 ) -> Source:
     """The source of `config.data.source`.
@@ -139,9 +140,11 @@ def build_source(
     Args:
         config: Composed training configuration.
         generator: For a source that renders.
-        teacher: For a source that compares faces, and for `data.teacher_cache`.
+        teacher: For a source that compares faces, where the first of several does, and for `data.teacher_cache`.
         faces: The set at `data.path`, where there is one.
     """
+
+    lead = None if teacher is None else lead_of(teacher)
 
     def stored_faces() -> FaceSet:
         settings = OmegaConf.select(config, "data.synthetic")
@@ -151,12 +154,12 @@ def build_source(
         own: dict[str, Any] = dict(settings)
         images = own.pop("images_per_identity")
         assert generator is not None
-        assert teacher is not None
-        return open_faces(synthetic_set(generator, teacher, cache_dir(), SyntheticIdentities(**own), images))
+        assert lead is not None
+        return open_faces(synthetic_set(generator, lead, cache_dir(), SyntheticIdentities(**own), images))
 
     offered: dict[str, Callable[[], Any]] = {
         "generator": lambda: generator,
-        "teacher": lambda: teacher,
+        "teacher": lambda: lead,
         "faces": stored_faces,
         "seed": lambda: config.seed,
         "directions": lambda: _directions(config, generator),

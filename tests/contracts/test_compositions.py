@@ -34,7 +34,7 @@ def _load(name: str) -> ModuleType:
 product = _load("compositions")
 
 # The rules, from the papers: what a method trains on as its yaml has it, and what comes with the faces.
-LABEL_FREE = {"cosine", "embedding_mse", "refo", "synthdistill", "weighted_sum"}
+LABEL_FREE = {"cosine", "embedding_mse", "iled_rpsd", "refo", "synthdistill", "weighted_sum"}
 NEEDS_CENTERS = {"coupleface", "dkd", "gkd", "kd", "margin_distillation", "proxyless"}
 NEEDS_FINITE_SET = {"crd"}
 WITHOUT_AGREEMENT = {"mutual", "proxyless", "supervised"}  # they do not compare student and teacher per face

@@ -250,5 +250,5 @@ def test_a_narrow_student_learns_from_a_wider_teacher(name):
 def test_methods_that_do_not_compare_embeddings_accept_any_width():
     relations = {"rkd", "sp", "pkt", "cckd", "darkrank"}
     logits = {"kd", "dkd", "gkd"}
-    others = {"at", "crd", "ekd", "fitnet", "mutual", "supervised", "triplet_distillation"}
+    others = {"at", "crd", "ddl", "ekd", "fitnet", "mutual", "supervised", "triplet_distillation"}
     assert set(ANY_WIDTH) == relations | logits | others

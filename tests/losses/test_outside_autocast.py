@@ -10,6 +10,8 @@ from facedistill.losses import (
     contrastive,
     groups,
     logits,
+    mined,
+    pair_distributions,
     ranks,
     relations,
     relations_to_centers,
@@ -33,6 +35,10 @@ def _ranks(student):
     )
 
 
+def _ddl(hard, easy):
+    return torch.stack(list(pair_distributions.ddl_terms(easy, hard).values()))
+
+
 LOSSES = {
     "sp": lambda s: relations.sp_loss(s, TEACHER),
     "pkt": lambda s: relations.pkt_loss(s, TEACHER),
@@ -42,6 +48,12 @@ LOSSES = {
     "rkd angle": lambda s: rkd.rkd_angle_loss(s, TEACHER),
     "triplets": lambda s: triplets.triplet_distillation(s, TEACHER, LABELS),
     "relation excess": lambda s: relations_to_centers.relation_excess(s, TEACHER, CENTERS[NEAREST]),
+    "ddl": lambda s: _ddl(
+        pair_distributions.labelled_pairs(s, LABELS), pair_distributions.labelled_pairs(TEACHER, LABELS)
+    ),
+    "ddl views": lambda s: _ddl(*(pair_distributions.pairs_with_anchors(e, TEACHER) for e in (s, s + NOISE))),
+    "iled": lambda s: mined.instance_distillation(s, TEACHER),
+    "rpsd": lambda s: mined.pair_similarity_distillation(s, TEACHER, NOISE, TEACHER.flip(0), num_pairs=9),
     "shared bank": lambda s: contrastive.bank_scores(s, TEACHER, CENTERS),
     "bank per image": lambda s: contrastive.bank_scores(s, TEACHER, CENTERS[NEAREST]),
     "ekd": _ranks,

@@ -11,7 +11,7 @@ from torch import Tensor
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.formats.face_set import FaceSet, read_faces
 from facedistill.images import to_float
-from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers.team import Teacher
 
 _BLOCK = 64
 
@@ -29,7 +29,7 @@ class TeacherCache:
         mirrored: Whether mirror images are embedded too.
     """
 
-    def __init__(self, faces: FaceSet, teacher: FrozenTeacher, folder: Path, *, mirrored: bool) -> None:
+    def __init__(self, faces: FaceSet, teacher: Teacher, folder: Path, *, mirrored: bool) -> None:
         views = 2 if mirrored else 1
         self._kept = KeptArray(
             folder,

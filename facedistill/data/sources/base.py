@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facedistill.data.augment import Augment
 from facedistill.errors import ConfigError
-from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers.team import Teacher
 from facedistill.types import FaceBatch, Offers
 
 Compare = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -87,7 +87,7 @@ class Source(ABC):
     def observe(self, raw_step: int, agreement: Tensor) -> None:
         """Receives the agreement (N,) of student and teacher on the batch of step `raw_step`."""
 
-    def cache_teacher(self, teacher: FrozenTeacher) -> None:
+    def cache_teacher(self, teacher: Teacher) -> None:
         """Embeds the whole set with the teacher, once, and adds the embeddings to each batch.
 
         Raises:
@@ -97,7 +97,7 @@ class Source(ABC):
             f"data.teacher_cache=true: {type(self).__name__} has no fixed set of faces; set it to false"
         )
 
-    def embed_set(self, teacher: FrozenTeacher) -> tuple[Tensor, Tensor]:
+    def embed_set(self, teacher: Teacher) -> tuple[Tensor, Tensor]:
         """The teacher's embeddings (N, D) and the labels (N,) of a set that offers class centers."""
         raise NotImplementedError(f"{type(self).__name__} offers no class centers")
 

@@ -18,7 +18,7 @@ from facedistill.data.sources.base import Source, TeacherView
 from facedistill.data.sources.sampling import Balanced, BatchPlan
 from facedistill.errors import ConfigError
 from facedistill.images import SIZE_PX, to_float
-from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers.team import Teacher
 from facedistill.types import FaceBatch, Offers
 
 
@@ -68,7 +68,7 @@ class StoredFaces(Source):
         self.teacher_cache: TeacherCache | None = None
         self._decoded = self._keep_decoded() if decoded_cache else None
 
-    def cache_teacher(self, teacher: FrozenTeacher) -> None:
+    def cache_teacher(self, teacher: Teacher) -> None:
         """Embeds the whole set with the teacher, once, and adds the embeddings to each batch.
 
         Raises:
@@ -83,7 +83,7 @@ class StoredFaces(Source):
         mirrored = seen is not None and seen.flip > 0
         self.teacher_cache = TeacherCache(self.faces, teacher, cache_dir(), mirrored=mirrored)
 
-    def embed_set(self, teacher: FrozenTeacher) -> tuple[Tensor, Tensor]:
+    def embed_set(self, teacher: Teacher) -> tuple[Tensor, Tensor]:
         """The teacher's embeddings (N, D) and the labels (N,) of the whole set."""
         assert self.faces.labels is not None
         cache = self.teacher_cache or TeacherCache(self.faces, teacher, cache_dir(), mirrored=False)

@@ -46,6 +46,22 @@ class Share:
     fraction: float
 
 
+def teacher_names(config: Mapping[str, Any]) -> str:
+    """Short names of the networks of all teachers, the first in front."""
+    others = [network_name(node, "teacher") for node in _other_teachers(config)]
+    return " + ".join([network_name(config, "teacher"), *others])
+
+
+def teacher_assets(config: Mapping[str, Any]) -> str:
+    """Names of all teachers' weights, the first in front; empty where none is named."""
+    found = [part(node, "teacher", "asset") for node in (config, *_other_teachers(config))]
+    return " + ".join(str(name) for name in found if name)
+
+
+def _other_teachers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [{"teacher": node} for _, node in sorted((part(config, "teacher", "others") or {}).items())]
+
+
 def network_name(config: Mapping[str, Any], group: str) -> str:
     """A short name of the backbone ("TinyFaR-C") or of the teacher's network, from its configuration."""
     target = part(config, group, "_target_") or part(config, group, "network", "_target_")

@@ -18,7 +18,14 @@ from facedistill.reporting.numbers import duration, is_number, percent, short, w
 from facedistill.reporting.pages import templates
 from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.absent import not_evaluated
-from facedistill.reporting.run.facts import NOT_RECORDED, Fact, network_name, provenance
+from facedistill.reporting.run.facts import (
+    NOT_RECORDED,
+    Fact,
+    network_name,
+    provenance,
+    teacher_assets,
+    teacher_names,
+)
 from facedistill.reporting.run.files import RunFiles, read_run
 from facedistill.reporting.run.robustness import robustness_table
 from facedistill.reporting.run.summary import data_label
@@ -131,8 +138,8 @@ def _body(files: RunFiles, source: str) -> str:
     blocks = results_table(files.results)
     return environment.get_template("model_card.md").render(
         student=network_name(files.config, "backbone"),
-        teacher=network_name(files.config, "teacher"),
-        teacher_asset=part(files.config, "teacher", "asset") or NOT_RECORDED,
+        teacher=teacher_names(files.config),
+        teacher_asset=teacher_assets(files.config) or NOT_RECORDED,
         method=network_name(files.config, "method"),
         run_id=_run_id(files),
         embedding_dim=_plain(part(files.config, "backbone", "embedding_dim") or "D"),

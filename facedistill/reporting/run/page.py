@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facedistill.reporting.figures import part
 from facedistill.reporting.pages import png_uri, templates
 from facedistill.reporting.record import NETWORKS
 from facedistill.reporting.run.absent import absent_parts
@@ -19,6 +18,8 @@ from facedistill.reporting.run.facts import (
     network_name,
     provenance,
     shell_path,
+    teacher_assets,
+    teacher_names,
     time_shares,
 )
 from facedistill.reporting.run.files import RunFiles, read_run
@@ -97,8 +98,8 @@ def _page(files: RunFiles, figures: _Figures) -> str:
         .get_template("report.html")
         .render(
             student=network_name(files.config, "backbone"),
-            teacher=network_name(files.config, "teacher"),
-            teacher_asset=part(files.config, "teacher", "asset") or "",
+            teacher=teacher_names(files.config),
+            teacher_asset=teacher_assets(files.config),
             method=network_name(files.config, "method"),
             run_id=files.record.id or files.folder.name,
             status=files.record.status or "of unknown status",

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from facedistill.config import signature
 from facedistill.config.trust import find_class
 from facedistill.models.cost import count_macs
+from facedistill.runs.inputs import other_teachers
 from facedistill.runs.sources import instantiate, requirements
 
 DEVICE = "one NVIDIA H100"
@@ -40,7 +41,7 @@ class ImageCost:
 
     Attributes:
         student: Of all networks that learn.
-        teacher: 0 where it is not asked, or its embeddings are kept; NaN where it is an ONNX graph, which has no
+        teacher: Of all teachers; 0 where it is not asked, or its embeddings are kept; NaN where it is an ONNX graph, which has no
             layers to count before it is loaded.
         generator: 0 where faces are stored; NaN where it is unknown; divided among the steps that replay a
             rendered face; none for the photographs of a mixture.
@@ -62,9 +63,10 @@ def image_cost(config: DictConfig) -> ImageCost:
     method = find_class(config.method._target_)
     num_students = 2 if "peer" in signature.accepted(method) else 1
     asked = requirements(config).teacher and not OmegaConf.select(config, "data.teacher_cache")
+    teachers = [config.teacher, *other_teachers(config).values()]
     return ImageCost(
         student=num_students * _macs(config.backbone),
-        teacher=_macs(config.teacher.network, config.teacher.input_spec.size_px) if asked else 0,
+        teacher=sum(_macs(one.network, one.input_spec.size_px) for one in teachers) if asked else 0,
         generator=_generator_macs(config),
     )
 

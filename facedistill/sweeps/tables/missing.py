@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
 from facedistill.runs.evaluate import open_configured_protocols
-from facedistill.runs.inputs import uses_generated_faces
+from facedistill.runs.inputs import other_teachers, uses_generated_faces
 from facedistill.system.store import is_remote
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
@@ -40,7 +40,8 @@ def missing_for_training(config: DictConfig, files: Mapping[str, str], num_gpus:
 def fetched_at_first_run(config: DictConfig) -> list[str]:
     """Weights that the run would obtain by itself, a sentence each."""
     found = []
-    for group in ("teacher", "generator", "backbone"):
+    others = [f"teacher.others.{name}" for name in other_teachers(config)]
+    for group in ("teacher", *others, "generator", "backbone"):
         if group == "generator" and not uses_generated_faces(config):
             continue
         name = OmegaConf.select(config, f"{group}.asset")

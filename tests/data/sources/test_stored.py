@@ -15,6 +15,8 @@ from facedistill.data.augment import Augment
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.sources.stored import StoredFaces
 from facedistill.errors import ConfigError, DataError
+from facedistill.models.teachers.team import TeacherTeam
+from facedistill.types import InputSpec
 from tests.data.formats.drawn_set import DrawnSet
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("empty_cache")
 class Teacher(nn.Module):
     """Frozen and asked as `FrozenTeacher` is, and counting."""
 
-    embedding_dim, precision = 6, "fp32"
+    embedding_dim, precision, input_spec = 6, "fp32", InputSpec()
 
     def __init__(self, fingerprint: str = "a" * 64) -> None:
         super().__init__()
@@ -82,6 +84,19 @@ def test_embeddings_are_computed_once_and_another_teacher_has_its_own():
     larger = DrawnSet(images=9)
     StoredFaces(larger, seed=3).cache_teacher(teacher)
     assert teacher.asked == 32 + 36
+
+
+def test_embeddings_of_several_teachers_are_kept_side_by_side():
+    members = {"a": Teacher(), "b": Teacher("b" * 64)}
+    team = TeacherTeam(members, {"a": 1.0, "b": 3.0})
+    source = StoredFaces(DrawnSet(), seed=3)
+    source.cache_teacher(team)
+    batch = source.finish(source.raw(0, batch_size=8))
+    assert torch.allclose(batch.teacher_embeddings, team(batch.images), atol=2e-3)
+    assert batch.teacher_embeddings.shape == (8, 12)
+    asked = members["a"].asked
+    StoredFaces(DrawnSet(), seed=3).cache_teacher(TeacherTeam(members, {"a": 2.0, "b": 1.0}))
+    assert members["a"].asked == asked  # weights do not change what is kept
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(tmp_path):
