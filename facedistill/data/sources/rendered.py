@@ -96,6 +96,7 @@ class RenderedFaces(Source):
             self.state_per_process = "data.source.replay"
             self.checkpoint_within_images = pool_images // 4
         self._agreement: Tensor | None = None
+        self._fresh: tuple[Tensor, Tensor] | None = None
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:
         """Opens this process's pool of faces for replay, where there is one.
@@ -129,7 +130,7 @@ class RenderedFaces(Source):
             raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
             return raw
         samples = step.pair * batch_size + share
-        raw["z"] = draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
+        raw["z"] = self._fresh_latents(samples)
         if step.kind == "resampled":
             raw["noise"] = draw_latents(self.seed, "resample", samples, self.generator.latent_dim)
         if self.yaw is not None:
@@ -164,6 +165,12 @@ class RenderedFaces(Source):
         if self.needs_agreement and self.step(raw_step).kind == "fresh":
             joined = gather_constant(agreement.detach().float())
             self._agreement = joined.view(world_size(), -1).T.flatten().cpu()
+
+    def _fresh_latents(self, samples: Tensor) -> Tensor:
+        """(n, L) latents of `samples`; the resampled batch needs those of the fresh batch before it again."""
+        if self._fresh is None or not torch.equal(self._fresh[0], samples):
+            self._fresh = samples, draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
+        return self._fresh[1]
 
     def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
         w = self.generator.map(raw["z"])
