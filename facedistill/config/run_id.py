@@ -45,9 +45,7 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
                 k: v for k, v in resolved[group].items() if k not in _WITHOUT_EFFECT_IN_WEIGHTS
             }
     if isinstance(resolved.get("trainer"), dict):
-        resolved["trainer"] = {
-            k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
-        }
+        resolved["trainer"] = {k: v for k, v in resolved["trainer"].items() if trainer.has_effect(k, v)}
     if isinstance(resolved.get("data"), dict):
         resolved["data"] = {k: v for k, v in resolved["data"].items() if k not in _WITHOUT_EFFECT_IN_DATA}
         if isinstance(source := resolved["data"].get("source"), dict):
