@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,10 +61,8 @@ def _choices(settings: Mapping[str, Any]) -> list[str]:
     ):
         value = settings.get(key, choices[0])
         if value not in choices or type(value) not in {type(choice) for choice in choices}:
-            allowed = " | ".join(
-                {None: "null", True: "true", False: "false"}.get(choice, str(choice)) for choice in choices
-            )
-            found.append(f"trainer.{key}: expected {allowed}, got {value!r}")
+            allowed = (choice if isinstance(choice, str) else json.dumps(choice) for choice in choices)
+            found.append(f"trainer.{key}: expected {' | '.join(allowed)}, got {value!r}")
     for key in ("channels_last", "sync_batchnorm"):
         if not isinstance(settings.get(key, True), bool):
             found.append(f"trainer.{key}: expected true or false, got {settings[key]!r}")

@@ -190,11 +190,25 @@ class _SelectedScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         unit, positions = ctx.saved_tensors
-        size = len(unit)
-        if unit.device.type != "cpu":
-            matrix = unit.new_zeros(size * size).index_add_(0, positions, gradient).view(size, size)
-            return (matrix + matrix.T) @ unit, None, None
-        first, second = positions // size, positions % size  # positions are i·N + j
-        both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
-        matrix = torch.sparse_coo_tensor(both, gradient.repeat(2), (size, size), check_invariants=False)
-        return matrix @ unit, None, None
+        return weighted_sums(unit, positions, gradient, dense=unit.device.type != "cpu"), None, None
+
+
+def weighted_sums(unit: Tensor, positions: Tensor, weights: Tensor, *, dense: bool) -> Tensor:
+    """G u, where G is 0 but for the weights (H,) at `positions` i·N + j, i < j, and at their mirror images j·N + i.
+
+    Args:
+        unit: (N, D) embeddings u.
+        positions: (H,) pairs.
+        weights: (H,) of the pairs; those of a repeated pair add up.
+        dense: Whether G is held as (N, N) numbers.
+
+    Returns:
+        (N, D).
+    """
+    size = len(unit)
+    if dense:
+        matrix = unit.new_zeros(size * size).index_add_(0, positions, weights).view(size, size)
+        return (matrix + matrix.T) @ unit
+    first, second = positions // size, positions % size
+    both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
+    return torch.sparse_coo_tensor(both, weights.repeat(2), (size, size), check_invariants=False) @ unit

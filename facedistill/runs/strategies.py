@@ -66,10 +66,11 @@ def execution(settings: Mapping[str, Any], images: int = 0, *, reads_maps: bool 
         images: Image budget of the run, which decides whether compiling is worth its time where the settings do not.
         reads_maps: Whether the method reads feature maps inside the student, which excludes compiling.
     """
-    compile = settings.get("compile")
+    compile: Any = settings.get("compile")
     if compile is None:
+        allowed = settings["strategy"] != "fsdp" and not reads_maps
         repaid = images >= _COMPILED_FROM_IMAGES and runs_on_cuda(settings)
-        compile = "auto" if repaid and settings["strategy"] != "fsdp" and not reads_maps else False
+        compile = "auto" if allowed and repaid else False
     return Execution(
         channels_last=settings.get("channels_last", True),
         parts=settings.get("accumulate_grad_batches", 1),

@@ -41,7 +41,7 @@ class TimeShare(Callback):
         if pl_module.teacher is not None:
             pl_module.teacher.forward = self._timed(pl_module.teacher.forward, "teacher")  # type: ignore[union-attr]
         self._began = time.perf_counter()
-        self._on_gpu = pl_module.device.type == "cuda"  # type: ignore[union-attr]
+        self._on_gpu = pl_module.device.type == "cuda"
         self._start_step(0)
 
     def on_train_batch_end(
