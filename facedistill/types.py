@@ -24,7 +24,7 @@ class FaceBatch:
         latents: (N, L) generator input that the images were rendered from, or None for photographs.
         indices: (N,) position of each image in its finite set, or None for a stream.
         balanced: (N,) bool, true for images drawn identity by identity (P identities x K images, EKD), false for
-            images drawn from the full set; None where all are.
+            images drawn from the full set; None where all are. On the CPU, where the choice of rows waits for no device.
         teacher_images: (N, 3, H, W) what the teacher sees instead of `images`; None where it sees the same.
         teacher_embeddings: (N, D) embeddings of exactly these images from the cache of teacher embeddings; None
             where the teacher has to compute them.

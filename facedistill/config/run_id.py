@@ -45,9 +45,7 @@ def result_relevant(config: DictConfig) -> dict[str, Any]:
             if others := resolved[group].get("others"):
                 resolved[group]["others"] = {name: _without_files(node) for name, node in others.items()}
     if isinstance(resolved.get("trainer"), dict):
-        resolved["trainer"] = {
-            k: v for k, v in resolved["trainer"].items() if trainer.WITHOUT_EFFECT.get(k, ...) != v
-        }
+        resolved["trainer"] = {k: v for k, v in resolved["trainer"].items() if trainer.has_effect(k, v)}
     if isinstance(quantization := resolved.pop("quantization", None), dict) and quantization["scheme"]:
         resolved["quantization"] = {"scheme": quantization["scheme"]}  # its student is identified by its hash
     if isinstance(resolved.get("data"), dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +10,25 @@ from facedistill.config.known_keys import hint
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 STRATEGIES = ("auto", "ddp", "fsdp")
-# Options that were added later, with the value that changes nothing; the run id leaves them out at this value.
-WITHOUT_EFFECT = {
-    "accumulate_grad_batches": 1,
-    "gradient_clip_val": None,
-    "compile": False,
-    "channels_last": True,
+# Options that were added later, with the values that change nothing; the run id leaves them out at these values.
+_WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+    "accumulate_grad_batches": (1,),
+    "gradient_clip_val": (None,),
+    "compile": (
+        None,
+        False,
+    ),  # null compiles where that is worth its time, and the result is equal up to rounding
+    "channels_last": (True,),
 }
 _KNOWN = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm", "benchmark", "deterministic",
-    *WITHOUT_EFFECT,
+    *_WITHOUT_EFFECT,
 )  # fmt: skip
+
+
+def has_effect(key: str, value: Any) -> bool:
+    """Whether a setting of the `trainer` node can change the trained student by more than rounding."""
+    return value not in _WITHOUT_EFFECT.get(key, ())
 
 
 def problems(settings: Mapping[str, Any], split: bool, reads_maps: str | None = None) -> list[str]:
@@ -48,14 +57,12 @@ def _choices(settings: Mapping[str, Any]) -> list[str]:
     for key, choices in (
         ("precision", PRECISIONS),
         ("strategy", STRATEGIES),
-        ("compile", (False, True, "auto")),
+        ("compile", (None, False, True, "auto")),
     ):
         value = settings.get(key, choices[0])
         if value not in choices or type(value) not in {type(choice) for choice in choices}:
-            allowed = " | ".join(
-                str(choice).lower() if isinstance(choice, bool) else choice for choice in choices
-            )
-            found.append(f"trainer.{key}: expected {allowed}, got {value!r}")
+            allowed = (choice if isinstance(choice, str) else json.dumps(choice) for choice in choices)
+            found.append(f"trainer.{key}: expected {' | '.join(allowed)}, got {value!r}")
     for key in ("channels_last", "sync_batchnorm"):
         if not isinstance(settings.get(key, True), bool):
             found.append(f"trainer.{key}: expected true or false, got {settings[key]!r}")
@@ -91,7 +98,7 @@ def _with_fsdp(settings: Mapping[str, Any], split: bool) -> list[str]:
     if settings.get("precision") == "bf16-true":
         found.append("trainer.precision=bf16-true: fsdp keeps all weights in one type; choose bf16-mixed")
     for key in ("compile", "accumulate_grad_batches"):
-        if settings.get(key, WITHOUT_EFFECT[key]) != WITHOUT_EFFECT[key]:
+        if key in settings and has_effect(key, settings[key]):
             found.append(
                 f"trainer.{key}={settings[key]}: is not offered with fsdp; leave it out or choose strategy=ddp"
             )
@@ -116,5 +123,5 @@ def _with_feature_maps(settings: Mapping[str, Any], method: str | None) -> list[
         f"trainer.{key}={settings[key]}: {method} reads a feature map inside the student, which this setting does not "
         "support; leave it out"
         for key in ("compile", "accumulate_grad_batches")
-        if method and settings.get(key, WITHOUT_EFFECT[key]) != WITHOUT_EFFECT[key]
+        if method and key in settings and has_effect(key, settings[key])
     ]

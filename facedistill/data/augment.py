@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facedistill.models.latents import draw_latents
+from facedistill.system.devices import copied_to
 
 _NUM_DRAWS = 8
 
@@ -47,9 +48,8 @@ class Augment:
 
     def __call__(self, images: Tensor, *, seed: int, step: int, samples: Tensor) -> Tensor:
         """Returns (N, C, H, W) changed images in [-1, 1]; `samples` (N,), on the CPU, are the positions in the batch."""
-        draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS).to(
-            images.device, non_blocking=True
-        )
+        draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS)
+        draws = copied_to(images.device, draws)
         images = self._move(images, draws)
         contrast = (self.contrast * draws[:, 5]).exp()
         brightness = self.brightness * draws[:, 6]

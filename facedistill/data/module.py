@@ -57,6 +57,7 @@ class FaceDataModule(LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             collate_fn=None,
+            pin_memory=self._trains_on_cuda,  # else the copy to the device waits for it
             worker_init_fn=_leave_signals_to_the_main_process,
         )
 
@@ -100,6 +101,10 @@ class FaceDataModule(LightningDataModule):
     def next_step(self) -> int:
         """The first step not yet trained on."""
         return self._next_step
+
+    @property
+    def _trains_on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

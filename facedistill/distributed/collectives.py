@@ -80,7 +80,7 @@ def global_mean(values: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return values.sum() / max(1, values.numel())
-    count = torch.tensor(float(values.numel()), device=values.device)
+    count = torch.full((), float(values.numel()), device=values.device)
     dist.all_reduce(count)
     share = values.sum() / count.clamp(min=1)
     total = share.detach().clone()

@@ -64,7 +64,8 @@ def arcface_target(
         (N,) margined cosines.
     """
     target = at_least_float32(target)
-    margin = torch.as_tensor(margin_rad, dtype=target.dtype, device=target.device)
+    margin = margin_rad if isinstance(margin_rad, Tensor) else target.new_full((), margin_rad)
+    margin = margin.to(target)
     margined = target * margin.cos() - sine(target) * margin.sin()
     if beyond_pi == "linear":
         margined = torch.where(target > -margin.cos(), margined, target - margin * margin.sin())

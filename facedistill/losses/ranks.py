@@ -81,8 +81,7 @@ def thresholds_at(descending: Tensor, num_impostors: Tensor, fars: Sequence[floa
     Returns:
         (A,) thresholds. Below 1 / Q a rate is not resolved: its threshold is the highest score.
     """
-    rates = torch.tensor(fars, dtype=torch.float64, device=descending.device)
-    return descending[(num_impostors * rates * ROUNDING).long()]
+    return descending[(num_impostors * _rates(tuple(fars), descending.device) * ROUNDING).long()]
 
 
 def soft_rank(scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
@@ -156,6 +155,11 @@ def _products(unit: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=4)
+def _rates(fars: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(fars, dtype=torch.float64, device=device)
+
+
+@functools.lru_cache(maxsize=4)
 def _upper_triangle(size: int, device: torch.device) -> Tensor:
     first, second = torch.triu_indices(size, size, offset=1, device=device)
     return first * size + second
@@ -172,8 +176,9 @@ class _SelectedScores(torch.autograd.Function):
 
         dL/du_i = sum over pairs h that contain i of g_h · u_(the other image)
 
-    That is G u, with the symmetric (N, N) matrix G that has g_h at (i, j) and (j, i). Only H of the N² / 2 pairs are
-    selected, so G is sparse, and neither (H, D) gathered embeddings nor a dense G is needed.
+    That is G u, with the symmetric (N, N) matrix G that has g_h at (i, j) and (j, i); no (H, D) gathered embeddings are
+    needed. Only H of the N² / 2 pairs are selected, so G is sparse on a CPU. A GPU reads the number of distinct entries of a
+    sparse matrix back to the host, so there G is dense.
     """
 
     @staticmethod
@@ -185,8 +190,25 @@ class _SelectedScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         unit, positions = ctx.saved_tensors
-        size = len(unit)
-        first, second = positions // size, positions % size  # positions are i·N + j
-        both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
-        matrix = torch.sparse_coo_tensor(both, gradient.repeat(2), (size, size), check_invariants=False)
-        return matrix @ unit, None, None
+        return weighted_sums(unit, positions, gradient, dense=unit.device.type != "cpu"), None, None
+
+
+def weighted_sums(unit: Tensor, positions: Tensor, weights: Tensor, *, dense: bool) -> Tensor:
+    """G u, where G is 0 but for the weights (H,) at `positions` i·N + j, i < j, and at their mirror images j·N + i.
+
+    Args:
+        unit: (N, D) embeddings u.
+        positions: (H,) pairs.
+        weights: (H,) of the pairs; those of a repeated pair add up.
+        dense: Whether G is held as (N, N) numbers.
+
+    Returns:
+        (N, D).
+    """
+    size = len(unit)
+    if dense:
+        matrix = unit.new_zeros(size * size).index_add_(0, positions, weights).view(size, size)
+        return (matrix + matrix.T) @ unit
+    first, second = positions // size, positions % size
+    both = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
+    return torch.sparse_coo_tensor(both, weights.repeat(2), (size, size), check_invariants=False) @ unit

@@ -92,6 +92,8 @@ class AdaDistill(DistillationMethod):
         teacher, labels, retention = (gather_constant(x) for x in (teacher, labels, retention))
         kept = retention.to(self.centers.dtype).unsqueeze(1)
         proposals = kept * self.centers[labels] + (1 - kept) * teacher.to(self.centers.dtype)
-        present, place, count = torch.unique(labels, return_inverse=True, return_counts=True)
-        summed = proposals.new_zeros(len(present), proposals.shape[1]).index_add_(0, place, proposals)
-        self.centers[present] = summed / count.unsqueeze(1)
+        same = labels[:, None] == labels
+        place = torch.arange(len(labels), device=labels.device)
+        first = torch.where(same, place, len(labels)).amin(1)  # the identity's first image
+        summed = torch.zeros_like(proposals).index_add_(0, first, proposals)
+        self.centers[labels] = (summed / same.sum(1, keepdim=True))[first]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -98,11 +99,13 @@ class DistillationMethod(LightningModule):
         # Closes SynthDistill's loop: the source renders the next faces by this agreement.
         self.trainer.datamodule.finish_step(output.agreement)  # type: ignore[attr-defined]
         self.images_seen += len(batch.images) * self.trainer.world_size
-        self.log("train/loss", output.loss, prog_bar=True)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        # Tensors, because Lightning copies numbers to the device and waits; not on its progress bar, which reads every step.
+        self.log("train/loss", output.loss)
         for name, term in output.terms.items():
             self.log(f"train/{name}", term)
-        self.log("images_seen", float(self.images_seen))
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("images_seen", torch.tensor(float(self.images_seen)))
+        self.log("lr", torch.as_tensor(lr, dtype=torch.float32))
         return output.loss
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
@@ -129,7 +132,11 @@ class DistillationMethod(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over all trainable parameters; the learning rate is a function of the images seen."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        fused = all(p.device.type == "cuda" for p in parameters) and takes_fused(self.make_optimizer)
+        # In float16 a fused optimizer removes the loss's scale itself, after the gradients are clipped.
+        fused = fused and self.trainer.precision != "16-mixed"
+        optimizer = self.make_optimizer(parameters, **({"fused": True} if fused else {}))
         data = self.trainer.datamodule  # type: ignore[attr-defined]
 
         def factor(step: int) -> float:
@@ -175,3 +182,14 @@ class DistillationMethod(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Student embeddings (N, D) of faces (N, 3, H, W) in [-1, 1]."""
         return self.student(images)
+
+
+def takes_fused(make_optimizer: Callable[..., Optimizer]) -> bool:
+    """Whether an optimizer can update all parameters in one kernel, and the user has not chosen another way.
+
+    >>> from functools import partial
+    >>> takes_fused(torch.optim.AdamW), takes_fused(partial(torch.optim.SGD, foreach=True))
+    (True, False)
+    """
+    chosen = getattr(make_optimizer, "keywords", {})
+    return "fused" in inspect.signature(make_optimizer).parameters and not {"fused", "foreach"} & set(chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from facedistill.losses.contrastive import bank_scores, log_normalizer, noise_co
 from facedistill.methods.agreement import agreement
 from facedistill.methods.identity import IdentityMethod
 from facedistill.models.memory_bank import MemoryBank, draw_indices
+from facedistill.system.devices import copied_to
 from facedistill.types import FaceBatch, Requirements, StepOutput
 
 
@@ -84,7 +86,7 @@ class CRD(IdentityMethod):
         student, teacher = self.student(batch.images), self.teach(batch)
         terms = self.identity_loss(student, batch)
         with torch.autocast(student.device.type, enabled=False):
-            own, others = batch.indices, self._draw(len(student)).to(student.device)
+            own, others = batch.indices, copied_to(student.device, self._draw(len(student)))
             views = (
                 F.normalize(self.project_student(student.float())),
                 F.normalize(self.project_teacher(teacher.float())),
@@ -121,7 +123,7 @@ class CRD(IdentityMethod):
         """
         each = torch.stack([log_normalizer(side, self.temperature, self.num_images) for side in scores])
         parts = gather_constant(each[None])
-        first = torch.logsumexp(parts, 0) - torch.log(torch.tensor(float(len(parts)), device=each.device))
+        first = torch.logsumexp(parts, 0) - math.log(len(parts))
         log_z = torch.where(self.log_z.isnan(), first, self.log_z)
         if self.training:
             self.log_z.copy_(log_z)

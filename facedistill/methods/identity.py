@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from facedistill.distributed.collectives import global_mean
 from facedistill.methods.base import DistillationMethod
+from facedistill.system.devices import copied_to
 from facedistill.types import FaceBatch, Requirements
 
 
@@ -95,10 +96,17 @@ def mean_head_loss(head: nn.Module, embeddings: Tensor, batch: FaceBatch) -> Ten
     """() mean over all processes of a head's loss, over the images that are not of the balanced half."""
     assert batch.labels is not None
     labels = batch.labels
-    if batch.balanced is not None:
-        general = torch.nonzero(~batch.balanced).squeeze(1)
+    general = general_images(batch)
+    if general is not None:
         embeddings, labels = embeddings[general], labels[general]
     return global_mean(head(embeddings, labels))
+
+
+def general_images(batch: FaceBatch) -> Tensor | None:
+    """(M,) positions of the images that are not of the balanced half, on the device; None where all are alike."""
+    if batch.balanced is None:
+        return None
+    return copied_to(batch.images.device, torch.nonzero(~batch.balanced.cpu()).squeeze(1))
 
 
 def _default(method: type, argument: str) -> Any:

@@ -12,7 +12,7 @@ from facedistill.distributed.collectives import global_mean
 from facedistill.errors import ConfigError
 from facedistill.losses.groups import WeightedTerms
 from facedistill.methods.agreement import agreement
-from facedistill.methods.identity import IdentityMethod
+from facedistill.methods.identity import IdentityMethod, general_images
 from facedistill.models.heads import MarginHead, ShardedHead
 from facedistill.models.heads.teacher import TeacherHead
 from facedistill.types import FaceBatch, Requirements, StepOutput
@@ -115,7 +115,8 @@ class LogitMethod(IdentityMethod):
         terms = {}
         if self.identity_weight:
             identity = head.losses(student, margined, columns)
-            terms["identity"] = global_mean(identity if batch.balanced is None else identity[~batch.balanced])
+            general = general_images(batch)
+            terms["identity"] = global_mean(identity if general is None else identity[general])
         compared = margined if self.margin_in_logits else head.scale * cosines
         labels = partition.gather_constant(batch.labels)
         weights = {}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.distributed.collectives import gather_constant
+from facedistill.models.latents import row_generators
 
 
 class MemoryBank(nn.Module):
@@ -105,10 +104,5 @@ def draw_indices(seed: int, stream: str, counters: Tensor, count: int, num_image
     Returns:
         (N, M) int64 on the CPU.
     """
-    key = np.frombuffer(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:16], dtype=np.uint64)
-    rows = [
-        np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, counter], dtype=np.uint64)))
-        .integers(num_images, size=count)
-        for counter in counters.tolist()
-    ]  # fmt: skip
+    rows = [g.integers(num_images, size=count) for g in row_generators(seed, stream, counters)]
     return torch.from_numpy(np.stack(rows))

@@ -21,6 +21,7 @@ from facedistill.errors import ConfigError
 from facedistill.evaluation.generated_pairs import GeneratedPairs, generated_protocol
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.methods.base import DistillationMethod
+from facedistill.models.execution import Execution
 from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden
@@ -146,7 +147,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     refuse_other_width(config, student, teacher)
     method = build_method(
         config,
-        student=execution(settings_of(config)).prepare(student),
+        student=_execution(config).prepare(student),
         teacher=teacher,
         num_identities=source.num_identities,
         num_images=source.num_images,
@@ -197,7 +198,7 @@ def build_method(
         "teacher": lambda: teacher,
         "head": head,
         "centers": lambda: centers() if centers else None,
-        "peer": lambda: replace(execution(settings_of(config)), channels_last=False).prepare(
+        "peer": lambda: replace(_execution(config), channels_last=False).prepare(
             build_backbone(config.backbone)
         ),
         "num_images": lambda: num_images,
@@ -259,6 +260,11 @@ def _trainer(
         enable_checkpointing=False,
         default_root_dir=str(folder.path),
     )
+
+
+def _execution(config: DictConfig) -> Execution:
+    maps = requirements(config).feature_maps
+    return execution(settings_of(config), config.images, reads_maps=maps)
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:

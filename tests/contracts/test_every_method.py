@@ -216,10 +216,9 @@ def test_half_precision_and_a_batch_of_one_stay_finite(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_it_says_what_it_is(name):
-    method, _ = build(name)
-    document = type(method).__doc__ or ""
-    assert len(document.split()) > 20
-    assert getattr(type(method), "paper", "")
+    method = _method_class(name)
+    assert len((method.__doc__ or "").split()) > 20
+    assert method.paper
     plain = (config_dir() / "method" / f"{name}.yaml").read_text()
     assert "#" in plain, "hyper-parameters carry their origin"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facedistill.losses.rank_thresholds import RankThresholds
-from facedistill.losses.ranks import rank_losses, score_pairs, soft_rank, thresholds_at
+from facedistill.losses.ranks import rank_losses, score_pairs, soft_rank, thresholds_at, weighted_sums
 from tests.helpers.random_tensors import cosine, random_embeddings, random_labels
 
 FARS = (1e-1, 1e-2, 1e-3)
@@ -209,3 +209,16 @@ def test_a_threshold_is_at_the_floor_of_the_rate_times_the_pairs(count, far, pla
     descending = torch.arange(40, 0, -1) / 40
     assert thresholds_at(descending, torch.tensor(count), [far]).item() == descending[place].item()
     assert RankThresholds([far]).unresolved(count) == ([far] if place == 0 else [])
+
+
+def test_weighted_sums_are_those_of_the_pairs_dense_or_sparse():
+    unit, _, _ = _labelled_embeddings(size=6)
+    pairs = [(0, 1), (1, 2), (0, 1), (2, 5)]  # one comes twice
+    positions = torch.tensor([6 * i + j for i, j in pairs])
+    weights = torch.tensor([0.5, -1.0, 2.0, 0.25], dtype=unit.dtype)
+    expected = torch.zeros_like(unit)
+    for (i, j), weight in zip(pairs, weights, strict=True):
+        expected[i] += weight * unit[j]
+        expected[j] += weight * unit[i]
+    for dense in (False, True):
+        assert torch.allclose(weighted_sums(unit, positions, weights, dense=dense), expected)

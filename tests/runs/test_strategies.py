@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from lightning.pytorch.strategies import FSDPStrategy
 
 from facedistill.config import compose
@@ -164,3 +165,15 @@ def test_bf16_true_converts_the_student_only():
     settings, _ = _settings("trainer.precision=bf16-true")
     assert trainer_arguments(settings)["precision"] == "32-true"
     assert execution(settings).half
+
+
+def test_a_long_run_on_a_gpu_compiles_its_student(monkeypatch):
+    settings, _ = _settings()
+    long, short = 12_000_000, 11_999_999
+    assert settings["compile"] is None
+    assert execution(settings, long).compile is False
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [execution(settings, images).compile for images in (short, long)] == [False, "auto"]
+    assert execution(settings, long, reads_maps=True).compile is False
+    for changed in ({"accelerator": "cpu"}, {"strategy": "fsdp"}, {"compile": False}):
+        assert execution(settings | changed, long).compile is False

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facedistill.system.devices import copied_to
+
 
 def homography(
     *,
@@ -81,7 +83,7 @@ def axes(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def on_device_of(images: Tensor, value: Tensor) -> Tensor:
     """`value` on the device of `images`; the host does not wait for the copy."""
-    return value.to(images.device, non_blocking=True)
+    return copied_to(images.device, value)
 
 
 def _matrices(entries: Sequence[Tensor]) -> Tensor:

@@ -96,6 +96,7 @@ class RenderedFaces(Source):
             self.state_per_process = "data.source.replay"
             self.checkpoint_within_images = pool_images // 4
         self._agreement: Tensor | None = None
+        self._fresh: tuple[Tensor, Tensor] | None = None
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:
         """Opens this process's pool of faces for replay, where there is one.
@@ -129,8 +130,9 @@ class RenderedFaces(Source):
             raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
             return raw
         samples = step.pair * batch_size + share
-        raw["z"] = draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
+        raw["z"] = self._fresh_latents(samples)
         if step.kind == "resampled":
+            raw["rows"] = share
             raw["noise"] = draw_latents(self.seed, "resample", samples, self.generator.latent_dim)
         if self.yaw is not None:
             chosen, angle = uniform(self.seed, "yaw", samples, 2).unbind(1)
@@ -163,7 +165,13 @@ class RenderedFaces(Source):
         """
         if self.needs_agreement and self.step(raw_step).kind == "fresh":
             joined = gather_constant(agreement.detach().float())
-            self._agreement = joined.view(world_size(), -1).T.flatten().cpu()
+            self._agreement = joined.view(world_size(), -1).T.flatten()
+
+    def _fresh_latents(self, samples: Tensor) -> Tensor:
+        """(n, L) latents of `samples`; the resampled batch needs those of the fresh batch before it again."""
+        if self._fresh is None or not torch.equal(self._fresh[0], samples):
+            self._fresh = samples, draw_latents(self.seed, "fresh", samples, self.generator.latent_dim)
+        return self._fresh[1]
 
     def _latents(self, step: Step, raw: Mapping[str, Any]) -> Tensor:
         w = self.generator.map(raw["z"])
@@ -171,7 +179,7 @@ class RenderedFaces(Source):
             assert self._agreement is not None, (
                 "a resampled batch needs the agreement of the fresh batch before it"
             )
-            coefficient = (self._agreement[raw["share"]].to(raw["z"].device) + 1) / 2
+            coefficient = (self._agreement.to(raw["z"].device)[raw["rows"]] + 1) / 2
             w = resample(
                 self.generator, w, raw["z"], coefficient, raw["noise"], spread=self.spread, rho=self.rho
             )
@@ -211,7 +219,7 @@ class RenderedFaces(Source):
 
     def state_dict(self) -> dict[str, Any]:
         """The part of the stream that is not a function of the step: the last agreement."""
-        return {"agreement": self._agreement}
+        return {"agreement": None if self._agreement is None else self._agreement.cpu()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores `state_dict()`."""

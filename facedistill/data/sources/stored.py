@@ -95,7 +95,10 @@ class StoredFaces(Source):
         return torch.from_numpy(read_faces(self.faces, spaced)).permute(0, 3, 1, 2).contiguous()
 
     def raw(self, number: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
-        """Decodes this rank's share of step `number`: every `world_size`-th image from `rank` on."""
+        """Decodes this rank's share of step `number`: every `world_size`-th image from `rank` on.
+
+        The kept teacher embeddings are read here, next to the images.
+        """
         indices, balanced = self.plan.batch(number, batch_size)
         if balanced is not None and int((~balanced).sum()) % world_size:
             raise ConfigError(
@@ -113,23 +116,24 @@ class StoredFaces(Source):
         if self.faces.labels is not None:
             raw["labels"] = torch.from_numpy(self.faces.labels[mine].astype(np.int64))
         if balanced is not None:
-            raw["balanced"] = torch.from_numpy(balanced[share])
+            raw["balanced"] = balanced[share].tolist()  # not a tensor: the host selects by it
+        if self.teacher_cache is not None:
+            mirrored: Tensor | None = None
+            if self.augment is not None and self.teacher_view == "same":
+                mirrored = self.augment.mirrored(seed=self.seed, step=number, samples=torch.from_numpy(share))
+            raw["teacher_embeddings"] = self.teacher_cache.embeddings(raw["indices"], mirrored)
         return raw
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
-        """Normalizes and augments on the device, and adds the kept teacher embeddings."""
-        images, indices = to_float(raw["images"].permute(0, 3, 1, 2)), raw["indices"]
-        mirrored: Tensor | None = None
-        kept = self.teacher_cache
-        if kept is not None and self.augment is not None and self.teacher_view == "same":
-            positions = torch.tensor(raw["share"])
-            mirrored = self.augment.mirrored(seed=self.seed, step=raw["step"], samples=positions)
+        """Normalizes and augments on the device."""
+        images = to_float(raw["images"].permute(0, 3, 1, 2))
+        balanced = raw.get("balanced")
         return FaceBatch(
             **self.views(images, step=raw["step"], samples=raw["share"]),
             labels=raw.get("labels"),
-            indices=indices,
-            balanced=raw.get("balanced"),
-            teacher_embeddings=kept.embeddings(indices, mirrored).to(images.device) if kept else None,
+            indices=raw["indices"],
+            balanced=None if balanced is None else torch.tensor(balanced),
+            teacher_embeddings=raw.get("teacher_embeddings"),
         )
 
     def _images(self, indices: np.ndarray) -> np.ndarray:

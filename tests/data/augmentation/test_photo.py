@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from facedistill.data.augment import Augment
 from facedistill.data.augmentation import PhotoAugment, effects
@@ -20,6 +19,7 @@ from facedistill.errors import ConfigError
 from facedistill.images import to_uint8
 from facedistill.models.teachers.golden import draw_faces
 from tests.golden.make_augmentation import EFFECTS, FILE, pixels
+from tests.helpers.no_waits import NothingWaits
 
 HALF: dict[str, Any] = {
     "scale": 0.04, "rotation_deg": 3.0, "shift": 0.015, "shear": 0.03, "perspective": 0.06, "squeeze": 1.3,
@@ -71,19 +71,6 @@ def test_the_host_reads_nothing_from_the_device(faces: Tensor) -> None:
         augment(images, seed=1, step=0, samples=samples)  # copies constants, once
         with NothingWaits():
             assert augment(images, seed=1, step=0, samples=samples).shape == images.shape
-
-
-class NothingWaits(TorchDispatchMode):
-    """Refuses copies to another device that block, and what reads values."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, given = str(func), kwargs or {}
-        devices = {one.device.type for one in args if isinstance(one, Tensor)}
-        if "meta" in devices:
-            assert not any(word in name for word in ("_local_scalar_dense", "nonzero")), name
-        if "_to_copy" in name and given.get("device", torch.device("cpu")).type not in devices:
-            assert given.get("non_blocking") or "device" not in given, name
-        return func(*args, **given)
 
 
 def test_the_input_is_left_alone_and_no_effect_changes_nothing(faces: Tensor) -> None:
