@@ -85,8 +85,8 @@ def scores_of(data: bytes, networks: Mapping[str, Student]) -> dict[str, float]:
     return {name: float(first @ second) for name, (first, second) in rows.items()}
 
 
-def _bytes_of(uri: str) -> bytes:
-    if not uri.startswith(_PNG_URI):
+def _bytes_of(uri: Any) -> bytes:
+    if not isinstance(uri, str) or not uri.startswith(_PNG_URI):
         raise ValueError
     return base64.b64decode(uri.removeprefix(_PNG_URI), validate=True)
 

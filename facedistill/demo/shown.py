@@ -11,6 +11,7 @@ from facedistill.api.student import Student, load
 from facedistill.api.thresholds import choose_threshold
 from facedistill.demo.card import card_html
 from facedistill.errors import UserError
+from facedistill.evaluation.protocols.titles import in_order
 from facedistill.evaluation.thresholds import Threshold, thresholds_from_results
 from facedistill.reporting.record import Results
 from facedistill.reporting.run.files import read_scores
@@ -96,6 +97,7 @@ def _teacher(folder: Path) -> Student:
     config = RunFolder(folder).config()
     if config is None or "teacher" not in config:
         raise UserError(f"{folder.name} has no config.yaml that names one")
+    config.teacher.compile = False  # compiling pays for many faces only
     teacher = load(load_teacher(config))
     teacher.run = str(config.teacher.get("name") or config.teacher.get("asset") or "")
     return teacher
@@ -116,7 +118,7 @@ def _choices(
     titles: Mapping[str, str],
     first: Threshold | None,
 ) -> list[dict[str, Any]]:
-    """Every protocol and FAR that was measured, then protocols that have only scores."""
+    """Every protocol and FAR that was measured, and protocols that have only scores; `first` first."""
     by_key: dict[tuple[str, float | None], dict[str, float]] = {}
     for role, fitted in thresholds.items():
         for one in fitted:
@@ -125,14 +127,15 @@ def _choices(
     for protocol in dict.fromkeys(name for found in histograms.values() for name in found):
         if protocol not in measured:
             by_key[protocol, None] = {}
-    wanted = (first.protocol, first.far) if first else None
+    wanted, order = (first.protocol, first.far) if first else None, in_order({key[0] for key in by_key})
+    keys = sorted(by_key, key=lambda key: (key != wanted, order.index(key[0]), key[1] or 0))
     return [
-        {"protocol": protocol, "title": titles.get(protocol, protocol), "far": far, "thresholds": found}
-        for (protocol, far), found in sorted(by_key.items(), key=lambda item: item[0] != wanted)
+        {"protocol": protocol, "title": titles.get(protocol, protocol), "far": far, "thresholds": by_key[protocol, far]}
+        for protocol, far in keys
     ]
 
 
 def _no_threshold(student: Student) -> dict[str, str]:
     if student.thresholds:
         return {}
-    return {"threshold": "The student carries no threshold, so there is no decision; `facedistill evaluate` fits one."}
+    return {"threshold": "The student carries no threshold, so there is no decision; facedistill evaluate fits one."}

@@ -44,10 +44,10 @@ function shareBelow(score, densities, { low, high }) {
 }
 
 function placeOf(score, histogram, title) {
-  if (score === undefined) return `The scores of ${title}.`;
+  if (score === undefined) return `Scores on ${title}.`;
   const part = (share) => `${Math.min(Math.max(100 * share, 0), 100).toFixed(1)} %`;
-  return `Of the pairs of ${title}, about ${part(shareBelow(score, histogram.genuine, histogram))} of the same person and ` +
-    `${part(shareBelow(score, histogram.impostor, histogram))} of different people score lower.`;
+  return `On ${title}, about ${part(shareBelow(score, histogram.genuine, histogram))} of the pairs of the same person and ` +
+    `${part(shareBelow(score, histogram.impostor, histogram))} of the pairs of different people score lower.`;
 }
 
 function lowest(histograms, protocol) {
