@@ -80,7 +80,7 @@ def look_at(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> tuple[int,
 def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image in eight-bit RGB; sixteen-bit grey, which Pillow would clip, loses its lower eight bits."""
     if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        grey = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     plain = image.convert("RGBA") if "transparency" in image.info else image
     return plain.convert("RGB")

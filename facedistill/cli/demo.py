@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         help="run folder, student.safetensors, student.onnx, org/name on the Hugging Face hub, or a teacher's name",
     )
     parser.add_argument(
-        "--far", type=fraction, help="false accept rate of the decision that is shown first; the page has the others"
+        "--far",
+        type=fraction,
+        help="false accept rate of the decision that is shown first; the page has the others",
     )
     parser.add_argument("--port", type=_port, help="port on 127.0.0.1; 7860, or a free one if that is taken")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -130,7 +130,12 @@ def _choices(
     wanted, order = (first.protocol, first.far) if first else None, in_order({key[0] for key in by_key})
     keys = sorted(by_key, key=lambda key: (key != wanted, order.index(key[0]), key[1] or 0))
     return [
-        {"protocol": protocol, "title": titles.get(protocol, protocol), "far": far, "thresholds": by_key[protocol, far]}
+        {
+            "protocol": protocol,
+            "title": titles.get(protocol, protocol),
+            "far": far,
+            "thresholds": by_key[protocol, far],
+        }
         for protocol, far in keys
     ]
 
@@ -138,4 +143,6 @@ def _choices(
 def _no_threshold(student: Student) -> dict[str, str]:
     if student.thresholds:
         return {}
-    return {"threshold": "The student carries no threshold, so there is no decision; facedistill evaluate fits one."}
+    return {
+        "threshold": "The student carries no threshold, so there is no decision; facedistill evaluate fits one."
+    }

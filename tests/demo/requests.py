@@ -15,11 +15,19 @@ HOST = {"host": "127.0.0.1:7860"}
 
 
 def ask(
-    app: ASGIApp, path: str, body: bytes | Sequence[bytes] | None = None, kind: str = "image/png", **headers: str
+    app: ASGIApp,
+    path: str,
+    body: bytes | Sequence[bytes] | None = None,
+    kind: str = "image/png",
+    **headers: str,
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer; a POST if there is a body, in parts if it is a sequence."""
     parts = [body] if isinstance(body, bytes) else list(body or [b""])
-    given = HOST | ({} if body is None else {"content-type": kind}) | {k.replace("_", "-"): v for k, v in headers.items()}
+    given = (
+        HOST
+        | ({} if body is None else {"content-type": kind})
+        | {k.replace("_", "-"): v for k, v in headers.items()}
+    )
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     messages[-1]["more_body"] = False
     sent: list[Message] = []
@@ -40,7 +48,9 @@ def ask(
     return sent[0]["status"], answer, b"".join(message.get("body", b"") for message in sent[1:])
 
 
-def post(app: ASGIApp, path: str, body: bytes | Sequence[bytes], kind: str = "image/png", **headers: str) -> Any:
+def post(
+    app: ASGIApp, path: str, body: bytes | Sequence[bytes], kind: str = "image/png", **headers: str
+) -> Any:
     """Status and JSON of the answer to a POST."""
     status, _, answer = ask(app, path, body, kind, **headers)
     return status, json.loads(answer)

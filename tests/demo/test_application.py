@@ -43,7 +43,9 @@ def test_a_comparison_has_the_score_of_verify(app, shown):
     assert [(status, answer["found"]) for status, answer in found] == [(200, 1), (200, 2)]
     assert found[1][1]["faces"][1]["box"] == pytest.approx([0.5, 0, (448 - 28) / 448, (224 - 28) / 224])
     crops = [answer["faces"][0]["crop"] for _, answer in found]
-    status, scores = post(app, "/compare", json.dumps({"a": crops[0], "b": crops[1]}).encode(), "application/json")
+    status, scores = post(
+        app, "/compare", json.dumps({"a": crops[0], "b": crops[1]}).encode(), "application/json"
+    )
     assert status == 200
     assert scores == {"student": pytest.approx(shown.networks["student"].verify(*pictures).score, abs=1e-6)}
 

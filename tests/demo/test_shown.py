@@ -20,7 +20,7 @@ def test_a_file_outside_a_run_folder_says_what_is_missing(tmp_path):
 
 def test_the_decision_at_another_far_comes_first(run_folder):
     assert open_model(str(run_folder), 1e-2).choices[0]["far"] == 1e-2
-    with pytest.raises(UserError, match="far=0.1: the model has no such threshold"):
+    with pytest.raises(UserError, match=r"far=0\.1: the model has no such threshold"):
         open_model(str(run_folder), 0.1)
 
 
@@ -35,7 +35,9 @@ def test_a_damaged_file_is_a_sentence_on_the_page(run_folder, tmp_path):
 
 def test_the_card_runs_nothing(run_folder):
     html = card_html(run_folder)
-    assert html.startswith("<h3>A card</h3>\n<p>&lt;script&gt;alert(1)&lt;/script&gt; [x](javascript:alert(1))</p>")
+    assert html.startswith(
+        "<h3>A card</h3>\n<p>&lt;script&gt;alert(1)&lt;/script&gt; [x](javascript:alert(1))</p>"
+    )
     assert "style" not in html
 
 
@@ -45,7 +47,9 @@ def test_a_taken_port_is_a_sentence(capsys, run_folder):
         port = taken.getsockname()[1]
         assert taken.getsockname()[0] == "127.0.0.1"
         error = command_error(capsys, "demo", str(run_folder), "--port", str(port))
-        assert error.startswith(f"error  --port {port}: cannot be used (Address already in use); give another one")
+        assert error.startswith(
+            f"error  --port {port}: cannot be used (Address already in use); give another one"
+        )
 
 
 def test_a_missing_extra_names_the_command(capsys, monkeypatch):

@@ -143,7 +143,9 @@ class Scrfd:
         return Faces(boxes[kept], scores[kept], landmarks[kept]) if len(kept) else self._framed(image)
 
     def _framed(self, image: Image.Image) -> Faces:
-        if (longest := max(image.size)) > _LARGEST_FRAMED_PX:  # the frame of a long strip would take gigabytes
+        if (
+            longest := max(image.size)
+        ) > _LARGEST_FRAMED_PX:  # the frame of a long strip would take gigabytes
             reduced = image.copy()
             reduced.thumbnail((_LARGEST_FRAMED_PX, _LARGEST_FRAMED_PX), Image.Resampling.BILINEAR)
             faces, scale = self._framed(reduced), longest / _LARGEST_FRAMED_PX
