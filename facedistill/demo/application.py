@@ -62,7 +62,7 @@ def build_application(shown: Shown, port: int) -> Starlette:
         ],
         middleware=[Middleware(LocalOnly, port=port)],
         exception_handlers={
-            HTTPException: lambda _, error: _refusal(error.status_code, error.detail),  # type: ignore[attr-defined]
+            HTTPException: lambda _, error: _refusal(error.status_code, error.detail),
             UserError: lambda _, error: _refusal(422, f"{error}."),
             MemoryError: lambda _, error: _refusal(503, "The computer has no memory left for this."),
             ClientDisconnect: lambda _, error: _refusal(400, "The upload was broken off."),
