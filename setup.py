@@ -5,5 +5,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["facedistill*"]), "facedistill.conf"],
     package_dir={"facedistill.conf": "conf"},
-    package_data={"facedistill.conf": ["**/*.yaml"], "facedistill.reporting": ["*/templates/*"]},
+    package_data={
+        "facedistill.conf": ["**/*.yaml"],
+        "facedistill.reporting": ["*/templates/*"],
+        "facedistill.demo": ["templates/*"],
+    },
 )

@@ -17,7 +17,7 @@ from facedistill.errors import DataError
 
 SIZE_PX = 112
 MAX_PIXELS = 100_000_000  # a larger picture is a decompression bomb, or nothing to learn faces from
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _JPEG = b"\xff\xd8"
 
 
@@ -63,22 +63,24 @@ def decode_face(data: bytes, where: str, size_px: int | None = SIZE_PX) -> np.nd
     return _decode_other(data, where, size_px) if pixels is None else pixels
 
 
-def look_at(data: bytes, where: str) -> tuple[int, int, str]:
+def look_at(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
     """Width, height and Pillow's color mode of one image, from its header alone.
 
     Raises:
-        DataError: If it is empty, no image, or its header is damaged.
+        DataError: If it is empty, no image, has more than `max_pixels`, or its header is damaged.
     """
     if not data:
         raise DataError(f"{where} has zero bytes; replace or remove it")
-    with _refusing(where), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    _demand_pixels(*_webp_size(data), where, max_pixels)
+    with image_errors(where), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _demand_pixels(*image.size, where, max_pixels)
         return image.width, image.height, image.mode
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image in eight-bit RGB; sixteen-bit grey, which Pillow would clip, loses its lower eight bits."""
     if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        grey = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     plain = image.convert("RGBA") if "transparency" in image.info else image
     return plain.convert("RGB")
@@ -98,13 +100,14 @@ def _decode_jpeg(data: bytes, where: str, size_px: int | None) -> np.ndarray | N
 
 
 def _decode_other(data: bytes, where: str, size_px: int | None) -> np.ndarray:
-    with _refusing(where), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    _demand_pixels(*_webp_size(data), where, MAX_PIXELS)
+    with image_errors(where), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _demand_size(*image.size, where, size_px)
         return np.array(to_rgb(image))
 
 
 @contextmanager
-def _refusing(where: str) -> Iterator[None]:
+def image_errors(where: str) -> Iterator[None]:
     """Whatever Pillow's parsers let through becomes one sentence."""
     try:
         yield
@@ -122,12 +125,29 @@ def _refusing(where: str) -> Iterator[None]:
         raise _broken(where, type(error).__name__) from error
 
 
-def _demand_size(wide: int, high: int, where: str, size_px: int | None) -> None:
-    if wide * high > MAX_PIXELS:
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP file, else zeros: Pillow allocates 8 bytes per pixel before it tells the size."""
+    kind = data[12:16] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else b""
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
+def _demand_pixels(wide: int, high: int, where: str, max_pixels: int) -> None:
+    if wide * high > max_pixels:
         raise DataError(
-            f"{where} unpacks to {wide}x{high} pixels, more than {MAX_PIXELS // 1_000_000} million; "
+            f"{where} unpacks to {wide}x{high} pixels, more than {max_pixels // 1_000_000} million; "
             "replace or remove it"
         )
+
+
+def _demand_size(wide: int, high: int, where: str, size_px: int | None) -> None:
+    _demand_pixels(wide, high, where, MAX_PIXELS)
     if size_px is not None and (wide, high) != (size_px, size_px):
         raise DataError(
             f"{where} is {wide}x{high} pixels, and faces are {size_px}x{size_px}; "

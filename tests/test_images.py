@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -137,6 +138,11 @@ def test_bombs_are_refused_before_they_unpack() -> None:
     place = jpeg.index(b"\xff\xc0") + 5
     jpeg[place : place + 4] = struct.pack(">HH", 60000, 60000)
     assert message_of(bytes(jpeg), size_px=None) == expected.format(60000)
+    for lossless, place, size in ((True, 21, 16382 | 16382 << 14), (False, 26, 16383 | 16383 << 16)):
+        webp = bytearray(encode(Image.fromarray(COLOR), "WEBP", lossless=lossless))
+        webp[place : place + 4] = struct.pack("<I", size)
+        with mock.patch("PIL.Image.open", side_effect=AssertionError):  # it would allocate 2 GB
+            assert message_of(bytes(webp), size_px=None) == expected.format(16383)
 
 
 def test_another_size_names_the_mend() -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     ),
     "verify": ("facedistill.cli.verify", "whether two photographs show the same person"),
     "search": ("facedistill.cli.search", "which faces of a gallery are most similar to a photograph"),
+    "demo": ("facedistill.cli.demo", "a local page that compares two photographs by file or camera"),
     "embed": ("facedistill.cli.embed", "embed face images with a student; --align takes photographs"),
     "report": ("facedistill.cli.report", "write the report and the model card of a run again"),
     "dashboard": (

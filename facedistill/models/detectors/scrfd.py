@@ -25,6 +25,7 @@ _SIZES_PX = (
     1280,
     2560,
 )  # of the longer edge; from the third on for photographs larger than the one before
+_LARGEST_FRAMED_PX = 2560
 _SMALL_FACE_PX = {320: 80}  # the landmarks of smaller faces are imprecise at this size
 _SMALL_FACE_ELSEWHERE_PX = 40
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
@@ -142,6 +143,15 @@ class Scrfd:
         return Faces(boxes[kept], scores[kept], landmarks[kept]) if len(kept) else self._framed(image)
 
     def _framed(self, image: Image.Image) -> Faces:
+        if (
+            longest := max(image.size)
+        ) > _LARGEST_FRAMED_PX:  # the frame of a long strip would take gigabytes
+            reduced = image.copy()
+            reduced.thumbnail((_LARGEST_FRAMED_PX, _LARGEST_FRAMED_PX), Image.Resampling.BILINEAR)
+            faces, scale = self._framed(reduced), longest / _LARGEST_FRAMED_PX
+            return Faces(
+                (faces.boxes + 0.5) * scale - 0.5, faces.scores, (faces.landmarks + 0.5) * scale - 0.5
+            )
         pad = max(image.size) // 2
         framed = Image.new("RGB", (image.width + 2 * pad, image.height + 2 * pad))
         framed.paste(image, (pad, pad))

@@ -58,7 +58,7 @@ def read_pictures(folder: Path, protocols: Iterable[str]) -> RunPictures:
             continue
         if found is not None:
             rising = np.sort(found.genuine), np.sort(found.impostor)
-            scores[protocol], rocs[protocol] = _histograms(*rising), _roc(*rising)
+            scores[protocol], rocs[protocol] = score_histogram(*rising), _roc(*rising)
     drawn = _faces(faces) if faces is not None and len(faces.base) else None
     sentences = tuple(one.replace(f"{folder}{os.sep}", "").rstrip(".") + "." for one in problems)
     return RunPictures(drawn, scores, rocs, sentences)
@@ -83,8 +83,9 @@ def _small(image: np.ndarray) -> np.ndarray:
     return np.asarray(drawn)
 
 
-def _histograms(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, Any]:
-    """Densities of rising scores."""
+def score_histogram(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, Any]:
+    """`low`, `high`, and the densities `genuine` and `impostor` (48,) between, of scores in any order."""
+    genuine, impostor = np.sort(genuine), np.sort(impostor)
     low, high = float(min(genuine[0], impostor[0])), float(max(genuine[-1], impostor[-1]))
     edges = np.linspace(low, max(high, low + 0.02), _BINS + 1)
     inner = edges[1:-1]

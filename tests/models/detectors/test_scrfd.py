@@ -104,6 +104,20 @@ def test_an_empty_picture_has_no_face(detector: Scrfd) -> None:
     assert len(detector.find(Image.new("RGB", (300, 200), (90, 120, 60)))) == 0
 
 
+def test_the_frame_of_a_long_strip_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def detect(self: Scrfd, image: Image.Image, size_px: int) -> Faces:
+        sizes.append(image.size)
+        return Faces(np.full((1, 4), 1379.5), np.ones(1), np.full((1, 5, 2), 1279.5))
+
+    monkeypatch.setattr(Scrfd, "detect", detect)
+    faces = Scrfd.__new__(Scrfd)._framed(Image.new("L", (25_600, 100)))
+    assert sizes == [(5120, 2570)]
+    assert faces.boxes.tolist() == [[999.5] * 4]  # 99.5 px of 2560
+    assert faces.landmarks[0, 0].tolist() == [-0.5, -0.5]
+
+
 @pytest.mark.assets
 @pytest.mark.shared
 @pytest.mark.parametrize("enlarged", [1, 3])

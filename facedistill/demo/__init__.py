@@ -1,0 +1,1 @@
+"""`facedistill demo`: a local page that compares two photographs."""
