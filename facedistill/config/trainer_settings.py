@@ -48,7 +48,7 @@ def _choices(settings: Mapping[str, Any]) -> list[str]:
     for key, choices in (
         ("precision", PRECISIONS),
         ("strategy", STRATEGIES),
-        ("compile", (False, True, "auto")),
+        ("compile", (False, True, "auto", "reduce-overhead")),
     ):
         value = settings.get(key, choices[0])
         if value not in choices or type(value) not in {type(choice) for choice in choices}:

@@ -19,11 +19,10 @@ from facedistill.errors import ConfigError
 from facedistill.system.messages import print_message
 
 Run = Callable[..., Tensor]
+Compile = bool | Literal["auto", "reduce-overhead"]
 
 
-def compiled(
-    run: Run, compile: bool | Literal["auto"], *, what: str, key: str, otherwise: str, **options: Any
-) -> Run:
+def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str, **options: Any) -> Run:
     """Wraps a function so that its first call compiles it, or reads what an earlier run compiled.
 
     Compiled code is kept in the cache folder, one folder for each version of torch and each device. `TORCHINDUCTOR_CACHE_DIR`
@@ -31,7 +30,7 @@ def compiled(
 
     Args:
         run: The function, or module.
-        compile: False returns `run`; True requires compilation; "auto" tries.
+        compile: False returns `run`; True requires compilation; "auto" tries; "reduce-overhead" requires CUDA graphs on a GPU.
         what: Name of the network, for the messages: "teacher".
         key: The key that set `compile`.
         otherwise: How it runs uncompiled: "about half as fast".
@@ -42,6 +41,8 @@ def compiled(
     """
     if compile is False:
         return run
+    if compile == "reduce-overhead":
+        options["mode"] = compile
     fast: Run = torch.compile(run, **options)
     chosen: list[Run] = []
 
@@ -56,9 +57,9 @@ def compiled(
             Exception
         ) as error:  # no compiler, no Triton, a full disk: inductor has an error class for each
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if compile is True:
+            if compile != "auto":
                 raise ConfigError(
-                    f"{key}: true, but the {what} cannot be compiled here ({reason}); "
+                    f"{key}: {str(compile).lower()}, but the {what} cannot be compiled here ({reason}); "
                     "install a C++ compiler or set it to false"
                 ) from error
             print(f"{what}: runs uncompiled, {otherwise}, because compiling failed ({reason})")
