@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import ekd_loss, gkd_loss
+from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.system.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -262,7 +264,7 @@ def margin_softmax(bench: Bench) -> None:
 
     for size in [50, 100] if bench.miniature else [10_000, 31_600, 100_000, 316_000, 1_000_000]:
         images, width = (8, 16) if bench.miniature else (512, 512)
-        head = ArcFaceHead(num_identities=size, embedding_dim=width).to(bench.device)
+        head = ArcFaceHead(num_identities=size, embedding_dim=width, beyond_pi="wrap").to(bench.device)
         embeddings = torch.randn(images, width, device=bench.device, requires_grad=True)
         labels = torch.randint(size, (images,), device=bench.device)
         ours = lambda head=head, e=embeddings, y=labels: head(e, y).mean()  # noqa: E731
@@ -435,7 +437,9 @@ def main() -> None:
     args = parser.parse_args()
     args.into.mkdir(parents=True, exist_ok=True)
     if args.only:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no messages of torch's profiler
         torch.set_float32_matmul_precision("high")
+        silence_expected_warnings()
         COMPARISONS[args.only](Bench(args.into, args.seconds, args.miniature, args.only))
         return
     if not args.render:

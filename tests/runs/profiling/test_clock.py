@@ -18,7 +18,7 @@ def test_a_part_inside_another_counts_once() -> None:
         time.sleep(0.01)
         inner()
         time.sleep(0.01)
-    assert 0.03 <= clock.seconds["inner"]
+    assert clock.seconds["inner"] >= 0.03
     assert 0.02 <= clock.seconds["outer"] < clock.seconds["inner"] + 0.02
     assert clock.current == "other"
 

@@ -29,7 +29,7 @@ def test_an_option_stays_if_it_gains_more_than_noise() -> None:
 
 def test_the_search_ends_in_time_and_where_nothing_runs() -> None:
     ticks = itertools.count()
-    best, trials = search(rate, [{"a": "1"}, {"b": "1"}], seconds=2, clock=lambda: next(ticks))
+    _, trials = search(rate, [{"a": "1"}, {"b": "1"}], seconds=2, clock=lambda: next(ticks))
     assert len(trials) == 2
     assert describe_best({}, search(rate, [], seconds=1)[1]).startswith("set: nothing")
     assert len(search(rate, [{"c": "2"}] * 3, seconds=1e9)[1]) == 4
@@ -58,4 +58,4 @@ def test_the_bottleneck_is_named(flops: float, moved: float, word: str) -> None:
     assert word in bottleneck(profile)
     waiting = Profile("a device", 8, 2.0, 1.0, parts[::-1], 1e12, 1e11)
     assert "data.num_workers" in bottleneck(waiting)
-    assert "student forward        3000.00   75.0%" in describe(profile)
+    assert "student forward       3000.00   75.0%" in describe(profile)
