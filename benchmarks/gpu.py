@@ -97,7 +97,7 @@ def synthdistill(bench: Bench) -> None:
         sequential = profile.batch_size / total
         bench.record(f"{student}: parts one after the other", images_per_s=sequential)
         bench.record(f"{student}: whole step", images_per_s=profile.images_per_s, first_s=profile.first_s)
-        images = max(4 * profile.batch_size, int(4 * bench.seconds * profile.images_per_s))
+        images = max(4 * profile.batch_size, int(8 * bench.seconds * profile.images_per_s))
         trained, first_s = train_rate(overrides, images)
         bench.record(
             f"{student}: facedistill train", images_per_s=trained, first_s=first_s, of_released=trained / released[student],
@@ -118,7 +118,8 @@ def released_rate(bench: Bench, student_name: str) -> float:
 
     config = compose("train", [*QUIET, f"backbone={student_name}"])
     exit_name: Any = 64 if bench.miniature else "full"
-    generator = FaceGenerator(obtain("mobilestylegan"), exit=exit_name, crop="paper", micro_batch=4)
+    micro_batch = 32 if bench.device.type == "cuda" else 4
+    generator = FaceGenerator(obtain("mobilestylegan"), exit=exit_name, crop="paper", micro_batch=micro_batch)
     generator, teacher = generator.to(bench.device), load_teacher(config).to(bench.device)
     student = build_backbone(config.backbone).to(bench.device).train()
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
