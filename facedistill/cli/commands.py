@@ -4,6 +4,10 @@ from __future__ import annotations
 
 COMMANDS = {
     "train": ("facedistill.cli.train", "distil a student: group=choice and key=value overrides, -m to sweep"),
+    "profile": (
+        "facedistill.cli.profile",
+        "where the time of a training step goes, and which settings make it shorter",
+    ),
     "evaluate": (
         "facedistill.cli.evaluate",
         "measure a run, a student file or a teacher on the benchmarks that are found",

@@ -57,7 +57,7 @@ def _choices(settings: Mapping[str, Any]) -> list[str]:
     for key, choices in (
         ("precision", PRECISIONS),
         ("strategy", STRATEGIES),
-        ("compile", (None, False, True, "auto")),
+        ("compile", (None, False, True, "auto", "reduce-overhead")),
     ):
         value = settings.get(key, choices[0])
         if value not in choices or type(value) not in {type(choice) for choice in choices}:

@@ -1,26 +1,36 @@
-"""Compiles a network if possible."""
+"""Compiles a network if possible, and keeps the compiled code for later runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from facedistill.assets.store import cache_dir
+from facedistill.distributed.collectives import rank
 from facedistill.errors import ConfigError
+from facedistill.system.messages import print_message
 
 Run = Callable[..., Tensor]
+Compile = bool | Literal["auto", "reduce-overhead"]
 
 
-def compiled(
-    run: Run, compile: bool | Literal["auto"], *, what: str, key: str, otherwise: str, **options: Any
-) -> Run:
-    """Wraps a function so that its first call compiles it.
+def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str, **options: Any) -> Run:
+    """Wraps a function so that its first call compiles it, or reads what an earlier run compiled.
+
+    Compiled code is kept in the cache folder, one folder for each version of torch and each device. `TORCHINDUCTOR_CACHE_DIR`
+    names another place. While the first call compiles, its time is printed.
 
     Args:
         run: The function, or module.
-        compile: False returns `run`; True requires compilation; "auto" tries.
+        compile: False returns `run`; True requires compilation; "auto" tries; "reduce-overhead" requires CUDA graphs on a GPU.
         what: Name of the network, for the messages: "teacher".
         key: The key that set `compile`.
         otherwise: How it runs uncompiled: "about half as fast".
@@ -31,6 +41,8 @@ def compiled(
     """
     if compile is False:
         return run
+    if compile == "reduce-overhead":
+        options["mode"] = compile
     fast: Run = torch.compile(run, **options)
     chosen: list[Run] = []
 
@@ -38,14 +50,16 @@ def compiled(
         if chosen:
             return chosen[0](*arguments)
         try:
-            result = fast(*arguments)
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled" / _made_for()))
+            with _time_shown(what):
+                result = fast(*arguments)
         except (
             Exception
         ) as error:  # no compiler, no Triton, a full disk: inductor has an error class for each
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if compile is True:
+            if compile != "auto":
                 raise ConfigError(
-                    f"{key}: true, but the {what} cannot be compiled here ({reason}); "
+                    f"{key}: {str(compile).lower()}, but the {what} cannot be compiled here ({reason}); "
                     "install a C++ compiler or set it to false"
                 ) from error
             print(f"{what}: runs uncompiled, {otherwise}, because compiling failed ({reason})")
@@ -55,3 +69,38 @@ def compiled(
         return result
 
     return call
+
+
+def _made_for() -> str:
+    """What compiled code depends on, as the name of a folder: torch's version, and the GPU or the CPU's instructions."""
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return f"torch-{torch.__version__} {device}".replace(" ", "-").replace("/", "-")
+
+
+@contextmanager
+def _time_shown(what: str, *, after_s: float = 3.0, every_s: float = 10.0) -> Iterator[None]:
+    """Prints how long compiling takes so far, and at its end; nothing if it ends within `after_s` or in other ranks than 0."""
+    if rank():
+        yield
+        return
+    began, done = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        wait_s = after_s
+        while not done.wait(wait_s):
+            print_message(f"compiling the {what}, once: {time.monotonic() - began:.0f} s")
+            wait_s = every_s
+
+    watcher = threading.Thread(target=show, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    if (took_s := time.monotonic() - began) > after_s:
+        print_message(f"the {what} is compiled: {took_s:.0f} s; the next start reads it from the cache")

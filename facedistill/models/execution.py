@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from facedistill.models.batch_norm import synchronize, undo_synchronize
-from facedistill.models.compilation import compiled
+from facedistill.models.compilation import Compile, compiled
 
 Run = Callable[[Tensor], Tensor]
 
@@ -30,7 +29,7 @@ class Execution:
             pass: memory holds the activations of one part, for about a third more computation. Unlike gradient
             accumulation there is one loss of all embeddings, so methods that compare images or have state per step are
             unchanged. Batch norm normalizes each part and updates its statistics once per part.
-        compile: torch.compile; "auto" tries.
+        compile: torch.compile; "auto" tries; "reduce-overhead" compiles to CUDA graphs, which replace many small launches.
         half: Weights and activations are bfloat16, except in batch norm; embeddings are float32, so heads, statistics and
             losses never see half precision.
         synchronized: Batch norm over the images of all processes.
@@ -38,7 +37,7 @@ class Execution:
 
     channels_last: bool = True
     parts: int = 1
-    compile: bool | Literal["auto"] = False
+    compile: Compile = False
     half: bool = False
     synchronized: bool = False
 

@@ -28,10 +28,13 @@ def relight(images: Tensor, gamma: Tensor, contrast: Tensor, brightness: Tensor,
         brightness: (n,) added, in units of the [-1, 1] range.
         color: (n, 3) added per channel.
     """
-    light = images.add(1).clamp_min_(2e-4).pow_(gamma.view(-1, 1, 1, 1))  # twice the value in [0, 1]
-    factor = contrast * torch.exp2(1 - gamma)
+    log_light = (
+        images.add(1).clamp_min_(2e-4).log_()
+    )  # of twice the value in [0, 1]; a fifth of the time of pow
+    log_factor = contrast.log() + (1 - gamma) * math.log(2)
+    light = log_light.mul_(gamma.view(-1, 1, 1, 1)).add_(log_factor.view(-1, 1, 1, 1)).exp_()
     added = (brightness - contrast)[:, None] + color
-    return light.mul_(factor.view(-1, 1, 1, 1)).add_(added[:, :, None, None])
+    return light.add_(added[:, :, None, None])
 
 
 def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
@@ -44,8 +47,8 @@ def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
     """
     x, y = axes(images)
     slope = angle.cos().view(-1, 1, 1) * x + angle.sin().view(-1, 1, 1) * y[:, None]
-    factor = 1 + strength.view(-1, 1, 1) * slope
-    return (images + 1) * factor[:, None] - 1
+    change = (strength.view(-1, 1, 1) * slope)[:, None]
+    return torch.addcmul(change, images, 1 + change)
 
 
 def gray(images: Tensor) -> Tensor:
@@ -66,9 +69,10 @@ def cover(images: Tensor, boxes: Tensor, color: Tensor, offsets: Tensor, noise: 
     """
     x, y = axes(images)
     left, top, right, bottom = boxes[:, :, None].unbind(1)
-    columns, rows = (x > left) & (x < right), (y > top) & (y < bottom)
-    inside = (rows[:, :, None] & columns[:, None, :])[:, None]
-    return torch.where(inside, color[:, :, None, None] + noise * texture(images, offsets), images)
+    columns, rows = ((x > left) & (x < right)).to(images), ((y > top) & (y < bottom)).to(images)
+    inside = (rows[:, :, None] * columns[:, None, :])[:, None]
+    covering = texture(images, offsets).mul_(noise).add_(color[:, :, None, None])
+    return torch.lerp(images, covering, inside)  # `where` takes ten times as long on a CPU
 
 
 def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
@@ -81,14 +85,16 @@ def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
     """
     n, channels, size, _ = images.shape
     maps = _kept(_resampling, images, size)[resolution - 1] @ _gaussians(sigma, size)
-    rows = images.reshape(n, channels * size, size) @ maps.transpose(1, 2)
-    columns = maps @ rows.view(n, channels, size, size).transpose(1, 2).reshape(n, size, channels * size)
-    return columns.view(n, size, channels, size).transpose(1, 2)
+    softened = torch.empty_like(images)
+    rows = (images.reshape(n, channels * size, size) @ maps.transpose(1, 2)).view(images.shape)
+    for channel in range(channels):
+        torch.bmm(maps, rows[:, channel], out=softened[:, channel])
+    return softened
 
 
 def sensor_noise(images: Tensor, strength: Tensor, offsets: Tensor) -> Tensor:
     """Adds Gaussian noise of standard deviation `strength` (n,), read at `offsets` (n, 2) of a fixed texture."""
-    return images + strength.view(-1, 1, 1, 1) * texture(images, offsets)
+    return torch.addcmul(images, strength.view(-1, 1, 1, 1), texture(images, offsets))
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
@@ -98,15 +104,11 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
         images: (n, 3, H, W), H and W multiples of 16.
         quality: (n,) in [1, 100].
     """
-    red, green, blue = (images.clamp(-1, 1) * 127.5).unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    chroma = F.avg_pool2d(torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1), 2)
+    planes = (_kept(_to_ycbcr, images) @ images.clamp(-1, 1).flatten(2)).view(images.shape)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    luma = _quantized(luma[:, None], _kept(_luma_table, images), scale)[:, 0]
-    chroma = _quantized(chroma, _kept(_chroma_table, images), scale)
-    bluish, reddish = chroma.repeat_interleave(2, -1).repeat_interleave(2, -2).unbind(1)
-    red, blue = luma + 1.402 * reddish, luma + 1.772 * bluish
-    return torch.stack([red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue], 1) / 127.5
+    luma = _quantized(planes[:, :1], _kept(_dct, images, 8), _kept(_luma_table, images), scale)
+    chroma = _quantized(planes[:, 1:], _kept(_dct, images, 16), _kept(_chroma_table, images), scale)
+    return (_kept(_to_rgb, images) @ torch.cat([luma, chroma], 1).flatten(2)).view(images.shape)
 
 
 def texture(images: Tensor, offsets: Tensor) -> Tensor:
@@ -156,22 +158,45 @@ def _gaussians(sigma: Tensor, size: int) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _quantized(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """Planes (n, c, H, W) after quantizing their 8 x 8 DCT coefficients by `table` (8, 8) times `scale` (n,)."""
+def _quantized(planes: Tensor, basis: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """Planes (n, c, H, W) after quantizing the coefficients of their blocks by `table` (8, 8) times `scale` (n,).
+
+    The blocks have as many pixels as `basis` (64, pixels), of `_dct`, has columns.
+    """
     n, c, height, width = planes.shape
-    blocks = planes.reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, -1, 64)
-    basis = _kept(_dct, planes)
+    edge = math.isqrt(basis.shape[1])
+    blocks = (
+        planes.reshape(n, c, height // edge, edge, width // edge, edge)
+        .transpose(3, 4)
+        .reshape(n, -1, edge**2)
+    )
     steps = (table.flatten() * scale[:, None]).clamp(1, 255).floor()[:, None]
-    kept = (blocks @ basis.T).div_(steps).round_().mul_(steps) @ basis
-    return kept.view(n, c, height // 8, width // 8, 8, 8).transpose(3, 4).reshape(n, c, height, width)
+    kept = (blocks @ basis.T).div_(steps).round_().mul_(steps) @ (basis * (edge / 8) ** 2)
+    return (
+        kept.view(n, c, height // edge, width // edge, edge, edge)
+        .transpose(3, 4)
+        .reshape(n, c, height, width)
+    )
 
 
-def _dct() -> Tensor:
-    """(64, 64) orthonormal DCT-II of 8 x 8 blocks, both as one axis."""
+def _dct(edge: int) -> Tensor:
+    """(64, edge²) orthonormal DCT-II of blocks averaged to 8 x 8 pixels, both axes as one."""
     n = torch.arange(8, dtype=torch.float64)
     basis = (math.pi / 8 * (n + 0.5) * n[:, None]).cos() * math.sqrt(2 / 8)
     basis[0] /= math.sqrt(2)
+    basis = basis.repeat_interleave(edge // 8, 1) / (edge // 8)
     return torch.kron(basis, basis).float()
+
+
+def _to_ycbcr() -> Tensor:
+    """(3, 3): luma, Cb and Cr in 1/255 of the range, of red, green and blue in [-1, 1]."""
+    weights = _luma_weights().double()
+    blue, red = torch.eye(3, dtype=torch.float64)[[2, 0]]
+    return (127.5 * torch.stack([weights, (blue - weights) / 1.772, (red - weights) / 1.402])).float()
+
+
+def _to_rgb() -> Tensor:
+    return _to_ycbcr().double().inverse().float()
 
 
 def _luma_weights() -> Tensor:

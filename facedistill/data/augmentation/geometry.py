@@ -44,12 +44,16 @@ def homography(
 def warp(images: Tensor, homographies: Tensor) -> Tensor:
     """Samples (N, C, H, W) images bilinearly; positions outside an image show its nearest pixel."""
     x, y = axes(images)
-    across, down, depth = (
-        (row[:, 0, None] * x)[:, None, :] + (row[:, 1, None] * y + row[:, 2, None])[:, :, None]
-        for row in homographies.to(images.dtype).unbind(1)
-    )
-    depth = depth.clamp_min_(0.1).reciprocal_()
-    grid = torch.stack([across.mul_(depth), down.mul_(depth)], dim=-1)
+    maps = homographies.to(images.dtype)
+    position, depth = maps[:, :2], maps[:, 2:].expand(-1, 2, -1)
+
+    def values(rows: Tensor) -> Tensor:
+        """(N, H, 2 W) of (N, 2, 3) rows, the two alternating."""
+        per_x, per_y, fixed = rows[:, None].unbind(-1)  # (N, 1, 2)
+        in_row = (x[:, None] * per_x + fixed).flatten(1)[:, None]
+        return torch.addcmul(in_row, y[:, None], per_y.repeat(1, 1, len(x)))
+
+    grid = values(position).div_(values(depth).clamp_min_(0.1)).unflatten(2, (-1, 2))
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -68,9 +72,13 @@ def black_frame(images: Tensor, angle: Tensor, cuts: Tensor) -> Tensor:
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     across = (cos * x)[:, None, :] + (sin * y)[:, :, None]
     down = (cos * y)[:, :, None] - (sin * x)[:, None, :]
-    top, bottom, left, right = (2 * cuts[:, :, None, None]).unbind(1)
-    inside = (down > top - 1) & (down < 1 - bottom) & (across > left - 1) & (across < 1 - right)
-    return torch.where(inside[:, None], images, -1.0)
+    top, bottom, left, right = cuts[:, :, None, None].unbind(1)
+    beside = (across - (left - right)).abs_().sub_(1 - left - right)  # above 0 outside
+    beyond = (down - (top - bottom)).abs_().sub_(1 - top - bottom)
+    inside = torch.maximum(beside, beyond) < 0
+    return torch.minimum(
+        images, 4 * inside[:, None].to(images) - 1
+    )  # `where` takes ten times as long on a CPU
 
 
 def axes(images: Tensor) -> tuple[Tensor, Tensor]:

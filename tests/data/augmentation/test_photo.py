@@ -188,3 +188,12 @@ def test_mistakes_are_sentences(key: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         PhotoAugment(**{key: value})
     assert str(refused.value) == message
+
+
+def test_blocks_of_a_large_batch_change_each_image_as_alone() -> None:
+    faces, samples = torch.rand(133, 3, 32, 32) * 2 - 1, torch.arange(133)
+    augment = PhotoAugment(scale=0.1, noise=0.5, frame=0.5)
+    together = augment(faces, seed=1, step=0, samples=samples)
+    for row in (0, 63, 64, 132):
+        alone = augment(faces[row : row + 1], seed=1, step=0, samples=samples[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row], atol=2e-6, rtol=0)

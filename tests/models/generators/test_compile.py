@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,24 @@ def test_the_compiled_generator_renders_what_the_eager_one_does(tmp_path: Path, 
         fast.render(w[:1])
         with torch.inference_mode():
             fast.render(fast.map(w))
+
+
+def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr(torch, "compile", lambda run, **options: run)
+    compiled(double, True)(torch.ones(1))
+    kept = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert kept.parent == tmp_path / "compiled"
+    assert torch.__version__ in kept.name
+    assert capsys.readouterr().err == ""
+    with compilation._time_shown("generator", after_s=0.01, every_s=10):
+        time.sleep(0.05)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "compiling the generator, once: 0 s",
+        "the generator is compiled: 0 s; the next start reads it from the cache",
+    ]

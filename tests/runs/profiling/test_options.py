@@ -1,0 +1,61 @@
+"""The search keeps what gains, names what fails, and ends in time; words name the bottleneck."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from facedistill.config import compose
+from facedistill.errors import ConfigError
+from facedistill.runs.profiling.options import Choice, as_overrides, candidates, search
+from facedistill.runs.profiling.step import Part, Profile
+from facedistill.runs.profiling.text import bottleneck, describe, describe_best
+
+
+def rate(choice: Choice) -> float:
+    if "c" in choice:
+        raise ConfigError("c=1: not here")
+    return 100.0 + 50 * ("a" in choice) + 1 * ("b" in choice)
+
+
+def test_an_option_stays_if_it_gains_more_than_noise() -> None:
+    best, trials = search(rate, [{"a": "1"}, {"b": "1"}, {"c": "1"}], seconds=1e9)
+    assert best == {"a": "1"}
+    assert [trial.images_per_s for trial in trials] == [100, 150, 151, None]
+    assert trials[-1].problem == "c=1: not here"
+    assert describe_best(best, trials) == "set: a=1\n(1.51 times as fast)"
+
+
+def test_the_search_ends_in_time_and_where_nothing_runs() -> None:
+    ticks = itertools.count()
+    _, trials = search(rate, [{"a": "1"}, {"b": "1"}], seconds=2, clock=lambda: next(ticks))
+    assert len(trials) == 2
+    assert describe_best({}, search(rate, [], seconds=1)[1]).startswith("set: nothing")
+    assert len(search(rate, [{"c": "2"}] * 3, seconds=1e9)[1]) == 4
+
+    def broken(choice: Choice) -> float:
+        raise RuntimeError("out of memory\nand more")
+
+    assert search(broken, [{"a": "1"}], seconds=1e9)[1][0].problem == "out of memory"
+
+
+def test_every_option_is_a_setting() -> None:
+    for on_gpu, renders in itertools.product((True, False), repeat=2):
+        every: Choice = {}
+        for option in candidates(on_gpu, renders=renders, cores=4):
+            every = {**every, **option}
+        compose("train", as_overrides(every))
+
+
+@pytest.mark.parametrize(("flops", "moved", "word"), [
+    (0.9, 0.1, "arithmetic"), (0.1, 0.9, "memory bandwidth"), (0.1, 0.1, "neither ceiling"),
+])  # fmt: skip
+def test_the_bottleneck_is_named(flops: float, moved: float, word: str) -> None:
+    parts = [Part("student forward", 3.0, 3 * flops * 1e12, 3 * moved * 1e11), Part("loader", 1.0, 0, 0)]
+    profile = Profile("a device", 8, 2.0, 1.0, parts, 1e12, 1e11)
+    assert bottleneck(profile).startswith("bottleneck: student forward, 75% of the step; ")
+    assert word in bottleneck(profile)
+    waiting = Profile("a device", 8, 2.0, 1.0, parts[::-1], 1e12, 1e11)
+    assert "data.num_workers" in bottleneck(waiting)
+    assert "student forward       3000.00   75.0%" in describe(profile)
