@@ -169,10 +169,11 @@ class QuantizedBackbone(Backbone):
         keys = {node.output[0]: key for key, node in graph.layers.items()}
         steps = []
         for node in graph.model.graph.node:
-            inputs, run = tuple(node.input), None
+            inputs = tuple(node.input)
+            run: Callable[..., Tensor] | None = None
             if node.output[0] in keys:
-                run = self.layers[keys[node.output[0]]] = _layer(graph, node)
-                inputs = inputs[:1]
+                self.layers[keys[node.output[0]]] = layer = _layer(graph, node)
+                run, inputs = layer, inputs[:1]
             elif node.op_type == "QuantizeLinear":
                 run, inputs = self._kept(RoundedActivation(*graph.step(node))), inputs[:1]
             elif node.op_type == "DequantizeLinear":
@@ -235,7 +236,7 @@ class QuantizedBackbone(Backbone):
         graph = QdqGraph.unpacked(str(self.arguments["graph"]))
         for key, node in graph.layers.items():
             layer: Any = self.layers[key]
-            weight, bias = (None if p is None else p.cpu() for p in (layer.weight, layer.bias))
+            weight, bias = layer.weight.cpu(), None if layer.bias is None else layer.bias.cpu()
             graph.fill(node, weight, bias, weight_scales(weight))
         return graph.model
 
