@@ -156,6 +156,10 @@ class _Actor:
         except errors.OutOfMemoryError as error:
             raise NodeLostError("its machine ran out of memory, and Ray ended the job") from error
         except (errors.RayError, ConnectionError) as error:
+            if "creation task" in str(
+                error
+            ):  # such as a machine without facedistill, or with another version of it
+                raise WorkerError(_last_line(str(error))) from error
             raise NodeLostError("its machine is gone, or its worker was killed") from error
 
 

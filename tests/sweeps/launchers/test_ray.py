@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -173,3 +174,20 @@ def test_without_ray_or_a_cluster_nothing_starts(overrides, sentence, tmp_path, 
     assert main(["train", "-m", "launcher=ray", "seed=1,2", f"runs_dir={tmp_path / 'runs'}", *overrides]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_cannot_start_is_not_taken_for_a_lost_one():
+    class RayError(Exception):
+        pass
+
+    names = ("RayTaskError", "RuntimeEnvSetupError", "OutOfMemoryError")
+    errors = SimpleNamespace(RayError=RayError, **{name: type(name, (RayError,), {}) for name in names})
+    actor = clusters._Actor(SimpleNamespace(exceptions=errors), None)
+    text = "The actor died because of an error raised in its creation task\nModuleNotFoundError: No module named 'x'\n"
+    for raised, kind, sentence in (
+        (RayError(text), clusters.WorkerError, "ModuleNotFoundError: No module named 'x'"),
+        (RayError("The actor died"), clusters.NodeLostError, "its machine is gone, or its worker was killed"),
+        (errors.OutOfMemoryError("?"), clusters.NodeLostError, "its machine ran out of memory"),
+    ):
+        with pytest.raises(kind, match=sentence), actor._errors():
+            raise raised
