@@ -69,8 +69,8 @@ class Store:
         }
 
     def is_empty(self) -> bool:
-        """Whether there is neither a file nor a folder in the folder."""
-        return not self._listed()
+        """Whether there is neither a file nor a folder in the folder, but for hidden ones."""
+        return all(str(one["name"]).rstrip("/").rsplit("/", 1)[-1].startswith(".") for one in self._listed())
 
     def names(self) -> set[str]:
         """The names of all files."""
