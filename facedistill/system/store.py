@@ -59,15 +59,7 @@ class Store:
 
     def files(self) -> dict[str, tuple[int, str]]:
         """Size in bytes, and a text that changes when it is written again, of every file; empty without such a folder."""
-
-        def listed(fs: Any, path: str) -> list[dict[str, Any]]:
-            fs.invalidate_cache()
-            try:
-                return list(fs.ls(path, detail=True))
-            except FileNotFoundError:
-                return []
-
-        found = [one for one in self._asked("", listed) if one["type"] == "file"]
+        found = [one for one in self._listed() if one["type"] == "file"]
         return {
             str(one["name"]).rsplit("/", 1)[-1]: (
                 int(one["size"] or 0),
@@ -75,6 +67,10 @@ class Store:
             )
             for one in found
         }
+
+    def is_empty(self) -> bool:
+        """Whether there is neither a file nor a folder in the folder, but for hidden ones."""
+        return all(str(one["name"]).rstrip("/").rsplit("/", 1)[-1].startswith(".") for one in self._listed())
 
     def names(self) -> set[str]:
         """The names of all files."""
@@ -132,6 +128,16 @@ class Store:
                 fs.rm_file(path)
 
         self._asked(name, remove)
+
+    def _listed(self) -> list[dict[str, Any]]:
+        def listed(fs: Any, path: str) -> list[dict[str, Any]]:
+            fs.invalidate_cache()
+            try:
+                return [one for one in fs.ls(path, detail=True) if str(one["name"]).rstrip("/") != path]
+            except FileNotFoundError:
+                return []
+
+        return self._asked("", listed)
 
     def _connected(self) -> tuple[Any, str]:
         if self._connection is None or self._connection[0] != os.getpid():
