@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.distributed.collectives import gather_constant
+from facedistill.distributed.collectives import gather_constant, world_size
 from facedistill.models.latents import row_generators
 
 
@@ -80,15 +80,23 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, student: Tensor, teacher: Tensor) -> None:
-        """Overwrites the oldest places with a gathered batch, (N, D) and (N, D'), or its last M images."""
+        """Overwrites the oldest places with a gathered batch, (N, D) and (N, D'), or its last M images.
+
+        They enter in the order of the global batch, of which each process has every W-th image, so that any number of processes
+        has the same queue.
+        """
         size = len(self.student)
         if not size:
             return
-        student, teacher = student[-size:], teacher[-size:]
+        student, teacher = (_in_order(gathered)[-size:] for gathered in (student, teacher))
         places = (self.place + torch.arange(len(student), device=self.place.device)) % size
         self.student[places] = F.normalize(student.detach().to(self.student))
         self.teacher[places] = F.normalize(teacher.detach().to(self.teacher))
         self.place.copy_((self.place + len(student)) % size)
+
+
+def _in_order(gathered: Tensor) -> Tensor:
+    return gathered.unflatten(0, (world_size(), -1)).transpose(0, 1).flatten(0, 1)
 
 
 def draw_indices(seed: int, stream: str, counters: Tensor, count: int, num_images: int) -> Tensor:

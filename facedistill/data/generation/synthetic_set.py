@@ -176,7 +176,14 @@ class _Work:
             for shard in mine:
                 if begin(store, self.plan) is None:
                     make_shard(
-                        self.generator, self.teacher, chosen, self.plan, shard, store, scratch, progress.advance
+                        self.generator,
+                        self.teacher,
+                        chosen,
+                        self.plan,
+                        shard,
+                        store,
+                        scratch,
+                        progress.advance,
                     )
 
 
