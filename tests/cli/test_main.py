@@ -29,7 +29,7 @@ def test_help_names_every_command(capsys):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["trian"], "there is no command 'trian'; there are train, evaluate, export, cost, verify, search, demo, embed, report, dashboard, push, reproduce, methods, backbones, data, generate, teacher, generator, assets, completion, align"),
+    (["trian"], "there is no command 'trian'; there are train, profile, evaluate, export, cost, verify, search, demo, embed, report, dashboard, push, reproduce, methods, backbones, data, generate, teacher, generator, assets, completion, align"),
     (["train", "imagse=5"], "unknown override 'imagse'; did you mean images?"),
     (["train", "images=0"], "1 problem(s) in the configuration\n  images=0: must be > 0"),
     (["train", "images=-3"], "1 problem(s) in the configuration\n  images=-3: must be > 0"),

@@ -119,3 +119,10 @@ def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
         "compiling the generator, once: 0 s",
         "the generator is compiled: 0 s; the next start reads it from the cache",
     ]
+
+
+def test_cuda_graphs_are_a_mode_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(torch, "compile", lambda run, **options: given.append(options) or run)
+    compiled(double, "reduce-overhead")
+    assert given == [{"dynamic": False, "fullgraph": True, "mode": "reduce-overhead"}]
