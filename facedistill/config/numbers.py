@@ -89,7 +89,8 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     ),
     (
         _POSITIVE,
-        "*synthetic.spread head.concentration head.norm_range[] method.power method.width launcher.memory_gb launcher.copy_every_s scheduler.gamma",
+        "*synthetic.spread head.concentration head.norm_range[] method.power method.width launcher.memory_gb scheduler.gamma "
+        "launcher.copy_every_s",
     ),
     (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
     (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),

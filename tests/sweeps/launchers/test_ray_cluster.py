@@ -98,7 +98,7 @@ def test_an_interrupted_sweep_saves_its_jobs_and_continues(cluster, start, tmp_p
     runs = tmp_path / "runs"
     command = [
         *TINY,
-        "images=400",
+        "images=64",
         "seed=1,2",
         f"runs_dir={runs}",
         "launcher=ray",
