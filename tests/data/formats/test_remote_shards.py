@@ -31,7 +31,9 @@ def uploaded(local: Path, address: str) -> str:
 
 
 def cached(tmp_path: Path) -> list[str]:
-    return sorted(path.name[:6] + path.suffix for path in tmp_path.glob("cache/remote/*/*.*") if path.stem[0] != ".")
+    return sorted(
+        path.name[:6] + path.suffix for path in tmp_path.glob("cache/remote/*/*.*") if path.stem[0] != "."
+    )
 
 
 def test_a_remote_set_is_the_local_one_and_copied_once(
@@ -58,7 +60,10 @@ def test_what_does_not_fit_is_read_image_by_image(
     sizes = {path.name: path.stat().st_size for path in local.glob("*.tar")}
     monkeypatch.setenv("FACEDISTILL_REMOTE_CACHE_GB", str((sizes["000000.tar"] + 1000) / 1e9))
     there = open_faces(local)
-    for address in ("memory://bucket/first", "memory://bucket/second"):  # the second takes the place of the first
+    for address in (
+        "memory://bucket/first",
+        "memory://bucket/second",
+    ):  # the second takes the place of the first
         uploaded(local, address)
         for _ in range(2):
             remote = open_faces(address)

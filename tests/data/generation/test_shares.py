@@ -83,7 +83,10 @@ def test_an_interrupted_shard_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_another_set_is_refused(tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
     make(out, (0, 2))
-    for changed, says in (({"seed": 6}, "seed 5 instead of 6"), ({"per_shard": 6}, "per_shard 5 instead of 6")):
+    for changed, says in (
+        ({"seed": 6}, "seed 5 instead of 6"),
+        ({"per_shard": 6}, "per_shard 5 instead of 6"),
+    ):
         with pytest.raises(DataError) as caught:
             make(out, (1, 2), **changed)
         assert str(caught.value) == f"{out}: holds another set ({says}); name another folder or delete it"

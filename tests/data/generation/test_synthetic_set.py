@@ -109,7 +109,10 @@ def test_another_set_in_its_place_is_refused(tmp_path: Path) -> None:
     (out / "faces.json").unlink()
     with pytest.raises(DataError) as caught:
         make_synthetic_set(GENERATOR, TEACHER, out, SETTINGS, 2)
-    assert str(caught.value) == f"{out}: is there and is no set of generated faces; name another folder or delete it"
+    assert (
+        str(caught.value)
+        == f"{out}: is there and is no set of generated faces; name another folder or delete it"
+    )
 
 
 def test_begun_with_other_settings_is_refused(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ class LmdbFaces:
             DataError: If it cannot be read any more.
         """
         with os_errors_as(DataError, f"{self.path}: cannot be read"):
-            return image_and_label(self._value(int(self._starts[index]), int(self._values[index])), self.where(index))[0]
+            return image_and_label(
+                self._value(int(self._starts[index]), int(self._values[index])), self.where(index)
+            )[0]
 
     def where(self, index: int) -> str:
         """`data.mdb, byte 8192`: where the value of one sample begins."""
@@ -96,7 +98,9 @@ class LmdbFaces:
 
     def _value(self, start: int, size: int, most: int = _LARGEST_SAMPLE) -> bytes:
         if size > most:
-            raise DataError(f"{self.path}, byte {start} has {size:,} bytes, too many for a face; leave it out")
+            raise DataError(
+                f"{self.path}, byte {start} has {size:,} bytes, too many for a face; leave it out"
+            )
         if self._file is None:
             self._file = OpenFile(self.path)
         return os.pread(self._file.fd, size, start)

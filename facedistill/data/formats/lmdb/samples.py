@@ -69,7 +69,11 @@ def _is_image(value: bytes) -> bool:
 def _flat(content: Any) -> Iterator[Any]:
     """The parts of a sample, those of one inner container too; arrays of bytes as bytes."""
     for part in _parts(content):
-        yield from (_as_bytes(inner) for inner in _parts(part)) if isinstance(part, list | tuple) else (_as_bytes(part),)
+        yield from (
+            (_as_bytes(inner) for inner in _parts(part))
+            if isinstance(part, list | tuple)
+            else (_as_bytes(part),)
+        )
 
 
 def _parts(content: Any) -> Iterable[Any]:
@@ -106,5 +110,7 @@ def _text(part: Any) -> str | None:
 
 
 def _named(content: dict[Any, Any]) -> Any:
-    texts = {key.decode("utf-8", "replace") if isinstance(key, bytes) else key: content[key] for key in content}
+    texts = {
+        key.decode("utf-8", "replace") if isinstance(key, bytes) else key: content[key] for key in content
+    }
     return next((texts[name] for name in _LABELS if name in texts), None)

@@ -15,7 +15,9 @@ from facedistill.errors import DataError
 
 _META = struct.Struct("<IIQQ")  # magic, version, address, size of the map
 _DATABASE = struct.Struct("<IHHQQQQQ")  # pad, flags, depth, branch, leaf and overflow pages, entries, root
-_PAGE = struct.Struct("<QHHHH")  # number, pad, flags, lower, upper (or, together, the number of overflow pages)
+_PAGE = struct.Struct(
+    "<QHHHH"
+)  # number, pad, flags, lower, upper (or, together, the number of overflow pages)
 _NODE = struct.Struct("<HHHH")  # low and high half of a size (or page number), flags, size of the key
 _MAGIC, _VERSION, _EMPTY = 0xBEEFC0DE, 1, (1 << 64) - 1
 _BRANCH, _LEAF, _OVERFLOW, _IS_META = 1, 2, 4, 8
@@ -123,7 +125,11 @@ def _entry(fd: int, size: int, page: bytes, place: int, number: int, where: str)
             "what is readable with `facedistill data verify`"
         )
     stated, _, kind, pages_low, pages_high = _PAGE.unpack(os.pread(fd, _PAGE.size, first * len(page)))
-    if stated != first or kind != _OVERFLOW or (pages_low | pages_high << 16) * len(page) < _PAGE.size + value_size:
+    if (
+        stated != first
+        or kind != _OVERFLOW
+        or (pages_low | pages_high << 16) * len(page) < _PAGE.size + value_size
+    ):
         raise _damaged(where, f"page {first} holds no value")
     return Entry(key, head, value_size)
 

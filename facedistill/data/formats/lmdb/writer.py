@@ -33,7 +33,9 @@ def write_lmdb(target: Path, items: Items, names: Sequence[str]) -> None:
     except ImportError as error:
         raise DataError("writing LMDB needs its library: pip install 'facedistill[lmdb]'") from error
     if any("\0" in name for name in names):
-        raise DataError(f"{target}: a name of an identity holds a null character; convert to shards or parquet")
+        raise DataError(
+            f"{target}: a name of an identity holds a null character; convert to shards or parquet"
+        )
     is_file = target.suffix == ".lmdb"
     if not is_file:
         target.mkdir(parents=True)

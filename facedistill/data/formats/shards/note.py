@@ -72,9 +72,13 @@ def check_note(
     shards, place = note["shards"], f"{folder}/{NOTE}"
     known = [name for name in names if name in shards]
     if len(known) < len(names):
-        raise DataError(f"{place}: does not list {len(names) - len(known)} of {len(names)} shards; remove those")
+        raise DataError(
+            f"{place}: does not list {len(names) - len(known)} of {len(names)} shards; remove those"
+        )
     stated = sum(shards[name]["images"] for name in known)
     if len(names) == shards_there and len(known) < len(shards):
-        raise DataError(f"{place}: names {len(shards)} shards, and {len(known)} are there; copy the others too")
+        raise DataError(
+            f"{place}: names {len(shards)} shards, and {len(known)} are there; copy the others too"
+        )
     if stated != num_images:
         raise DataError(f"{place}: says {stated} images, and the shards hold {num_images}; copy all again")

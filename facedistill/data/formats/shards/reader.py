@@ -130,4 +130,3 @@ class ShardFaces:
         self.damage.append(str(error))
         if not quiet:
             print(f"left out: {error}", file=sys.stderr)
-

@@ -48,12 +48,16 @@ class RemoteShards:
         is_folder = not pattern.endswith(".tar")
         self._store = Store(address if is_folder else folder)
         self._found = {name: file for name, file in self._store.files().items() if name.endswith(".tar")}
-        self._names = sorted(self._found) if is_folder else list(_named(pattern, sorted(self._found), address))
+        self._names = (
+            sorted(self._found) if is_folder else list(_named(pattern, sorted(self._found), address))
+        )
         if not self._names:
             raise DataError(f"{address}: holds no .tar file; check the bucket and the path")
         self._folder = cache_dir() / "remote" / hashlib.sha256(self._store.address.encode()).hexdigest()[:16]
         self._limit = _limit()
-        self._note = parse_note(self._store.read(NOTE), self._store.where(NOTE)) if self._store.has(NOTE) else None
+        self._note = (
+            parse_note(self._store.read(NOTE), self._store.where(NOTE)) if self._store.has(NOTE) else None
+        )
 
     def __len__(self) -> int:
         return len(self._names)
@@ -77,7 +81,9 @@ class RemoteShards:
     def index(self, number: int, indexer: Indexer) -> ShardIndex:
         """Copies the shard to the cache if it fits there, and reads its index, or finds it in the cache."""
         path = self._path(number)
-        with os_errors_as(DataError, f"{self._folder}: cannot be written", "free space or set FACEDISTILL_CACHE"):
+        with os_errors_as(
+            DataError, f"{self._folder}: cannot be written", "free space or set FACEDISTILL_CACHE"
+        ):
             self._folder.mkdir(parents=True, exist_ok=True)
             with one_at_a_time(self._folder / f".{self._names[number]}.lock"):
                 kept = _load(path.with_suffix(".npz"))
@@ -162,7 +168,9 @@ def _limit() -> int:
 def _load(path: Path) -> ShardIndex | None:
     broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with contextlib.suppress(*broken), np.load(path, allow_pickle=False) as columns:
-        headers, starts, sizes = (array("q", columns[key].tobytes()) for key in ("headers", "starts", "sizes"))
+        headers, starts, sizes = (
+            array("q", columns[key].tobytes()) for key in ("headers", "starts", "sizes")
+        )
         labels = columns["labels"].tolist() if "labels" in columns else [None] * len(starts)
         return ShardIndex(labels, headers, starts, sizes)
     return None

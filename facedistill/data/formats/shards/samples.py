@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from facedistill.data.formats.numbered import LONGEST_NAME
 from facedistill.data.formats.shards.tar_members import Member

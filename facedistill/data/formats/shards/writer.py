@@ -57,7 +57,12 @@ def write_shards(
             count += shards[path.name]["images"]
         if not count:
             raise DataError(f"{folder}: there are no images to write; give a set with images")
-        note = {"images": count, "identities": len(labels), "names": list(identities), "meta": dict(meta or {})}
+        note = {
+            "images": count,
+            "identities": len(labels),
+            "names": list(identities),
+            "meta": dict(meta or {}),
+        }
         (stage / NOTE).write_text(note_text({**note, "shards": shards}), encoding="utf-8")
     return count
 
