@@ -17,7 +17,7 @@ from torch import nn
 from facedistill.assets import cache_dir
 from facedistill.data.generation.plan import SetPlan, describe
 from facedistill.data.generation.set_note import begin, finish, missing_shards
-from facedistill.data.generation.shard import choose, make_shard
+from facedistill.data.generation.shard import choose, make_shard, receipt_name
 from facedistill.errors import ConfigError, DataError, os_errors_as
 from facedistill.models.synthetic_identities import Generator, SyntheticIdentities
 from facedistill.system.files import flush
@@ -174,17 +174,15 @@ class _Work:
         images = sum(len(self.plan.images_of(shard)) for shard in mine)
         with ProgressBar("rendering", images, quiet=self.quiet) as progress:
             for shard in mine:
-                if begin(store, self.plan) is None:
-                    make_shard(
-                        self.generator,
-                        self.teacher,
-                        chosen,
-                        self.plan,
-                        shard,
-                        store,
-                        scratch,
-                        progress.advance,
-                    )
+                if begin(store, self.plan) is not None:
+                    return
+                make_shard(
+                    self.generator, self.teacher, chosen, self.plan, shard, store, scratch, progress.advance
+                )
+                if (
+                    begin(store, self.plan) is not None
+                ):  # others completed the set meanwhile, and removed the receipts
+                    store.remove(receipt_name(shard))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -161,10 +162,8 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[at : at + 64] = np.random.default_rng(at).bytes(64)
         path.write_bytes(damaged)
-        try:
+        with suppress(DataError):  # anything else would be a fault of the reader
             assert len(LmdbFaces(path)) == 12
-        except DataError as error:
-            assert str(error).startswith(str(path))  # noqa: PT017 (either outcome is right)
     cut = write(tmp_path / "few.lmdb", samples(pack) | {b"__len__": pack_number(13)})
     assert error_message(DataError, LmdbFaces, cut) == (
         f"{cut}: says 13 samples and holds 12; copy it again, or write it again"
