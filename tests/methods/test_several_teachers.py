@@ -112,8 +112,8 @@ def test_the_first_teacher_is_followed_directly_and_the_others_through_a_map(kin
 
 def test_a_student_learns_from_both_and_a_weight_of_zero_leaves_one_out():
     batch = faces()
-    first, last = overfit(_method(Cosine, _team("lead", "wide")), 150, batch)
-    assert last < 0.3 * first
+    first, last = overfit(_method(Cosine, _team("lead", "wide")), 60, batch)
+    assert last < 0.5 * first
     alone = _method(Cosine, _member("lead")).distill(batch)
     assert _method(Cosine, _team("lead", "same", same=0.0)).distill(batch).loss.item() == alone.loss.item()
     assert set(alone.terms) == {"cosine_distance"}
