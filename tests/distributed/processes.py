@@ -13,6 +13,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+# A server imports these once; every process of a test is a fork of it.
+multiprocessing.set_forkserver_preload(["torch", "lightning", "pytest", "facedistill.runs.assembly"])
+
 
 def in_processes(function: Callable[..., Any], *arguments: Any, world_size: int = 2) -> list[Any]:
     """Calls `function(rank, *arguments)` in `world_size` processes of one gloo group; answers in rank order.
@@ -20,8 +23,8 @@ def in_processes(function: Callable[..., Any], *arguments: Any, world_size: int 
     The function must be importable by name (no lambda, no closure); what it returns is saved with torch.
     """
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(
-            _one, args=(world_size, folder, function, arguments), nprocs=world_size, join=True
+        multiprocessing.start_processes(
+            _one, args=(world_size, folder, function, arguments), nprocs=world_size, start_method="forkserver"
         )
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
