@@ -168,7 +168,7 @@ def test_student_onnx_is_the_int8_graph(network: QuantizedBackbone, tmp_path: Pa
 def test_other_backbones_are_computed_as_onnxruntime_computes_them(name: str) -> None:
     torch.manual_seed(0)
     images = torch.rand(12, 3, 112, 112) * 2 - 1
-    model = _without_batch_norm(onnx_model(build(name).eval(), {}))
+    model = _without_batch_norm(onnx_model(build(name, embedding_dim=32).eval(), {}))
     network = _with_weights_of(model, _quantized(model, images[:8], method="MinMax", extra={})).eval()
     session = onnxruntime.InferenceSession(network.as_onnx().SerializeToString())
     found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
