@@ -30,7 +30,7 @@ AXES = ("method", "backbone", "data", "strategy")
 # What a choice leaves to the user.
 GIVEN = {
     "backbone=timm": ["backbone.name=test_efficientnet"],
-    **{f"data={name}": ["data.path=/faces"] for name in ("faces", "folder", "mixed", "parquet", "recordio", "webdataset")},
+    **{f"data={name}": ["data.path=/faces"] for name in ("faces", "folder", "lmdb", "mixed", "parquet", "recordio", "webdataset")},
 }  # fmt: skip
 # The allowed reasons for a refusal, each with the pattern of its message.
 REASONS = {
