@@ -263,8 +263,8 @@ def _trainer(
 
 
 def _execution(config: DictConfig) -> Execution:
-    maps = requirements(config).feature_maps
-    return execution(settings_of(config), config.images, reads_maps=maps)
+    eager = requirements(config).feature_maps or OmegaConf.select(config, "quantization.scheme") is not None
+    return execution(settings_of(config), config.images, eager=eager)
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:

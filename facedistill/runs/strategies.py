@@ -58,17 +58,17 @@ def launched() -> Launch | None:
     return None
 
 
-def execution(settings: Mapping[str, Any], images: int = 0, *, reads_maps: bool = False) -> Execution:
+def execution(settings: Mapping[str, Any], images: int = 0, *, eager: bool = False) -> Execution:
     """How the student runs under the `trainer` settings.
 
     Args:
         settings: The `trainer` node.
         images: Image budget of the run, which decides whether compiling is worth its time where the settings do not.
-        reads_maps: Whether the method reads feature maps inside the student, which excludes compiling.
+        eager: Whether the student cannot be compiled.
     """
     compile: Any = settings.get("compile")
     if compile is None:
-        allowed = settings["strategy"] != "fsdp" and not reads_maps
+        allowed = settings["strategy"] != "fsdp" and not eager
         repaid = images >= _COMPILED_FROM_IMAGES and runs_on_cuda(settings)
         compile = "auto" if allowed and repaid else False
     return Execution(

@@ -174,6 +174,6 @@ def test_a_long_run_on_a_gpu_compiles_its_student(monkeypatch):
     assert execution(settings, long).compile is False
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [execution(settings, images).compile for images in (short, long)] == [False, "auto"]
-    assert execution(settings, long, reads_maps=True).compile is False
+    assert execution(settings, long, eager=True).compile is False
     for changed in ({"accelerator": "cpu"}, {"strategy": "fsdp"}, {"compile": False}):
         assert execution(settings | changed, long).compile is False
