@@ -236,7 +236,7 @@ def write_faces(folder: Path, count: int) -> None:
 
 
 def ekd(bench: Bench) -> None:
-    """EKD's loss and gradient beside the straightforward one, growing with the batch."""
+    """EKD's loss and gradient next to the straightforward one, growing with the batch."""
     sizes = [32, 64] if bench.miniature else [512, 1024, 2048, 4096, 8192]
     for size in sizes:
         data = tuple(part.to(bench.device) for part in ekd_loss.batch(size, 512, 0))
@@ -246,7 +246,7 @@ def ekd(bench: Bench) -> None:
 
 
 def gkd(bench: Bench) -> None:
-    """GKD's loss and gradient beside the straightforward one, growing with the identities."""
+    """GKD's loss and gradient next to the straightforward one, growing with the identities."""
     for size in [50, 100] if bench.miniature else [10_000, 31_600, 100_000, 316_000, 1_000_000]:
         images = 8 if bench.miniature else 512
         student, teacher, labels = (part.to(bench.device) for part in gkd_loss.logits(images, size))
@@ -260,7 +260,7 @@ def gkd(bench: Bench) -> None:
 
 
 def margin_softmax(bench: Bench) -> None:
-    """ArcFace's loss and gradients beside the straightforward one, growing with the identities."""
+    """ArcFace's loss and gradients next to the straightforward one, growing with the identities."""
     from facedistill.models.heads.arcface import ArcFaceHead
 
     for size in [50, 100] if bench.miniature else [10_000, 31_600, 100_000, 316_000, 1_000_000]:

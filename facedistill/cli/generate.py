@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="facedistill generate",
         usage="facedistill generate (OUT | --to ADDRESS) [--shard I/N] [--quiet] [KEY=VALUE ...]",
         description="Render labelled synthetic identities to tar shards in the folder OUT, for data=webdataset "
-        "data.path=OUT. An interrupted generation goes on with the same command.",
+        "data.path=OUT. The same command continues an interrupted generation.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -73,9 +73,9 @@ def black_frame(images: Tensor, angle: Tensor, cuts: Tensor) -> Tensor:
     across = (cos * x)[:, None, :] + (sin * y)[:, :, None]
     down = (cos * y)[:, :, None] - (sin * x)[:, None, :]
     top, bottom, left, right = cuts[:, :, None, None].unbind(1)
-    beside = (across - (left - right)).abs_().sub_(1 - left - right)  # above 0 outside
-    beyond = (down - (top - bottom)).abs_().sub_(1 - top - bottom)
-    inside = torch.maximum(beside, beyond) < 0
+    outside_x = (across - (left - right)).abs_().sub_(1 - left - right)  # above 0 outside
+    outside_y = (down - (top - bottom)).abs_().sub_(1 - top - bottom)
+    inside = torch.maximum(outside_x, outside_y) < 0
     return torch.minimum(
         images, 4 * inside[:, None].to(images) - 1
     )  # `where` takes ten times as long on a CPU

@@ -28,8 +28,8 @@ from facedistill.system.store import Store
 
 CHOICE = "identities.safetensors"
 """The file of the chosen identities, which the first process writes and all others use."""
-_PART = 256  # images between two points from which an interrupted generation goes on
-_BATCH = 32  # batches begin anew in each part, so that rounding does not depend on what else is rendered
+_PART = 256  # images between two points from which an interrupted generation continues
+_BATCH = 32  # batches start again in each part, so that rounding does not depend on what else is rendered
 
 
 def receipt_name(shard: int) -> str:

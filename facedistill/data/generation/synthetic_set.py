@@ -93,7 +93,7 @@ def make_synthetic_set(
     The bytes of a shard are a function of the settings and its number. Without `share`, a local folder exists only when
     the set is complete; two processes that ask at once do the work once. With `share`, and at an address, shards appear
     one by one, and the process that finds all of them completes the note; until then no reader accepts the folder.
-    An interrupted generation goes on in either case, and a shard that is rendered twice has the same bytes.
+    An interrupted generation is continued in either case, and a shard that is rendered twice has the same bytes.
 
     Args:
         generator: A frozen face generator, also an `nn.Module`.

@@ -32,7 +32,7 @@ class RemoteShards:
     """Shards at an fsspec address; see `ShardFiles`.
 
     A shard is copied to the cache when the set is opened, as long as all cached shards take less than
-    `$FACEDISTILL_REMOTE_CACHE_GB` (50); shards of other sets make room, the least recently opened first. Images of shards
+    `$FACEDISTILL_REMOTE_CACHE_GB` (50); shards of other sets are deleted, the least recently opened first. Images of shards
     that do not fit are read one by one from the store. The index of every shard is kept, so that it is read once.
     Several processes share the cache.
 
@@ -98,7 +98,7 @@ class RemoteShards:
 
     @contextlib.contextmanager
     def _local(self, number: int, path: Path, *, needed: bool) -> Iterator[Path]:
-        """The shard as a local file, which stays in the cache if there is room."""
+        """The shard as a local file, which stays in the cache if it fits."""
         if path.is_file():
             os.utime(path)
             yield path
