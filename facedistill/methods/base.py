@@ -64,12 +64,14 @@ class DistillationMethod(LightningModule):
 
     def teach(self, batch: FaceBatch) -> Tensor:
         """The teacher's embeddings (N, D), computed now or cached; never with a gradient."""
-        assert self.teacher is not None
         kept = batch.teacher_embeddings
-        if (
-            kept is not None and kept.shape[1] == self.teacher.embedding_dim
-        ):  # not those of the first of several teachers
+        several = self.teacher.embedding_dim if isinstance(self.teacher, TeacherTeam) else None
+        if kept is not None and several in (
+            None,
+            kept.shape[1],
+        ):  # a synthetic identity's are those of the first teacher
             return kept
+        assert self.teacher is not None
         with torch.no_grad():
             return self.teacher(batch.seen_by_teacher)
 

@@ -50,9 +50,9 @@ def weight_scales(weight: Tensor) -> Tensor:
 def rounded_weight(weight: Tensor) -> Tensor:
     """A (K, ...) weight rounded to 8 bits per output channel; its gradient is that of the result.
 
-    >>> rounded_weight(torch.tensor([[127.0, 0.4], [-1.27, 0.014]]))
-    tensor([[127.0000,   0.0000],
-            [ -1.2700,   0.0100]])
+    >>> rounded_weight(torch.tensor([[1.27, 0.034], [-2.54, 0.05]]))
+    tensor([[ 1.2700,  0.0300],
+            [-2.5400,  0.0400]])
     """
     scales = weight_scales(weight)
     zeros = torch.zeros(len(scales), dtype=torch.int32, device=weight.device)
