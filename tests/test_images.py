@@ -145,7 +145,7 @@ def test_bombs_are_refused_before_they_unpack() -> None:
             assert message_of(bytes(webp), size_px=None) == expected.format(16383)
 
 
-def test_another_size_names_the_mend() -> None:
+def test_another_size_names_the_fix() -> None:
     for wide, high in ((96, 112), (112, 96), (224, 224)):
         for data in (
             simplejpeg.encode_jpeg(np.zeros((high, wide, 3), np.uint8)),

@@ -105,7 +105,7 @@ def test_a_download_broken_three_times_resumes_on_the_next_run(
     assert parts(cache) == []
 
 
-def test_a_server_that_cannot_resume_begins_anew(card: Path, server: Server) -> None:
+def test_a_server_that_cannot_resume_starts_again(card: Path, server: Server) -> None:
     server.breaks, server.resumes = [100], False
     assert obtain(card, quiet=True).read_bytes() == WEIGHT
     assert server.ranges == [None, "bytes=100-"]

@@ -128,7 +128,7 @@ def test_the_users_word_decides_and_the_yaml_composes(
         )
 
 
-def test_it_is_measured_on_lfw_where_that_is_at_hand(
+def test_it_is_measured_on_lfw_where_that_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [

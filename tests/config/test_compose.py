@@ -107,7 +107,7 @@ def test_each_file_is_read_once(monkeypatch):
     assert len(read) == len(set(read)) > 10
 
 
-def test_hydra_goes_on_to_print_configurations(capsys, monkeypatch, tmp_path):
+def test_hydra_continues_to_print_configurations(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--cfg", "job", "seed=3", "augment=photo"]) == 0
     assert "seed: 3" in (printed := capsys.readouterr().out)

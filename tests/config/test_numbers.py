@@ -38,7 +38,7 @@ def test_names_of_a_users_own_class_have_no_range():
     assert problems({"method": {"_target_": "own.Method", "temperature": -1}}) == []
 
 
-def test_an_integral_number_is_whole():
+def test_an_integral_number_is_an_integer():
     images = compose("train", ["images=1e4"]).images
     assert images == 10_000
     assert isinstance(images, int)

@@ -184,7 +184,7 @@ def test_named_libraries_are_admitted(somewhere):
     )
 
 
-def test_a_broken_config_yaml_is_said(somewhere):
+def test_a_broken_config_yaml_is_reported(somewhere):
     folder = RunFolder(somewhere)
     (somewhere / "config.yaml").write_text("[]")
     assert error_message(UserError, folder.config).endswith("is no configuration; restore it from a copy")

@@ -136,7 +136,7 @@ def said(*overrides: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_whole_product() -> None:
+def test_the_full_product() -> None:
     begin = time.process_time()
     count = refused = 0
     for combination, reasons in product.Product().reasons():

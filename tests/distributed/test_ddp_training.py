@@ -73,7 +73,7 @@ def test_two_processes_train_the_student_of_one(runs):
         assert torch.equal(tensor, both[1]["whole"]["student"][name]), name
 
 
-def test_a_checkpoint_of_two_processes_goes_on_in_one(runs):
+def test_a_checkpoint_of_two_processes_continues_in_one(runs):
     """Step 3 is a resampled one: the agreement of the whole global batch must be in the checkpoint."""
     folder, one, _ = runs
     resumed = _fit(0, 1, folder / "resumed.ckpt", resume=folder / "part.ckpt")

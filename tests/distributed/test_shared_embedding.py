@@ -55,7 +55,7 @@ def _embedded(rank, folder):
     return answers
 
 
-def test_shares_join_to_the_whole(tmp_path):
+def test_shares_join_to_the_full_tensor(tmp_path):
     answers = in_processes(_embedded, tmp_path)
     for number, faces in enumerate((13, 1)):
         network = Counting()

@@ -87,7 +87,7 @@ def test_choices_of_a_literal_are_listed(generated):
     assert "`exact` or `released`" in generated["reference/method.md"]
 
 
-def test_a_yaml_is_read_with_what_is_written_beside_it(tmp_path):
+def test_a_yaml_is_read_with_what_is_written_next_to_it(tmp_path):
     path = tmp_path / "thing.yaml"
     path.write_text(
         "# @package trainer\n# First line,\n# second line.\ndefaults: [faces, _self_]\n_target_: a.B # said\n"

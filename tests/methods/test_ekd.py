@@ -71,7 +71,7 @@ def test_released_scaling_is_exactly_the_number_of_processes(processes):
     assert torch.equal(alone, gradient)
 
 
-def test_unresolved_thresholds_are_said_once():
+def test_unresolved_thresholds_are_reported_once():
     method = _method()
     sentence = (
         "EKD cannot resolve FAR 0.01, 0.001, 0.0001, 1e-05, 1e-06 with 23 impostor pairs: their thresholds follow the"
@@ -89,7 +89,7 @@ def test_a_queue_is_judged_when_it_is_full():
     assert [len(_said(method, random_batch(seed=step))) for step in range(4)] == [0, 0, 1, 0]
 
 
-def test_no_genuine_pair_is_said_once_and_is_no_nan():
+def test_no_genuine_pair_is_reported_once_and_is_no_nan():
     method = _method(fars=[0.1])
     sentence = (
         "EKD got a batch without a genuine pair; its genuine term is left out; draw several images per identity, or"

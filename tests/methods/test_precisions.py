@@ -19,7 +19,7 @@ def _distance(found, expected):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_half_weights_train_and_everything_beside_the_student_is_float32(name):
+def test_half_weights_train_and_everything_but_the_student_is_float32(name):
     found = fit("cpu", [f"method={name}", *OWN.get(name, []), *SGD, "trainer.precision=bf16-true"], steps=3)
     for part in ("student", "head"):
         for key, value in found[part].items():
@@ -48,7 +48,7 @@ def test_parts_train_the_same_student_where_images_are_compared_or_state_is_kept
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
 
 
-def test_a_run_in_parts_goes_on_exactly(tmp_path):
+def test_a_run_in_parts_continues_exactly(tmp_path):
     overrides = ["method=ekd", *SGD, PARTS]
     fit("cpu", overrides, path=tmp_path / "part.ckpt", steps=2)
     resumed, whole = fit("cpu", overrides, resume=tmp_path / "part.ckpt"), fit("cpu", overrides)

@@ -53,7 +53,7 @@ def test_a_warm_up_that_ends_where_the_cosine_begins_is_as_before():
     assert factors == pytest.approx([1e-3, 0.5, 1.0, 0.55, 0.1])
 
 
-def test_the_released_recipes_are_whole():
+def test_the_released_recipes_are_complete():
     ekd = compose("train", ["experiment=ekd", "data.path=x"])
     assert (ekd.head.margin_rad, ekd.optimizer.lr, ekd.data.batch_size) == (0.4, 0.1, 512)
     assert ekd.data.source.balanced == {"identities": 64, "images": 4}

@@ -36,7 +36,7 @@ def _gap(ours, theirs):
     return max(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
-def test_parts_without_batch_norm_are_the_whole_batch_even_for_a_loss_of_pairs():
+def test_parts_without_batch_norm_are_the_full_batch_even_for_a_loss_of_pairs():
     student, plain = _student(norm=False), _student(norm=False)
     Execution(parts=4).prepare(student)
     assert _gap(_step(student, student), _step(plain, plain)) < 1e-6

@@ -113,7 +113,7 @@ def test_photographs_that_validation_would_take_are_refused_before_a_run_folder_
     assert not runs.exists()
 
 
-def test_a_run_goes_on_with_the_rendered_set_that_it_began_with(tmp_path):
+def test_a_run_continues_with_the_rendered_set_that_it_began_with(tmp_path):
     config, folder = compose("train", ["data=synthetic_identities"]), RunFolder(tmp_path / "pocket-00000000")
     folder.create()
     first, again = DrawnSet(), DrawnSet(images=9)

@@ -95,7 +95,7 @@ def test_the_second_process_ends_in_a_sentence_when_the_first_is_killed(started,
     assert "Traceback" not in said
 
 
-def test_slurm_gets_its_machine_back_and_the_run_goes_on_in_the_same_wandb_run(started, tmp_path):
+def test_slurm_gets_its_machine_back_and_the_run_continues_in_the_same_wandb_run(started, tmp_path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "calls"}\n')

@@ -55,7 +55,7 @@ def test_the_identity_knows_the_files_by_their_hashes_and_not_by_their_places() 
 
 
 @pytest.mark.slow
-def test_the_whole_way(
+def test_from_start_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")

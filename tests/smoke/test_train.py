@@ -40,7 +40,7 @@ def train(tmp_path, capsys):
     return run
 
 
-def test_a_run_leaves_everything_and_is_never_silently_repeated(train, capsys):
+def test_a_run_writes_everything_and_is_never_silently_repeated(train, capsys):
     code, said, run = train()
     assert code == 0
     assert f"report   {run / 'report.html'}" in said

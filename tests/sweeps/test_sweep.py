@@ -30,7 +30,7 @@ def job(tmp_path, monkeypatch):
     return functools.partial(make_job, tmp_path)
 
 
-def test_a_failing_job_is_told_and_the_others_go_on(job, tmp_path):
+def test_a_failing_job_is_reported_and_the_others_continue(job, tmp_path):
     jobs = [job("a"), job("b", fail=1), job("c")]
     ended = []
     failed = execute(
@@ -61,7 +61,7 @@ def test_jobs_are_packed_onto_free_gpus(job, tmp_path):
     assert str(error.value) == "d: wants 4 GPUs and there are 1; lower trainer.devices"
 
 
-def test_a_run_in_other_hands_is_waited_for(job, tmp_path):
+def test_a_run_that_another_process_holds_is_waited_for(job, tmp_path):
     """The job starts only once the lock is free, so it can never be doubled."""
     (tmp_path / "a").mkdir()
     held_until = []

@@ -12,7 +12,7 @@ from tests.helpers.assets import asset_or_skip
 pytestmark = [pytest.mark.slow, pytest.mark.assets]
 
 
-def test_a_killed_sweep_goes_on_and_nothing_runs_twice(tmp_path):
+def test_a_killed_sweep_continues_and_nothing_runs_twice(tmp_path):
     for name in ("w600k_mbf", "mobilestylegan"):
         asset_or_skip(name)
     seen = trouble(tmp_path, [8, 16, 9], seeds=1, rng=random.Random(1))

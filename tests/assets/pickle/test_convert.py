@@ -40,7 +40,7 @@ def test_a_hostile_pickle_executes_nothing_and_gives_its_tensors(
     assert mark.exists()  # so the file was a real bomb
 
 
-def test_a_whole_module_becomes_its_state(tmp_path: Path) -> None:
+def test_a_pickled_module_becomes_its_state(tmp_path: Path) -> None:
     module = whole_module()
     torch.save(nn.DataParallel(module), tmp_path / "m.pkl")
     assert convert_pickled(tmp_path / "m.pkl", tmp_path / "m.safetensors") == [

@@ -223,7 +223,7 @@ def test_splits_are_never_mixed(tmp_path):
     assert str(caught.value) == f"{saved}: holds the splits train; give one, for example {saved}/train"
 
 
-def test_a_saved_folder_that_is_not_whole(tmp_path):
+def test_a_saved_folder_that_is_not_complete(tmp_path):
     root = save_to_disk(tmp_path / "saved", table(label=LABELS))
     (root / "data-00001-of-00003.arrow").unlink()
     assert message_of(root) == (

@@ -106,7 +106,7 @@ def test_one_label_for_all_is_no_label(tmp_path: Path) -> None:
         ("0\t4\n1\t40\n2\t80\n", "train.idx does not name each record of train.rec once"),
     ],
 )
-def test_a_wrong_idx_is_replaced_and_said(
+def test_a_wrong_idx_is_replaced_and_reported(
     tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, [(key, part(plain(key, key, b"face5678"))) for key in range(3)])

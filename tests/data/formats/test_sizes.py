@@ -9,7 +9,7 @@ from facedistill.errors import DataError
 from tests.data.formats.drawn_set import DrawnSet
 
 
-def test_counts_and_mend():
+def test_counts_and_fix():
     faces = DrawnSet()
     demand_one_size(faces, "faces")
     large, small = DrawnSet(size_px=128), DrawnSet(size_px=96)

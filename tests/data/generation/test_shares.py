@@ -60,7 +60,7 @@ def test_shares_are_together_what_one_process_makes(tmp_path: Path) -> None:
     assert not any(path.suffix != ".lock" for path in (tmp_path / "cache/generation").rglob("*.*"))
 
 
-def test_an_interrupted_shard_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_shard_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_module, "_PART", 2)
     calls: list[int] = []
 

@@ -69,7 +69,7 @@ def test_the_cache_keys_on_all_that_decides(tmp_path: Path) -> None:
     assert len(paths) == 4
 
 
-def test_an_interrupted_generation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_generation_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PART", 4)
     rendered: list[int] = []
 

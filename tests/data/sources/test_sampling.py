@@ -50,7 +50,7 @@ def test_balanced_batches_hold_p_distinct_identities_with_k_images_each():
         assert len(set(seen[start : start + 9])) == 9
 
 
-def test_general_images_still_come_once_per_epoch_beside_a_balanced_part():
+def test_general_images_still_come_once_per_epoch_next_to_a_balanced_part():
     labels = np.repeat(np.arange(6), 4)
     plan = BatchPlan(24, labels, seed=0, balanced=Balanced(2, 2))
     general = np.concatenate([plan.batch(step, 10)[0][:6] for step in range(4)])

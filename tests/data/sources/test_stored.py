@@ -99,7 +99,7 @@ def test_embeddings_of_several_teachers_are_kept_side_by_side():
     assert members["a"].asked == asked  # weights do not change what is kept
 
 
-def test_an_interrupted_computation_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_computation_continues_where_it_stopped(tmp_path):
     def kept():
         return KeptArray(tmp_path, "squares", {"what": "squares"}, (400, 1), np.int64)
 

@@ -66,7 +66,7 @@ def test_resume_is_exact_whatever_the_workers(tiny_student, tiny_teacher, tmp_pa
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_a_state_saved_by_one_process_goes_on_with_the_same_global_batches_on_several(
+def test_a_state_saved_by_one_process_continues_with_the_same_global_batches_on_several(
     tiny_student, tiny_teacher, tmp_path, world_size
 ):
     whole, path = source_of(), tmp_path / "last.ckpt"

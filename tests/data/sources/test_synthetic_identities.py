@@ -207,7 +207,7 @@ def test_without_a_number_no_image_comes_back() -> None:
     assert sorted(numbers.tolist()) == list(range(1, 36))
 
 
-def test_augmented_images_are_asked_of_the_teacher_anew() -> None:
+def test_augmented_images_are_embedded_by_the_teacher_again() -> None:
     assert stream(augment=Augment(flip=1.0)).finish(stream().raw(0, batch_size=2)).teacher_embeddings is None
 
 

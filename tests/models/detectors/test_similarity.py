@@ -58,7 +58,7 @@ def test_the_identity_changes_nothing() -> None:
     np.testing.assert_array_equal(np.asarray(warp(image, similarity(1, 0, (0, 0)))), np.asarray(image))
 
 
-def test_a_whole_shift_is_exact_and_black_outside() -> None:
+def test_a_integer_shift_is_exact_and_black_outside() -> None:
     moved = np.asarray(warp(gradient_image(112, 112), similarity(1, 0, (10, 5))))
     np.testing.assert_array_equal(moved[5:, 10:], np.asarray(gradient_image(112, 112))[:-5, :-10])
     assert moved[:5].max() == 0

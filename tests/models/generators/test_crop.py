@@ -48,7 +48,7 @@ def test_legacy_is_the_released_integer_box(size: int, top: int, left: int, side
 
 
 @pytest.mark.parametrize("size", [1024, 128])
-def test_antialiased_matrices_equal_torch_where_the_box_is_whole(
+def test_antialiased_matrices_equal_torch_where_the_box_is_complete(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, side = size // 8, size * 7 // 8 - size // 8

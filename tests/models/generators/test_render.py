@@ -41,7 +41,7 @@ def whole_frame(weights: Path, exit: str | int, w: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("exit", ["full", 128, 64])
 @pytest.mark.parametrize("crop", ["paper", "fitted", "legacy"])
-def test_the_window_equals_the_whole_frame_on_the_crop(weights: Path, exit: str | int, crop: str) -> None:
+def test_the_window_equals_the_full_frame_on_the_crop(weights: Path, exit: str | int, crop: str) -> None:
     generator = FaceGenerator(weights, exit=exit, crop=crop)  # type: ignore[arg-type]
     w = generator.map(latents(3))
     frame = whole_frame(weights, exit, w)

@@ -134,7 +134,7 @@ def test_params_are_the_published_ones(layers: int, millions: float) -> None:
         assert count_params(IR(layers)) / 1e6 == pytest.approx(millions, abs=0.02)
 
 
-def test_takes_the_network_out_of_whole_checkpoints(save: Callable[[Any], Path], tmp_path: Path) -> None:
+def test_takes_the_network_out_of_full_checkpoints(save: Callable[[Any], Path], tmp_path: Path) -> None:
     state = ir_state()
     adaface = {f"model.{key}": value for key, value in state.items()}
     adaface |= {"head.kernel": torch.zeros(8, 3), "head.t": torch.zeros(1), "head.batch_mean": torch.zeros(1)}

@@ -60,7 +60,7 @@ def test_a_student_teaches(student: tuple[TinyFaR, Path]) -> None:
     assert torch.equal(copy.deepcopy(teacher)(images), teacher(images))
 
 
-def test_a_student_that_is_not_whole_or_of_another_width(
+def test_a_student_that_is_not_complete_or_of_another_width(
     student: tuple[TinyFaR, Path], tmp_path: Path
 ) -> None:
     _, path = student

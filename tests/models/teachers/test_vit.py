@@ -107,7 +107,7 @@ def test_equals_the_released_arithmetic_in_float64(state: dict[str, Tensor], tmp
 @pytest.mark.parametrize(
     ("size", "width", "depth"), [("t", 256, 12), ("s", 512, 12), ("b", 512, 24), ("l", 768, 24)]
 )
-def test_the_sizes_are_told_apart(size: str, width: int, depth: int) -> None:
+def test_the_sizes_are_distinguished(size: str, width: int, depth: int) -> None:
     with torch.device("meta"):
         network = ViT(size)
     assert describe(network.state_dict()) == {"size": size}

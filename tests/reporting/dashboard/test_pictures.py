@@ -44,7 +44,7 @@ def test_pictures_are_those_of_the_files(run: Path, tmp_path: Path) -> None:
     )
 
 
-def test_the_steps_of_a_roc_are_those_of_the_whole_roc() -> None:
+def test_the_steps_of_a_roc_are_those_of_the_full_roc() -> None:
     random = np.random.default_rng(0)
     genuine, impostor = (
         random.normal(0.5, 0.2, 400).round(2),

@@ -134,7 +134,7 @@ def test_says_the_numbers_of_the_run(reported_run: Path) -> None:
         assert part in text, part
 
 
-def test_what_was_not_measured_is_said(reported_run: Path) -> None:
+def test_what_was_not_measured_is_reported(reported_run: Path) -> None:
     assert "Generated pairsnot measured" in Page(reported_run / "report.html").text
 
 
@@ -149,7 +149,7 @@ def test_names_every_missing_part(run: Path) -> None:
     assert "data:image/" not in write_report(run).read_text()
 
 
-def test_a_whole_run_misses_nothing_but_what_it_says(reported_run: Path) -> None:
+def test_a_complete_run_misses_nothing_but_what_it_says(reported_run: Path) -> None:
     text = (reported_run / "report.html").read_text()
     assert text.count('class="absent"') == 1
     assert "No licences" not in text

@@ -55,7 +55,7 @@ def test_separable_pairs_score_one_and_the_student_stays_in_training_mode():
     assert method.student.training
 
 
-def test_a_collapsed_student_scores_chance_and_the_run_goes_on(capsys):
+def test_a_collapsed_student_scores_chance_and_the_run_continues(capsys):
     method = Method()
     method.student = torch.nn.Sequential(Pixels(), torch.nn.Linear(12, 3))
     torch.nn.init.zeros_(method.student[1].weight)

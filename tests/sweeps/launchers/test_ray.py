@@ -60,7 +60,7 @@ def test_each_job_asks_for_its_devices(job):
         RayLauncher(cluster=cluster, storage="copy").check(job("r", data={"source": {"replay": 1}}))
 
 
-def test_a_failing_job_is_told_and_a_lost_one_continues_once_the_old_one_has_saved(job, tmp_path):
+def test_a_failing_job_is_reported_and_a_lost_one_continues_once_the_old_one_has_saved(job, tmp_path):
     jobs = [job("a", wait_for=str(tmp_path / "go")), job("b", fail=1), job("c"), job("d")]
     cluster = FakeCluster([Node(1, 0), Node(1, 0)])
 

@@ -70,7 +70,7 @@ def _job(tmp_path, name, gpus=0):
     return Job(name, ("seed=1",), RunFolder(tmp_path / "runs" / name), config, gpus)
 
 
-def test_slurm_jobs_have_one_task_per_gpu_and_failures_are_told(slurm, tmp_path):
+def test_slurm_jobs_have_one_task_per_gpu_and_failures_are_reported(slurm, tmp_path):
     launcher = SubmititLauncher(partition="fast", gpus=2, cpus=3, time_min=7, options={"account": "ours"})
     logs = tmp_path / "runs" / "logs"
     jobs = [_job(tmp_path, "good", gpus=2), _job(tmp_path, "bad", gpus=2)]

@@ -68,7 +68,7 @@ def test_a_search_finds_the_best_and_prunes_the_rest(search, tmp_path):
     assert (tmp_path / "sweeps" / "s" / "importance.png").stat().st_size > 10_000
 
 
-def test_an_interrupted_search_goes_on(search, tmp_path, monkeypatch):
+def test_an_interrupted_search_continues(search, tmp_path, monkeypatch):
     """What was running is continued under its own number, and nothing that ended is run again."""
     (tmp_path / "cut").touch()  # trials from 3 on wait
     with monkeypatch.context() as patch:

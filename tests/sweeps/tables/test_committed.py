@@ -71,7 +71,7 @@ def test_what_is_published_belongs_to_the_table_and_is_no_measurement(name):
     assert "mean and 95 % interval" in as_markdown(comparison)
 
 
-def test_one_published_cell_is_told_alike_in_every_table():
+def test_one_published_cell_is_stated_alike_in_every_table():
     """A row of one student and protocol stands in several tables; a slip in one of them shows here."""
     told: dict[tuple[str, str, str], set[float]] = {}
     for name in PAPERS:

@@ -126,7 +126,7 @@ def test_the_first_row_of_every_table_runs_to_its_rendered_cells(name, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_table_is_run_by_processes_of_its_own_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_table_is_run_by_processes_of_its_own_and_continues(tmp_path, monkeypatch, capsys):
     draw_machine(tmp_path, monkeypatch, ["lfw"])
     folder = shrink_table("gkd", tmp_path)
     assert command(folder, "--rows", "gkd") == 0

@@ -65,7 +65,7 @@ def test_a_row_that_cannot_run_is_named_before_anything_starts(folder):
     assert str(error.value) == "TABLE=three: there is no such table; there are two"
 
 
-def test_a_failing_run_is_told_and_leaves_the_others_alone(folder, tmp_path, monkeypatch):
+def test_a_failing_run_is_reported_and_leaves_the_others_alone(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("UV_OFFLINE", "1")
     runs = plan(read_table(folder)).runs[:2]

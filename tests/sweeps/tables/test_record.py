@@ -101,7 +101,7 @@ def test_what_is_no_record_is_named(folders):
         read_records(here)
 
 
-def test_records_of_another_machine_are_taken_and_conflicts_told(folders):
+def test_records_of_another_machine_are_taken_and_conflicts_reported(folders):
     here, there = folders
     put(here, "kd", 1)
     put(there, "kd", 1)
