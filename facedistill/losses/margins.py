@@ -139,7 +139,7 @@ def magface_regularizer(norms: Tensor, *, norm_range: tuple[float, float] = (10,
 
 
 def curricularface_others(cosines: Tensor, target: Tensor, *, margin_rad: float, ease: Tensor) -> Tensor:
-    """Hard columns weigh more as training goes on: CurricularFace (after Huang et al., CVPR 2020).
+    """Hard columns weigh more as training proceeds: CurricularFace (after Huang et al., CVPR 2020).
 
     c_j becomes c_j (t + c_j) where c_j > cos(θ_y + m), a comparison without gradient; t has none either. The image's
     target column is changed like any other; `replace_target` comes after.

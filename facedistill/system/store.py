@@ -180,7 +180,7 @@ def _is_local(fs: Any) -> bool:
 
 
 def _final(where: str, error: Exception) -> str | None:
-    """What the user is told about an error that another attempt cannot change."""
+    """The message for an error that another attempt cannot change."""
     if "Credential" in type(error).__name__ or "credentials" in str(error).lower():
         return f"{where}: no valid credentials ({reason(error)}); set AWS_PROFILE or those of your store, then run it again"
     if isinstance(error, FileNotFoundError):

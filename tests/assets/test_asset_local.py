@@ -115,7 +115,7 @@ def test_member_larger_than_the_card_says(write_card: CardWriter, tmp_path: Path
 
 
 def test_an_archive_cannot_write_outside(write_card: CardWriter, tmp_path: Path) -> None:
-    """Hostile names, links and folders lie unread beside the member."""
+    """Hostile names, links and folders next to the member are not read."""
     link = tarfile.TarInfo("link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
     entries = [(tarfile.TarInfo("../../evil"), b"x"), (tarfile.TarInfo("/evil"), b"x"), (link, b"")]

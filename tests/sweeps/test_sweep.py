@@ -1,4 +1,4 @@
-"""A sweep: every job in a process tree of its own, refused and failing ones told, finished ones left alone."""
+"""A sweep: every job in a process tree of its own; refused and failing ones are reported, finished ones skipped."""
 
 from __future__ import annotations
 

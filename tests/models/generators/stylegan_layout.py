@@ -63,7 +63,7 @@ def persistence() -> Iterator[None]:
 
 
 def write_pickle(path: Path, network: nn.Module, **others: Any) -> Path:
-    """A snapshot as the training loops write it: G and D beside the average."""
+    """A snapshot as the training loops write it: G and D next to the average."""
     with persistence():
         strange = Persistent("Discriminator", c_dim=0)
         content = {"G": strange, "D": strange, "G_ema": network, "training_set_kwargs": {"path": "x"}}

@@ -1,4 +1,4 @@
-"""A search asks, runs, tells; it prunes, shares equal runs, and goes on where it was cut."""
+"""A search proposes, runs and reports; it prunes, shares equal runs, and continues after an interruption."""
 
 from __future__ import annotations
 

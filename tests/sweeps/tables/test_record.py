@@ -22,7 +22,7 @@ rows: {kd: {overrides: []}, rkd: {overrides: []}}
 
 
 def put(folder, row, seed, accuracy=0.9, **config):
-    """Writes the record of a run; its id is that of row, seed and whatever the configuration has beside them."""
+    """Writes the record of a run; its id is that of row, seed and the rest of the configuration."""
     name = "-".join([row, str(seed), *(f"{key}{value}" for key, value in config.items())])
     record = {
         "id": name, "row": row, "seed": seed, "machine": {"cpu": "x", "cores": 1, "threads": 1},
