@@ -112,12 +112,10 @@ class TwoKernels(nn.Module):
     def fuse(self) -> nn.Conv2d:
         """The convolution that this is in eval mode."""
         wide, norm = self.wide, self.norm
-        assert wide.bias is not None
-        assert self.narrow.bias is not None
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         kernel = wide.weight + nn.functional.pad(self.narrow.weight, [1, 1, 1, 1])
-        kernel, bias = fuse_conv_bn_weights(
-            kernel, wide.bias + self.narrow.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )  # fmt: skip
+        bias = wide.get_parameter("bias") + self.narrow.get_parameter("bias")
+        kernel, bias = fuse_conv_bn_weights(kernel, bias, mean, variance, norm.eps, norm.weight, norm.bias)
         if self.residual:  # one input channel per output channel
             kernel[:, :, 1, 1] += 1
         merged = copy.deepcopy(wide)
