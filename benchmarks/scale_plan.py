@@ -95,10 +95,10 @@ def reading(folder: Path) -> list[Cost]:
     return [
         Cost("tar shards of 112 px JPEG", "images", on_disk, 0, "store"),
         Cost("decoding, per epoch", "images", 0, decoding, "all loading processes together"),
-        Cost("opening tar shards: index held", "images", tar[1], tar[0], "each process and worker"),
-        Cost("opening tar shards: most at once", "images", tar[2], 0, "each process and worker"),
-        Cost("opening RecordIO: index held", "images", rec[1], rec[0], "each process and worker"),
-        Cost("opening RecordIO: most at once", "images", rec[2], 0, "each process and worker"),
+        Cost("opening tar shards: index held", "images", tar[1], tar[0], "each process"),
+        Cost("opening tar shards: most at once", "images", tar[2], 0, "each process"),
+        Cost("opening RecordIO: index held", "images", rec[1], rec[0], "each process"),
+        Cost("opening RecordIO: most at once", "images", rec[2], 0, "each process"),
     ]
 
 
@@ -139,8 +139,8 @@ def teaching(folder: Path) -> list[Cost]:
     seconds = measured(lambda: mean_centers(faces, labels, 1000))[0] / len(faces)
     return [
         Cost("teacher cache, two views", "images", kept.path.stat().st_size / 100, 0, "store"),
-        Cost("teacher centers: embeddings read at once", "images", DIM * faces.element_size(), seconds, "one process"),
-        Cost("teacher centers: sums in float64", "identities", DIM * 8, 0, "one process"),
+        Cost("teacher centers: embeddings read at once", "images", DIM * faces.element_size(), seconds, "each process"),
+        Cost("teacher centers: sums in float64", "identities", DIM * 8, 0, "each process"),
     ]  # fmt: skip
 
 
@@ -174,12 +174,12 @@ def heading() -> list[Cost]:
             times.append(time.process_time() - start)
         loss[count] = min(times)
     return [
-        Cost("centers in float32", "identities", DIM * 4, 0, "all processes together; each, while it is built"),
+        Cost("centers in float32", "identities", DIM * 4, 0, "all together; each process while it is built"),
         Cost("centers, gradient and momentum", "identities", state[9000] + DIM * 4, 0, "all processes together"),
         Cost("checkpoint: centers and momentum", "identities", state[9000], 0, "each process; store, two files"),
         Cost("one matrix of logits", "entries", 4, step / 64, "all processes together; the time is of the head's step"),
         Cost("GKD: both logits and a gradient", "entries", 12, (loss[10_000] - loss[2000]) / 8000 / 64, "all processes together"),
-        Cost("names of identities", "identities", sys.getsizeof("1234567") + 8, 0, "each process and worker"),
+        Cost("names of identities", "identities", sys.getsizeof("1234567") + 8, 0, "each process"),
     ]  # fmt: skip
 
 
