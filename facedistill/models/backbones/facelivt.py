@@ -148,10 +148,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            conv_bn(width, 2 * width, activation=nn.GELU()), conv_bn(2 * width, width)
-        )
-        nn.init.zeros_(self.layers[1][1].weight)
+        wide, narrow = conv_bn(width, 2 * width, activation=nn.GELU()), conv_bn(2 * width, width)
+        nn.init.zeros_(narrow.get_parameter("1.weight"))
+        self.layers = nn.Sequential(wide, narrow)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
