@@ -95,8 +95,9 @@ def _float_model(backbone: Backbone, pixels: Pixels) -> onnx.ModelProto:
 
 
 def inference_network(backbone: Backbone, pixels: Pixels) -> nn.Module:
-    """A copy in eval mode and float32 on the CPU, with its preprocessing if it takes uint8 pixels."""
+    """A copy in eval mode and float32 on the CPU, branches merged, with its preprocessing if it takes uint8 pixels."""
     network = copy.deepcopy(backbone).cpu().float().eval()
+    network.merge_branches()
     return network if pixels == "float" else PixelInput(network, backbone.input_spec, pixels).eval()
 
 

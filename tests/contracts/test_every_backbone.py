@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 from facedistill.config import compose
 from facedistill.export import check_parity, export_onnx, load_student, save_student
@@ -17,7 +16,7 @@ from facedistill.models.teachers.golden import draw_faces
 from facedistill.runs.assembly import build_method
 from facedistill.runs.method_cost import GivenTeacher
 from facedistill.types import FaceBatch, InputSpec
-from tests.contracts.backbone_cards import NAMES, QUICK, build
+from tests.contracts.backbone_cards import NAMES, QUICK, trained
 
 D = 32
 
@@ -33,18 +32,7 @@ def faces() -> torch.Tensor:
 
 @pytest.fixture(scope="module", params=cards(QUICK))
 def backbone(request: pytest.FixtureRequest, faces: torch.Tensor) -> Backbone:
-    """The network of a card, its batch norms used to the faces and its layer scales (1e-6 at first) at 1."""
-    torch.manual_seed(1)
-    backbone = build(request.param, embedding_dim=D).train()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        for key, parameter in backbone.named_parameters():
-            if "gamma" in key.rpartition(".")[2]:
-                parameter.fill_(1.0)
-        backbone(faces)
-    return backbone.eval()
+    return trained(request.param, D, faces)
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +100,8 @@ def test_learns_by_one_step_of_a_method(backbone: Backbone, faces: torch.Tensor,
 
 @pytest.mark.parametrize("name", cards({"timm"}))  # an export takes some ten seconds
 def test_onnx_embeds_alike_at_any_batch(name: str, faces: torch.Tensor, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    backbone = build(name, embedding_dim=D).train()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        backbone(faces)
-    export_onnx(backbone.eval(), tmp_path / "student.onnx", {})
+    backbone = trained(name, D, faces)
+    export_onnx(backbone, tmp_path / "student.onnx", {})
     many = faces.repeat(16, 1, 1, 1)
     many = (many + 0.2 * torch.randn(many.shape, generator=torch.Generator().manual_seed(3))).clamp(-1, 1)
     for batch in (many[:3], many):  # as one, and one by one

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.models import reparameterize_model
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
@@ -63,6 +64,10 @@ class Timm(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, 112, 112) faces in [-1, 1] as (N, D) un-normalized embeddings."""
         return self.head(self.trunk(images))
+
+    def merge_branches(self) -> None:
+        """See `Backbone.merge_branches`: timm's, for MobileOne, RepViT, FastViT, RepVGG and others."""
+        reparameterize_model(self.trunk, inplace=True)
 
 
 def timm_network(name: str, pretrained: bool, **arguments: Any) -> nn.Module:

@@ -34,3 +34,10 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeds (N, 3, H, W) faces in [-1, 1] as (N, D) un-normalized embeddings."""
         raise NotImplementedError
+
+    def merge_branches(self) -> None:
+        """Merges layers that training keeps apart, such as parallel convolutions, in place.
+
+        Exported files hold the merged network. Its embeddings in eval mode, the only mode it is for, stay the same up to
+        rounding. Does nothing in networks without such layers.
+        """
