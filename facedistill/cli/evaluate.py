@@ -7,12 +7,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from facedistill.errors import UserError, reason
-
-if TYPE_CHECKING:
-    from facedistill.reporting.record import Results
 
 _KEYS = tuple(
     f"evaluation.{key}" for key in ("protocols", "data_dir", "batch_size", "flip", "resamples", "places")
@@ -61,25 +57,20 @@ def main(arguments: Sequence[str]) -> int:
         config = compose("train", parsed.overrides)
         demand_numbers(config)
         results = evaluate_network("student", load_student(path), config)
-        _demand_measured(results)
     else:
         config = compose("train", [f"teacher={parsed.what}", *parsed.overrides])
         demand_numbers(config)
         results = evaluate_network("teacher", load_teacher(config), config)
-        _demand_measured(results)
         expected = OmegaConf.select(config, "teacher.card.accuracy")
-    print(as_text(results_table(results)), *results.absent.values(), sep="\n")
+    blocks = results_table(results)
+    if not blocks:
+        lacks = "; ".join(results.absent.values()) or "evaluation.protocols is empty; name some, or evaluation=default"
+        raise UserError(f"nothing was measured: {lacks}")
+    print(as_text(blocks), *results.absent.values(), sep="\n")
     if expected is not None:
         sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
         print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0
-
-
-def _demand_measured(results: Results) -> None:
-    """Refuses an evaluation without a figure, with what every protocol lacks."""
-    if not (results.student.protocols or results.teacher.protocols):
-        lacks = "; ".join(results.absent.values()) or "evaluation.protocols is empty; name one, or evaluation=default"
-        raise UserError(f"nothing was measured: {lacks}")
 
 
 def _demand_effect(what: str, overrides: Sequence[str], is_teacher: bool) -> None:
