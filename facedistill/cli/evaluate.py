@@ -64,7 +64,10 @@ def main(arguments: Sequence[str]) -> int:
         expected = OmegaConf.select(config, "teacher.card.accuracy")
     blocks = results_table(results)
     if not blocks:
-        lacks = "; ".join(results.absent.values()) or "evaluation.protocols is empty; name some, or evaluation=default"
+        lacks = (
+            "; ".join(results.absent.values())
+            or "evaluation.protocols is empty; name some, or evaluation=default"
+        )
         raise UserError(f"nothing was measured: {lacks}")
     print(as_text(blocks), *results.absent.values(), sep="\n")
     if expected is not None:

@@ -19,7 +19,9 @@ from facedistill.export.student import load_student, parse_description
 from facedistill.images import decode_face, to_float
 from facedistill.models.weights import read_weights
 
-_SAME_DIRECTION = 1e-6  # rounding of a unit embedding's values; the evaluation's protocols have the same limit
+_SAME_DIRECTION = (
+    1e-6  # rounding of a unit embedding's values; the evaluation's protocols have the same limit
+)
 
 
 class Embedder:

@@ -163,7 +163,9 @@ def _write_thresholds(results: Results, folder: RunFolder) -> None:
         if file != folder.onnx and any(file.name.endswith(form.suffix) for form in FORMATS.values())
     ]
     if stale and read_thresholds(folder.student) != thresholds:
-        print_message(f"{', '.join(stale)}: written before this evaluation, so with other thresholds or none; export again")
+        print_message(
+            f"{', '.join(stale)}: written before this evaluation, so with other thresholds or none; export again"
+        )
     for file in filter(Path.is_file, (folder.student, folder.onnx)):
         write_thresholds(file, thresholds)
 

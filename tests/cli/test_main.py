@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
@@ -64,6 +65,19 @@ def test_out_of_memory_is_one_sentence(capsys, monkeypatch, error):
 
     monkeypatch.setattr("facedistill.cli.assets.main", fail)
     assert "out of memory (" in command_error(capsys, "assets")
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(capsys, tmp_path):
+    person = os.fsencode(tmp_path) + b"/faces/p\xff"
+    os.makedirs(person)
+    for number in range(2):
+        Image.new("RGB", (112, 112)).save(person + b"/%d.png" % number)
+    for kind in ("shards", "folder"):
+        error = command_error(capsys, "data", "convert", tmp_path / "faces", tmp_path / kind, "--to", kind)
+        assert "p\\xff" in error
+        assert error.endswith("is not UTF-8; rename the file or folder")
+        assert not (tmp_path / kind).exists()
+    assert main(["data", "info", str(tmp_path / "faces")]) == 0
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback():

@@ -203,7 +203,9 @@ def test_a_collapsed_student_and_a_pytorch_file_embed_nothing(path: Path, tmp_pa
     state = dead.state_dict()
     [state[name] for name in state if name.endswith("running_mean")][-1].add_(1)  # alike, and not zero
     save_student(dead, path, FACTS)
-    with pytest.raises(AssetError, match=r"embeds noise and a ramp alike; the network has collapsed and tells"):
+    with pytest.raises(
+        AssetError, match=r"embeds noise and a ramp alike; the network has collapsed and tells"
+    ):
         Embedder(path)
     torch.save({}, tmp_path / "s.pt")
     with pytest.raises(

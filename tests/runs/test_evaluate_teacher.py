@@ -60,7 +60,9 @@ def test_a_student_is_evaluated_as_a_teacher_from_the_command(
     monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "none"))
     save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
     words = [f"teacher.file={tmp_path / 'student.safetensors'}", "evaluation.protocols=[lfw]"]
-    assert "error  nothing was measured: lfw is not here" in command_error(capsys, "evaluate", "student", *words)
+    assert "error  nothing was measured: lfw is not here" in command_error(
+        capsys, "evaluate", "student", *words
+    )
     error = command_error(capsys, "evaluate", tmp_path / "student.safetensors", words[1])
     assert error.startswith("error  nothing was measured: lfw is not here")
     assert main(["evaluate", "student", words[0], "evaluation.protocols=[generated]"]) == 2

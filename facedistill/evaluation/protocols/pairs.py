@@ -48,9 +48,7 @@ def parse_lfw_pairs(text: str, where: str) -> PairList:
     Raises:
         DataError: If a line is malformed, or the number of pairs is not that of the first line.
     """
-    lines = [
-        (number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()
-    ]
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     header = lines[0][1] if lines else []
     if len(header) != 2 or not all(_is_number(item) and int(item) > 0 for item in header):
         raise DataError(f"{where}: line 1 must hold the numbers of folds and of pairs (10 300), got {header}")

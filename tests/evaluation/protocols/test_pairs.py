@@ -43,7 +43,10 @@ def test_lfw_list_is_read_as_written() -> None:
             (f"1 1\nA 1 {digits}\nA 1 B 2\n", f"p: line 2 must read 'Name i j', got 'A 1 {digits}'")
             for digits in ("٣", "²", "1_0", "+1", "-1", "1" * 5000)
         ),
-        ("1 ¹\nA 1 2\nA 1 B 2\n", "p: line 1 must hold the numbers of folds and of pairs (10 300), got ['1', '¹']"),
+        (
+            "1 ¹\nA 1 2\nA 1 B 2\n",
+            "p: line 1 must hold the numbers of folds and of pairs (10 300), got ['1', '¹']",
+        ),
     ],
 )
 def test_broken_lfw_list_is_refused(text: str, message: str) -> None:
