@@ -115,7 +115,7 @@ def page(outcomes: list[Outcome], summary: str, options: argparse.Namespace) -> 
     lines = [
         "# Hostile files",
         "",
-        f"`PYTHONPATH=. python benchmarks/attack`, Python {platform.python_version()}, {os.cpu_count()} cores; seconds of wall "
+        f"`PYTHONPATH=. python benchmarks/attack`, Python {platform.python_version()}, {os.cpu_count()} cores with a load of {os.getloadavg()[2]:.0f}; seconds of wall "
         f"time. Refused: ended in one sentence of a `UserError`. {options.seconds} s and {options.gib} GiB of address space more "
         "than the script has are the limits of one attack. Memory is the largest resident size of its process, with what "
         "the script itself holds.",

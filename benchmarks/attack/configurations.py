@@ -81,7 +81,7 @@ def configurations(folder: Path, run_folder: Path) -> Attempts:
         "hydra.searchpath=[file://searched]", "+hydra.run.dir=executed",
     ):  # fmt: skip
         yield f"train {override}", lambda override=override: run("train", override)
-    searched = folder / "searched/backbone"
+    searched = folder / "aliased/backbone"
     searched.mkdir(parents=True)
     (searched / "many.yaml").write_text(ALIASES)
     yield (
