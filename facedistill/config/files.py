@@ -134,7 +134,7 @@ class _Repository:
             _, self.files = loader._parse_overrides_and_create_caching_repo(root, list(search))
         self.root = root
         self._load, self._folders = self.files.load_config, list(_folders(map(parsed, search)))
-        self.files.load_config = self._checked  # type: ignore[method-assign]
+        self.files.load_config = self._checked
         self.group_exists = lru_cache(self.files.group_exists)
         self.options = lru_cache(self.files.get_group_options)
         self.composed = lru_cache(maxsize=256)(self._compose)
