@@ -71,7 +71,7 @@ def look_at(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> tuple[int,
     """
     if not data:
         raise DataError(f"{where} has zero bytes; replace or remove it")
-    _demand_pixels(*_webp_size(data), where, max_pixels)
+    _demand_pixels(*webp_size(data), where, max_pixels)
     with image_errors(where), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _demand_pixels(*image.size, where, max_pixels)
         return image.width, image.height, image.mode
@@ -100,7 +100,7 @@ def _decode_jpeg(data: bytes, where: str, size_px: int | None) -> np.ndarray | N
 
 
 def _decode_other(data: bytes, where: str, size_px: int | None) -> np.ndarray:
-    _demand_pixels(*_webp_size(data), where, MAX_PIXELS)
+    _demand_pixels(*webp_size(data), where, MAX_PIXELS)
     with image_errors(where), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _demand_size(*image.size, where, size_px)
         return np.array(to_rgb(image))
@@ -125,8 +125,11 @@ def image_errors(where: str) -> Iterator[None]:
         raise _broken(where, type(error).__name__) from error
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a WebP file, else zeros: Pillow allocates 8 bytes per pixel before it tells the size."""
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP file, from its first 32 bytes; zeros for other files.
+
+    Pillow allocates 8 bytes per pixel before it tells the size.
+    """
     kind = data[12:16] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else b""
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,6 +14,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from facedistill.data.alignment.photograph import read_photograph
 from facedistill.errors import DataError
 from facedistill.images import decode_face
 from tests.helpers.errors import error_message
@@ -126,7 +128,7 @@ def test_empty_garbage_and_cut_files() -> None:
             assert message_of(data[:length]).endswith("; replace or remove it")
 
 
-def test_bombs_are_refused_before_they_unpack() -> None:
+def test_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     bomb = png(0, 8, np.zeros((1, 10), dtype=np.uint8), size=(60000, 60000))
     expected = "train.rec, byte 8 unpacks to {0}x{0} pixels, more than 100 million; replace or remove it"
     for options in ({}, {"size_px": None}):
@@ -143,6 +145,8 @@ def test_bombs_are_refused_before_they_unpack() -> None:
         webp[place : place + 4] = struct.pack("<I", size)
         with mock.patch("PIL.Image.open", side_effect=AssertionError):  # it would allocate 2 GB
             assert message_of(bytes(webp), size_px=None) == expected.format(16383)
+            (tmp_path / "bomb.webp").write_bytes(webp)
+            assert read_photograph(tmp_path / "bomb.webp") == "too many pixels"
 
 
 def test_another_size_names_the_fix() -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facedistill.api.photographs import Face
 from facedistill.evaluation.thresholds import Threshold
-from facedistill.system.files import write_atomically
+from facedistill.reporting.face_sheet import write_picture
 
 _SIDE_PX, _EDGE_PX, _LINE_PX = 224, 12, 22
 
@@ -44,9 +44,10 @@ class Match:
         return f"score {self.score:.4f}, threshold {self.threshold:.4f}: {decision}"
 
     def save_picture(self, path: str | Path) -> Path:
-        """Writes a PNG of both crops with the score below them.
+        """Writes a .png or .jpg of both crops with the score below them.
 
         Raises:
+            DataError: If `path` has another ending.
             UserError: If it cannot be written.
         """
         canvas = Image.new("RGB", (2 * _SIDE_PX + 3 * _EDGE_PX, _SIDE_PX + 2 * _EDGE_PX + _LINE_PX), "white")
@@ -58,7 +59,7 @@ class Match:
         ImageDraw.Draw(canvas).text(
             place, str(self), fill=color, anchor="mm", font=ImageFont.load_default(size=16)
         )
-        return write_atomically(Path(path), lambda unfinished: canvas.save(unfinished, format="PNG"))
+        return write_picture(Path(path), canvas)
 
 
 def crop_of(face: Face | Image.Image) -> Image.Image:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from facedistill.assets import obtain
 from facedistill.data.alignment.choose_face import Detector, checked_faces
 from facedistill.data.alignment.photograph import read_photograph, upright
 from facedistill.errors import DataError, NoFaceError
 from facedistill.images import MAX_PIXELS
-from facedistill.models.detectors.scrfd import Scrfd
 from facedistill.models.detectors.similarity import align_face
+
+if TYPE_CHECKING:
+    from facedistill.models.detectors.scrfd import Scrfd
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray
 """One image: the path of a file, a PIL image, or an (H, W, 3) uint8 RGB array."""
@@ -144,4 +145,7 @@ def name_of(image: Picture) -> str:
 @lru_cache(maxsize=1)
 def default_detector() -> Scrfd:
     """SCRFD-500M, downloaded at first use."""
+    from facedistill.assets import obtain
+    from facedistill.models.detectors.scrfd import Scrfd
+
     return Scrfd(obtain("scrfd_500m"), num_threads=0)

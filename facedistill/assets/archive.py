@@ -6,6 +6,8 @@ names into an empty folder. The archive is never unpacked completely, imported o
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import os
@@ -15,13 +17,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from facedistill.assets.card import AssetCard, Member
 from facedistill.errors import AssetError
 
 _CHUNK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
+)  # fmt: skip
+_MOST_UNPACKED = 20  # times the size of a compressed archive; weights hardly shrink
 
 
 def sha256_of(path: Path) -> str:
@@ -86,6 +91,34 @@ class _Finder:
         return self.delivered.open("rb")
 
 
+class _Bounded:
+    """A stream for `tarfile` that fails where it would unpack more than `most` bytes: a small file can claim terabytes."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most, self.tell = stream, most, stream.tell
+
+    def read(self, size: int) -> bytes:
+        self._demand(self._stream.tell() + size)
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        self._demand(place)
+        return self._stream.seek(place)
+
+    def _demand(self, end: int) -> None:
+        if end > self._most:
+            raise tarfile.ReadError(f"unpacks to more than {self._most:,} bytes")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """A file for reading, decompressed if it is."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    stream: IO[bytes] = openers.get(start, open)(path, "rb")
+    return stream
+
+
 @contextmanager
 def _opener(card: AssetCard, delivered: Path) -> Iterator[_Finder]:
     try:
@@ -95,13 +128,22 @@ def _opener(card: AssetCard, delivered: Path) -> Iterator[_Finder]:
             with zipfile.ZipFile(delivered) as bundle:
                 yield _Finder(delivered, bundle)
         else:
-            with tarfile.open(delivered, "r:*") as bundle:
+            most = _MOST_UNPACKED * delivered.stat().st_size + card.max_bytes
+            with (
+                _unpacked(delivered) as plain,
+                tarfile.open(fileobj=_Bounded(plain, most), mode="r:") as bundle,  # type: ignore[call-overload]
+            ):
                 yield _Finder(delivered, bundle)
     except _DAMAGE as error:
         raise AssetError(
-            f"asset {card.name}: {delivered} is not a readable archive ({type(error).__name__}); "
+            f"asset {card.name}: {delivered} is not a readable archive ({_what(error)}); "
             f"it may be cut short, fetch it again"
         ) from error
+
+
+def _what(error: BaseException) -> str:
+    name = type(error).__name__
+    return f"{name}: {error}" if str(error).startswith("unpacks") else name
 
 
 def _is_member_itself(card: AssetCard, delivered: Path) -> bool:

@@ -50,7 +50,7 @@ def card_of(node: Mapping[str, Any], group: str) -> AssetCard:
         licence=node.get("licence") or "not stated by its owner",
         origin=f"the user's own file {path.name}",
         size_mb=max(1.0, path.stat().st_size / MEBI),
-        convert=node["convert"],
+        convert=node["convert"] or "",
         file=str(path),
     )
 

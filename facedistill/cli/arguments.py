@@ -1,4 +1,4 @@
-"""Types of command-line arguments that several commands share."""
+"""Parsers and types of arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import argparse
 from collections.abc import Sequence
 
 from facedistill.errors import ConfigError
+
+
+def parser_with_examples(
+    command: str, description: str, examples: str, usage: str | None = None
+) -> argparse.ArgumentParser:
+    """The parser of `facedistill COMMAND`, with examples below its help."""
+    return argparse.ArgumentParser(
+        prog=f"facedistill {command}", usage=usage, description=description, epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def positive(text: str) -> int:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from facedistill.cli.arguments import parser_with_examples
 from facedistill.errors import DataError
 
 _ELSEWHERE = {
@@ -46,12 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facedistill data",
-        description="Looks at, checks and converts sets of aligned faces.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_with_examples("data", "Looks at, checks and converts sets of aligned faces.", _EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     info = commands.add_parser("info", help="format, images, identities, sizes, fingerprint, warnings")

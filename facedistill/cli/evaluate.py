@@ -10,6 +10,10 @@ from pathlib import Path
 
 from facedistill.errors import UserError, reason
 
+_KEYS = tuple(
+    f"evaluation.{key}" for key in ("protocols", "data_dir", "batch_size", "flip", "resamples", "places")
+)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluates a run, a student or a teacher and prints a table."""
@@ -27,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     is_run = (path / "run.json").is_file()
     if not is_run and not path.is_file():
         _demand_teacher(parsed.what, parsed.overrides)
+    if not is_run:
+        _demand_effect(parsed.what, parsed.overrides, is_teacher=not path.is_file())
     if path.is_file() and path.suffix == ".onnx":
         raise UserError(f"{path}: evaluate takes the student.safetensors next to it; `embed` takes .onnx")
     from omegaconf import OmegaConf
@@ -56,11 +62,32 @@ def main(arguments: Sequence[str]) -> int:
         demand_numbers(config)
         results = evaluate_network("teacher", load_teacher(config), config)
         expected = OmegaConf.select(config, "teacher.card.accuracy")
-    print(as_text(results_table(results)), *results.absent.values(), sep="\n")
+    blocks = results_table(results)
+    if not blocks:
+        lacks = (
+            "; ".join(results.absent.values())
+            or "evaluation.protocols is empty; name some, or evaluation=default"
+        )
+        raise UserError(f"nothing was measured: {lacks}")
+    print(as_text(blocks), *results.absent.values(), sep="\n")
     if expected is not None:
         sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
         print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0
+
+
+def _demand_effect(what: str, overrides: Sequence[str], is_teacher: bool) -> None:
+    """Refuses keys that change nothing in the evaluation of one network."""
+    known = (*_KEYS, "teacher") if is_teacher else _KEYS
+    for text in overrides:
+        key = text.lstrip("+~").split("=")[0]
+        if key not in ("evaluation", "hydra.searchpath") and not any(
+            key == one or key.startswith(f"{one}.") for one in known
+        ):
+            raise UserError(
+                f"{text}: has no effect on the evaluation of {what}; the keys with an effect are evaluation, "
+                f"{', '.join(known)}"
+            )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import time
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facedistill.cli.arguments import parser_with_examples
 from facedistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,13 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If a setting is wrong, OUT holds another set, or it cannot be written.
     """
-    parser = argparse.ArgumentParser(
-        prog="facedistill generate",
+    parser = parser_with_examples(
+        "generate",
+        "Render labelled synthetic identities to tar shards in the folder OUT, for data=webdataset data.path=OUT. The "
+        "same command continues an interrupted generation.",
+        _EXAMPLES,
         usage="facedistill generate (OUT | --to ADDRESS) [--shard I/N] [--quiet] [KEY=VALUE ...]",
-        description="Render labelled synthetic identities to tar shards in the folder OUT, for data=webdataset "
-        "data.path=OUT. The same command continues an interrupted generation.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "out", nargs="?", metavar="OUT", help="folder to make; a picture OUT.png is written next to it"

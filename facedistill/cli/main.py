@@ -63,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(COMMANDS[arguments[0]][0]).main(take_trust(arguments[1:])))
     except UserError as error:
         return _refuse(str(error))
+    except UnicodeEncodeError as error:
+        if "surrogates" not in error.reason:
+            raise
+        near = error.object[max(0, error.start - 40) : error.end + 40]
+        return _refuse(f"the name {os.fsencode(near)!r} is not UTF-8; rename the file or folder")
     except BrokenPipeError:
         if not _reader_is_gone():
             raise

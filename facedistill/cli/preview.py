@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from facedistill.cli.arguments import positive
+from facedistill.cli.arguments import parser_with_examples, positive
 from facedistill.config import compose, signature
 from facedistill.config.trust import find_class
 from facedistill.config.validate import validate_groups
@@ -72,11 +72,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facedistill data preview",
-        description="Draw the first faces of a configuration, clean and as augmented in several steps.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_with_examples(
+        "data preview",
+        "Draw the first faces of a configuration, clean and as augmented in several steps.",
+        _EXAMPLES,
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="of training: data=…, augment=…, seed=…"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from facedistill.cli.arguments import parser_with_examples
 from facedistill.errors import ConfigError
 
 _EXAMPLES = """\
@@ -39,12 +40,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facedistill profile",
-        description="Measure the parts of a training step against what this device can do, name the bottleneck, and try "
-        "settings that change the speed only. Nothing is trained or kept.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_with_examples(
+        "profile",
+        "Measure the parts of a training step against what this device can do, name the bottleneck, and try settings "
+        "that change the speed only. Nothing is trained or kept.",
+        _EXAMPLES,
     )
     parser.add_argument("overrides", nargs="*", metavar="override", help="as for facedistill train")
     parser.add_argument(

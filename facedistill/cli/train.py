@@ -20,7 +20,12 @@ _HYDRA_FLAGS = ("--help", "-h", "--cfg", "-c", "--info", "-i")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one configuration, or a sweep (`-m`), or passes `--help` and `--cfg` to Hydra."""
+    """Runs one configuration, or a sweep (`-m`), or passes `--cfg`, and `--help` with overrides, to Hydra."""
+    if list(arguments) in (["--help"], ["-h"]):
+        from facedistill.cli.train_help import help_text
+
+        print(help_text())
+        return 0
     if any(flag in arguments for flag in _SWEEP_FLAGS):
         from facedistill.sweeps.sweep import sweep
 

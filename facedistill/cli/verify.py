@@ -21,8 +21,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--face", choices=["largest", "all"], default="largest", help=f"{FACE} (the most similar two count)"
     )
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="write both aligned faces and the score")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="write both aligned faces and the score, .png or .jpg"
+    )
     parsed = parser.parse_args(arguments)
+    if parsed.picture:
+        from facedistill.reporting.face_sheet import picture_kind
+
+        picture_kind(parsed.picture)
     from facedistill.api.student import load
 
     student = load(parsed.model)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.errors import ConfigError
+from facedistill.system.files import refuse_aliases
 from facedistill.system.paths import config_dir
 
 _AUGMENT = "data.source.augment"
@@ -131,6 +133,8 @@ class _Repository:
             assert isinstance(loader, ConfigLoaderImpl)
             _, self.files = loader._parse_overrides_and_create_caching_repo(root, list(search))
         self.root = root
+        self._load, self._folders = self.files.load_config, list(_folders(map(parsed, search)))
+        self.files.load_config = self._checked
         self.group_exists = lru_cache(self.files.group_exists)
         self.options = lru_cache(self.files.get_group_options)
         self.composed = lru_cache(maxsize=256)(self._compose)
@@ -142,6 +146,14 @@ class _Repository:
             self.files, self.root, overrides, prepend_hydra=False, skip_missing=False
         )
         return list(found.defaults)
+
+    def _checked(self, config_path: str) -> ConfigResult | None:
+        """Loads a file; one of the user's own folders must write everything out, so that its size is what it says."""
+        for folder in self._folders:
+            file = Path(folder, f"{config_path}.yaml")
+            if file.is_file():
+                refuse_aliases(file.read_text(encoding="utf-8", errors="replace"), str(file))
+        return self._load(config_path)
 
     def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
         return _merged(self.defaults(groups), self.files)
@@ -221,7 +233,7 @@ def _demand_all_named(override: Override, config: DictConfig) -> None:
             )
 
 
-def _folders(search: Sequence[Override]) -> Iterator[str]:
+def _folders(search: Iterable[Override]) -> Iterator[str]:
     for one in search:
         value = one.value()
         for place in value if isinstance(value, list) else [value]:

@@ -19,6 +19,10 @@ from facedistill.export.student import load_student, parse_description
 from facedistill.images import decode_face, to_float
 from facedistill.models.weights import read_weights
 
+_SAME_DIRECTION = (
+    1e-6  # rounding of a unit embedding's values; the evaluation's protocols have the same limit
+)
+
 
 class Embedder:
     """An exported student, .safetensors or .onnx, that embeds image files.
@@ -34,7 +38,8 @@ class Embedder:
         """Opens the file.
 
         Raises:
-            AssetError: If it is missing, damaged, of another kind, or not exported by facedistill.
+            AssetError: If it is missing, damaged, of another kind, not exported by facedistill, or embeds unlike images
+                alike, as a collapsed student does.
         """
         self._path, self._backbone, self._session = path, None, None
         if path.suffix == ".safetensors":
@@ -52,6 +57,12 @@ class Embedder:
         self.size_px = int(description["input_spec"]["size_px"])
         self.thresholds = tuple(parse_thresholds(metadata, path))
         self.run = str(description.get("metadata", {}).get("run", ""))
+        noise, ramp = self.embed_images(_unlike_images(self.size_px))
+        if (noise - ramp).abs().max() < _SAME_DIRECTION:
+            raise AssetError(
+                f"{path} embeds noise and a ramp alike; the network has collapsed and tells no two faces apart, take an "
+                "earlier checkpoint"
+            )
 
     def embed(self, files: Sequence[Path], batch_size: int = 64) -> Tensor:
         """Embeds aligned faces.
@@ -93,6 +104,12 @@ class Embedder:
                 f"{self._path} gives embeddings that are zero; the network has collapsed, take an earlier checkpoint"
             )
         return F.normalize(embeddings)
+
+
+def _unlike_images(size_px: int) -> Tensor:
+    """(2, 3, size_px, size_px): noise, and a ramp from black to white."""
+    noise = torch.rand(3, size_px, size_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.stack([noise, torch.linspace(-1, 1, size_px).expand_as(noise)])
 
 
 def read_face(file: Path, size_px: int) -> Tensor:

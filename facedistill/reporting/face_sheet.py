@@ -68,7 +68,7 @@ def picture_kind(path: Path) -> str:
     try:
         return _KINDS[path.suffix.lower()]
     except KeyError:
-        raise DataError(f"{path}: a sheet is a .png or .jpg; name it so") from None
+        raise DataError(f"{path}: a picture is written as .png, .jpg or .jpeg; name it so") from None
 
 
 def write_picture(path: Path, picture: Image.Image) -> Path:

@@ -45,6 +45,7 @@ from facedistill.runs.sources import (
     teacher_centers,
 )
 from facedistill.runs.strategies import execution, root_device, trainer_arguments
+from facedistill.system.messages import print_message
 from facedistill.types import InputSpec, Requirements
 
 
@@ -233,7 +234,12 @@ def _validation_faces(source: Source, held_out: PairsProtocol | None, number: in
     At most `number` of them are generated or stored.
     """
     if held_out is None:
-        return source.stored_images(number)
+        stored = source.stored_images(number)
+        if len(stored) < number and process_rank() == 0:
+            print_message(
+                f"data.validation.faces={number}: the set has {len(stored)} images; all of them validate"
+            )
+        return stored
     generated, own = torch.cat(list(held_out.images()))[:number], source.held_out_images()
     return generated if own is None else torch.cat([generated, own])
 

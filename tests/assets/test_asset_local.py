@@ -1,6 +1,7 @@
 """A local file, archive or folder in place of a download: the path that works without a network."""
 
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -111,6 +112,19 @@ def test_member_larger_than_the_card_says(write_card: CardWriter, tmp_path: Path
     assert refused(write_card(), bomb, cache) == (
         "asset tiny: member tiny.bin is larger than twice the card's size_mb (0.01); "
         "the file is not what the card describes"
+    )
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
+def test_a_compressed_tar_unpacks_to_a_bounded_size(
+    write_card: CardWriter, tmp_path: Path, cache: Path, kind: bytes
+) -> None:
+    info = tarfile.TarInfo("zeros")
+    info.type = kind
+    bomb = tar_of(tmp_path / "bomb.tgz", [(info, bytes(3 << 20)), (tarfile.TarInfo(MEMBER), WEIGHT)])
+    assert re.fullmatch(
+        rf"asset tiny: {bomb} is not a readable archive \(ReadError: unpacks to more than 1,\d+,\d+ bytes\); .*",
+        refused(write_card(), bomb, cache),
     )
 
 

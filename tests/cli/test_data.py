@@ -133,7 +133,7 @@ def test_mistakes(tmp_path, capsys):
     assert run(capsys, "info", source, "--sheet", sheet) == (
         2,
         "",
-        f"error  {sheet}: a sheet is a .png or .jpg; name it so\n",
+        f"error  {sheet}: a picture is written as .png, .jpg or .jpeg; name it so\n",
     )
     code, _, err = run(capsys, "convert", "a", "b", "--to", "hdf5")
     assert (code, err) == (

@@ -11,9 +11,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
+from facedistill.config import compose
 from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.system.paths import config_dir
@@ -64,6 +66,19 @@ def test_out_of_memory_is_one_sentence(capsys, monkeypatch, error):
 
     monkeypatch.setattr("facedistill.cli.assets.main", fail)
     assert "out of memory (" in command_error(capsys, "assets")
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(capsys, tmp_path):
+    for person in (os.fsencode(tmp_path) + b"/faces/p\xff", os.fsencode(tmp_path) + b"/faces/q"):
+        os.makedirs(person)
+        for number in range(2):
+            Image.new("RGB", (112, 112)).save(person + b"/%d.png" % number)
+    for kind in ("shards", "folder"):
+        error = command_error(capsys, "data", "convert", tmp_path / "faces", tmp_path / kind, "--to", kind)
+        assert "p\\xff" in error
+        assert error.endswith("is not UTF-8; rename the file or folder")
+        assert not (tmp_path / kind).exists()
+    assert main(["data", "info", str(tmp_path / "faces")]) == 0
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback():
@@ -139,15 +154,24 @@ def test_embed_reads_what_train_wrote(capsys, tmp_path):
 HELP_OF_ALL = """
 import contextlib, importlib, io, sys
 from facedistill.cli.commands import COMMANDS
-from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
-heavy = {"torch", "lightning", "wandb", "matplotlib", "onnx", "onnxruntime", "pyarrow", "scipy"}
+heavy = {"torch", "hydra", "omegaconf", "lightning", "wandb", "matplotlib", "onnx", "onnxruntime", "pyarrow", "scipy"}
 for command in COMMANDS:
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         main([command, "--help"])
     assert text.getvalue(), command
     assert not heavy & set(sys.modules), (command, heavy & set(sys.modules))
 """
+
+
+def test_help_of_train_has_every_choice_and_key(capsys):
+    assert main(["train", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "augment: light, photo, photo_strong" in lines
+    assert "evaluation:  # default" in lines
+    for key in compose("train", []):
+        assert any(line.startswith(f"{key}:") for line in lines), key
+    assert lines[-1].startswith("docs/concepts.md says")
 
 
 def test_help_imports_no_heavy_package():

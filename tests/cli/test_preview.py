@@ -77,7 +77,7 @@ def test_each_effect_alone_from_weak_to_strong(tmp_path: Path, capsys: pytest.Ca
 MISTAKES = {
     "effects of light": (["augment=light", "--effects"], "--effects: shows the effects of augment=photo or photo_strong, and not of light"),
     "value": (["augment=photo", "data.source.augment.blur=hello"], "data.source.augment.blur: expected a number in [0, 1], got 'hello'"),
-    "ending": (["--out", "a.gif"], "a.gif: a sheet is a .png or .jpg; name it so"),
+    "ending": (["--out", "a.gif"], "a.gif: a picture is written as .png, .jpg or .jpeg; name it so"),
     "step": (["--step", "-1"], "--step -1: must be 0 or more"),
     "path": (["data=folder", "data.path=none"], "none: does not exist; give a face set"),
     "no path": (["data=folder"], "data.path: needs a value"),

@@ -42,6 +42,8 @@ def test_verify(capsys, tmp_path):
         f"picture {tmp_path}/p.png\n"
     )
     assert Image.open(tmp_path / "p.png").size == (484, 270)
+    error = command_error(capsys, "verify", "a", "b", "--model", "none", "--picture", "x.docx")
+    assert error == "error  x.docx: a picture is written as .png, .jpg or .jpeg; name it so"
     assert run(capsys, "verify", "a.png", "a.png", "--threshold", "1")[1].endswith(
         "threshold 1.0000: given\n"
     )

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from facedistill.cli.main import main
 from facedistill.config import compose
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, UserError
 from facedistill.sweeps.job import read_job
 from tests.helpers.errors import error_message
 
@@ -51,6 +51,10 @@ def test_recipes_of_a_searched_folder_are_checked_too(tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nwidth: 8\nname: mine_${width}\n")
     (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\nimagse: 8\n")
     search = f"hydra.searchpath=[file://{tmp_path}]"
+    (tmp_path / "backbone").mkdir(exist_ok=True)
+    (tmp_path / "backbone/many.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    error = error_message(UserError, compose, "train", [search, "backbone=many"])
+    assert error == f"{tmp_path}/backbone/many.yaml, line 2: repeats a part by *a; write it out"
     assert compose("train", [search, "experiment=mine"]).name == "mine_8"  # width is read by name
     assert "did you mean images?" in error_message(ConfigError, compose, "train", [search, "experiment=typo"])
 

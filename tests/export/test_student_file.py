@@ -200,6 +200,13 @@ def test_a_collapsed_student_and_a_pytorch_file_embed_nothing(path: Path, tmp_pa
         AssetError, match=r"gives embeddings that are zero; the network has collapsed, take an"
     ):
         Embedder(path).embed_images(torch.zeros(1, 3, 112, 112))
+    state = dead.state_dict()
+    [state[name] for name in state if name.endswith("running_mean")][-1].add_(1)  # alike, and not zero
+    save_student(dead, path, FACTS)
+    with pytest.raises(
+        AssetError, match=r"embeds noise and a ramp alike; the network has collapsed and tells"
+    ):
+        Embedder(path)
     torch.save({}, tmp_path / "s.pt")
     with pytest.raises(
         AssetError, match=r"s\.pt is a PyTorch file and not safetensors; `facedistill teacher add`"

@@ -37,3 +37,22 @@ def float_graph(operation: str = "Relu") -> onnx.ModelProto:
         constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def endless_graph() -> onnx.ModelProto:
+    """A loop without an end: (N, 3, 8, 8) -> (N, 3)."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["v"], ["v2"])], "body",
+        [info("i", onnx.TensorProto.INT64, []), info("c", onnx.TensorProto.BOOL, []), info("v", onnx.TensorProto.FLOAT, None)],
+        [info("c2", onnx.TensorProto.BOOL, []), info("v2", onnx.TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Loop", ["", "go", "x"], ["y"], body=body),
+        helper.make_node("ReduceMean", ["y"], ["e"], axes=[2, 3], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "endless", [info("x", onnx.TensorProto.FLOAT, ["N", 3, 8, 8])], [info("e", onnx.TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.array(True), "go")],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

@@ -111,7 +111,7 @@ def test_figures_and_scores_of_another_student_are_dropped(finished: RunFolder) 
 
 
 def test_thresholds_travel_and_do_not_make_another_student(
-    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def figures(role: str, network: torch.nn.Module, protocols: list, *rest: object) -> dict:
         entry = {"tar": 0.9, "threshold": 0.4, "ci": [0.8, 0.95]}
@@ -122,7 +122,11 @@ def test_thresholds_travel_and_do_not_make_another_student(
 
     monkeypatch.setattr(evaluate, "_run", figures)
     before = load_student(finished.student).state_dict()
+    for name in ("student.rgb.int8.onnx", "student.pt2", "student.txt"):
+        (finished.path / name).touch()
     measure(finished, "lfw")
+    stale = "student.pt2, student.rgb.int8.onnx: written before this evaluation, so with other thresholds or none; export"
+    assert stale in capsys.readouterr().err
     results = measure(finished, "cfp_fp")  # the file's hash has changed, its weights have not
     assert set(results.student.protocols) == {"lfw", "cfp_fp"}
     assert [(one.protocol, one.far, one.threshold, one.impostor) for one in read_thresholds(finished.student)] == [

@@ -12,6 +12,7 @@ from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.reporting.record import NetworkResults, Results
 from facedistill.runs.evaluate import against_card
+from tests.helpers.errors import command_error
 
 EXPECTED = {"protocol": "lfw", "flip": "none", "value": 0.9893}
 
@@ -39,6 +40,19 @@ def test_unlike_measurements_are_not_compared() -> None:
     assert against_card("dlib_resnet", EXPECTED, Results(), "none") is None
 
 
+@pytest.mark.parametrize("override", ["images=3", "evaluation.yaw=null", "teacher.precision=fp32", "~seed"])
+def test_a_key_without_effect_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    path = tmp_path / "student.safetensors"
+    path.touch()
+    assert command_error(capsys, "evaluate", path, override) == (
+        f"error  {override}: has no effect on the evaluation of {path}; the keys with an effect are evaluation, "
+        "evaluation.protocols, evaluation.data_dir, evaluation.batch_size, evaluation.flip, evaluation.resamples, "
+        "evaluation.places"
+    )
+
+
 def test_a_student_is_evaluated_as_a_teacher_from_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,7 +60,10 @@ def test_a_student_is_evaluated_as_a_teacher_from_the_command(
     monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "none"))
     save_student(TinyFaR("c"), tmp_path / "student.safetensors", {})
     words = [f"teacher.file={tmp_path / 'student.safetensors'}", "evaluation.protocols=[lfw]"]
-    assert main(["evaluate", "student", *words]) == 0
-    assert "lfw is not here" in capsys.readouterr().out
+    assert "error  nothing was measured: lfw is not here" in command_error(
+        capsys, "evaluate", "student", *words
+    )
+    error = command_error(capsys, "evaluate", tmp_path / "student.safetensors", words[1])
+    assert error.startswith("error  nothing was measured: lfw is not here")
     assert main(["evaluate", "student", words[0], "evaluation.protocols=[generated]"]) == 2
     assert "generated pairs belong to a run; evaluate the run's folder" in capsys.readouterr().err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from facedistill.images import to_rgb
+from facedistill.images import MAX_PIXELS, to_rgb, webp_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What Pillow may read as a photograph; some of its other readers start programs."""
@@ -16,8 +17,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 def read_photograph(path: Path) -> Image.Image | str:
     """A photograph, turned as its EXIF says, in RGB; or what is wrong with it in a few words."""
     try:
-        if path.stat().st_size == 0:
+        with path.open("rb") as file:
+            head = file.read(32)
+        if not head:
             return "zero bytes"
+        if math.prod(webp_size(head)) > MAX_PIXELS:
+            return "too many pixels"
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:

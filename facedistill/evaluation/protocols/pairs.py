@@ -48,9 +48,9 @@ def parse_lfw_pairs(text: str, where: str) -> PairList:
     Raises:
         DataError: If a line is malformed, or the number of pairs is not that of the first line.
     """
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    header = lines[0] if lines else []
-    if len(header) != 2 or not all(item.isdigit() and int(item) > 0 for item in header):
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    header = lines[0][1] if lines else []
+    if len(header) != 2 or not all(_is_number(item) and int(item) > 0 for item in header):
         raise DataError(f"{where}: line 1 must hold the numbers of folds and of pairs (10 300), got {header}")
     num_folds, per_kind = int(header[0]), int(header[1])
     if len(lines) - 1 != num_folds * per_kind * 2:
@@ -59,14 +59,14 @@ def parse_lfw_pairs(text: str, where: str) -> PairList:
             f"{num_folds * per_kind * 2}; download it again"
         )
     pairs = PairList()
-    for number, words in enumerate(lines[1:]):
-        fold, within = divmod(number, 2 * per_kind)
+    for pair, (number, words) in enumerate(lines[1:]):
+        fold, within = divmod(pair, 2 * per_kind)
         same = within < per_kind
         names = (words[0], words[0]) if same else (words[0], words[2] if len(words) == 4 else "")
         indices = words[1:] if same else words[1::2]
-        if len(words) != (3 if same else 4) or not all(index.isdigit() for index in indices):
+        if len(words) != (3 if same else 4) or not all(map(_is_number, indices)):
             wanted = "Name i j" if same else "Name i Other j"
-            raise DataError(f"{where}: pair {number + 1} must read '{wanted}', got '{' '.join(words)}'")
+            raise DataError(f"{where}: line {number} must read '{wanted}', got '{' '.join(words)}'")
         left, right = (f"{name}/{name}_{int(index):04d}" for name, index in zip(names, indices, strict=True))
         pairs.add(left, right, same, fold)
     return pairs
@@ -92,7 +92,7 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
         if not line.strip() or line.startswith("#"):
             continue
         words = line.rstrip("\r\n").split("\t")
-        if len(words) != 4 or words[2] not in ("0", "1") or not words[3].strip().isdigit():
+        if len(words) != 4 or words[2] not in ("0", "1") or not _is_number(words[3].strip()):
             raise DataError(
                 f"{where}: line {number} must hold imageA, imageB, same (0 or 1), fold; got {line!r}"
             )
@@ -102,6 +102,11 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
             f"{where}: needs genuine and impostor pairs in at least two folds; found {len(pairs)} pairs"
         )
     return pairs
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a number of at most nine digits 0 to 9; `str.isdigit` takes those of every script, and `int` signs."""
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _lines(text: str) -> Iterator[str]:

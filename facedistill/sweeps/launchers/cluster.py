@@ -168,7 +168,7 @@ def _demand_reachable(address: str) -> None:
     if address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         raise ConfigError(
             f"launcher.address={address}: expected auto, ray://host:10001 or host:6379, or null for a cluster on this "
             "machine"

@@ -36,9 +36,17 @@ def test_lfw_list_is_read_as_written() -> None:
             "2 2\nA 1 2\nB 1 2\nA 1 B 1\n",
             "p: holds 3 pairs, and its first line announces 8; download it again",
         ),
-        ("1 1\nA 1 B 2\nA 1 B 2\n", "p: pair 1 must read 'Name i j', got 'A 1 B 2'"),
-        ("1 1\nA 1 2\nA 1 2\n", "p: pair 2 must read 'Name i Other j', got 'A 1 2'"),
-        ("1 1\nA 1 x\nA 1 B 2\n", "p: pair 1 must read 'Name i j', got 'A 1 x'"),
+        ("1 1\nA 1 B 2\nA 1 B 2\n", "p: line 2 must read 'Name i j', got 'A 1 B 2'"),
+        ("1 1\nA 1 2\nA 1 2\n", "p: line 3 must read 'Name i Other j', got 'A 1 2'"),
+        ("1 1\n\nA 1 x\nA 1 B 2\n", "p: line 3 must read 'Name i j', got 'A 1 x'"),
+        *(
+            (f"1 1\nA 1 {digits}\nA 1 B 2\n", f"p: line 2 must read 'Name i j', got 'A 1 {digits}'")
+            for digits in ("٣", "²", "1_0", "+1", "-1", "1" * 5000)
+        ),
+        (
+            "1 ¹\nA 1 2\nA 1 B 2\n",
+            "p: line 1 must hold the numbers of folds and of pairs (10 300), got ['1', '¹']",
+        ),
     ],
 )
 def test_broken_lfw_list_is_refused(text: str, message: str) -> None:
@@ -57,6 +65,7 @@ def test_tsv_list_is_read_as_written() -> None:
     ("text", "message"),
     [
         ("a\tb\t1\n", "t: line 1 must hold imageA, imageB, same (0 or 1), fold; got 'a\\tb\\t1'"),
+        ("a\tb\t1\t²\n", "t: line 1 must hold imageA, imageB, same (0 or 1), fold; got 'a\\tb\\t1\\t²'"),
         ("a\tb\tyes\t0\n", "t: line 1 must hold imageA, imageB, same (0 or 1), fold; got 'a\\tb\\tyes\\t0'"),
         ("# none\n", "t: needs genuine and impostor pairs in at least two folds; found 0 pairs"),
         (

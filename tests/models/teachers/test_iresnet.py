@@ -240,6 +240,8 @@ def test_a_file_of_ones_own_becomes_a_teacher(
     images = draw_faces(1)
     torch.testing.assert_close(teacher(images).double(), reference(state, images, 1e-5), rtol=0, atol=1e-4)
     assert obtain(card_of(node | {"sha256": found}, "teacher"), quiet=True) == obtain(card, quiet=True)
+    plain = obtain(card_of(node | {"convert": None}, "teacher"), quiet=True)  # nothing to convert
+    assert plain.read_bytes() == path.read_bytes()
 
 
 def test_a_wrong_hash_stops(state: dict[str, Tensor], save: Callable[[Any], Path]) -> None:

@@ -21,6 +21,7 @@ from facedistill.models.weights import write_weights
 from facedistill.types import InputSpec
 from tests.helpers.assets import asset_or_skip
 from tests.helpers.errors import error_message
+from tests.helpers.onnx_graphs import endless_graph
 
 
 def graph_file(path: Path, batch: int | str = "N", baked: bool = False, channels: int = 3) -> Path:
@@ -146,22 +147,7 @@ def test_refuses_weights_outside_and_values_that_are_no_numbers(tmp_path: Path) 
 
 def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_network, "_SECONDS_PER_FACE", 0.2)
-    info = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["v"], ["v2"])], "body",
-        [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("v", TensorProto.FLOAT, None)],
-        [info("c2", TensorProto.BOOL, []), info("v2", TensorProto.FLOAT, None)],
-    )  # fmt: skip
-    nodes = [
-        helper.make_node("Loop", ["", "go", "x"], ["y"], body=body),
-        helper.make_node("ReduceMean", ["y"], ["e"], axes=[2, 3], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes, "endless", [info("x", TensorProto.FLOAT, ["N", 3, 8, 8])], [info("e", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.array(True), "go")],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, tmp_path / "endless.onnx")
+    onnx.save(endless_graph(), tmp_path / "endless.onnx")
     with pytest.raises(
         AssetError, match=r"^endless\.onnx cannot be run by onnxruntime \(.*Loop node.*Exiting"
     ):
