@@ -117,10 +117,10 @@ def test_onnx_embeds_alike_at_any_batch(name: str, faces: torch.Tensor, tmp_path
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0
-    with torch.no_grad():
-        backbone(faces)
-    export_onnx(backbone.eval(), tmp_path / "student.onnx", {})
     many = faces.repeat(16, 1, 1, 1)
     many = (many + 0.2 * torch.randn(many.shape, generator=torch.Generator().manual_seed(3))).clamp(-1, 1)
+    with torch.no_grad():
+        backbone(many)  # statistics of other images would amplify float32's rounding with random weights
+    export_onnx(backbone.eval(), tmp_path / "student.onnx", {})
     for batch in (many[:3], many):  # as one, and one by one
         assert check_parity(backbone, tmp_path / "student.onnx", batch).min_cosine > 0.99999
