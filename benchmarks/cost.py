@@ -3,12 +3,13 @@
     facedistill cost tinyfar_c mobilefacenet --json cost.json
     python benchmarks/cost.py cost.json
 
-Reads what the command wrote and writes `results/cost.md`.
+Reads what the command wrote and writes `results/cost.md`, with the load of the last 15 minutes: run it at once.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,16 @@ def table(rows: list[dict[str, Any]]) -> str:
         "# Cost of networks\n\n"
         f"`facedistill cost … --json cost.json`, then `python benchmarks/cost.py cost.json`; threads: {first['threads']}, {clock}, "
         f"{first['cpu']}; {runtimes}; batch {first['batch_size']}. MiB is the most that the process held beyond the imported "
-        "libraries.\n\n" + "\n".join(lines) + "\n"
+        f"libraries. {_load(rows)}\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _load(rows: list[dict[str, Any]]) -> str:
+    share, load = min(row["share"] for row in rows), os.getloadavg()[2]
+    other = "Other work ran on the machine: load" if load > rows[0]["threads"] + 0.5 else "Load"
+    return (
+        f"{other} {load:.1f} on {os.cpu_count()} cores; each process got at least {share:.0%} of its threads' time. "
+        "Processor time is longer under load, so compare within this table only."
     )
 
 
