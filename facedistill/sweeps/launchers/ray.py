@@ -98,14 +98,16 @@ class RayLauncher:
 
     def start(self, job: Job, log: Path) -> _Sent:
         """Asks for a worker; the job starts as soon as there is one."""
-        config, here = job.write().absolute(), str(Path.cwd())
-        size = self._size(job)
-        worker = self._cluster.start(
-            here if self.storage == "shared" else None, cpus=int(size.cpus), gpus=job.gpus
-        )
-        sent = _Sent(self, job, size, worker, config, log.absolute())
+        sent = _Sent(self, job, self._size(job), job.write().absolute(), log.absolute())
         self._running.append(sent)
         return sent
+
+    def worker(self, size: Node) -> RemoteWorker:
+        """Asks for a worker on any machine that has that much free."""
+        folder = str(Path.cwd()) if self.storage == "shared" else None
+        worker = self._cluster.start(folder, cpus=int(size.cpus), gpus=int(size.gpus))
+        worker.begin("where")
+        return worker
 
     def lose(self, job: Job) -> bool:
         """Counts a loss of the job; whether it may start again."""
@@ -129,17 +131,15 @@ class RayLauncher:
 class _Sent:
     """A job that was sent to the cluster: asked for, then running, then over."""
 
-    def __init__(
-        self, launcher: RayLauncher, job: Job, size: Node, worker: RemoteWorker, config: Path, log: Path
-    ) -> None:
-        self.launcher, self.job, self.size, self.worker = launcher, job, size, worker
-        self.config, self.log = config, log
+    def __init__(self, launcher: RayLauncher, job: Job, size: Node, config: Path, log: Path) -> None:
+        self.launcher, self.job, self.size, self.config, self.log = launcher, job, size, config, log
+        self.worker = launcher.worker(size)
+        self._workers_lost = 0
         self.code: int | None = None
         self._transfer: Transfer | None = None
         self._has_begun = False
         self._brought_at = time.monotonic()
         self._held = ExitStack()
-        worker.begin("where")
 
     def poll(self) -> int | None:
         if self.code is None:
@@ -174,7 +174,7 @@ class _Sent:
 
     def _follow(self) -> None:
         if not self._has_begun:
-            if (where := self.worker.result("where")) is not None:
+            if (where := self._where()) is not None:
                 self._begin(*where)
             return
         over = self.worker.result("run")
@@ -186,6 +186,21 @@ class _Sent:
             if sentence:
                 self._note(sentence)
             self._end(code)
+
+    def _where(self) -> tuple[str, str] | None:
+        """Machine and folder of the worker; None until it exists.
+
+        For about a minute Ray may choose a machine that is gone. No run is lost then, only the time.
+        """
+        try:
+            return self.worker.result("where")
+        except NodeLostError:
+            if self._workers_lost == self.launcher.restarts:
+                raise
+            self._workers_lost += 1
+            self.worker.close()
+            self.worker = self.launcher.worker(self.size)
+            return None
 
     def _begin(self, machine: str, folder: str) -> None:
         self._note(f"runs on {machine}")

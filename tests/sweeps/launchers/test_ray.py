@@ -16,6 +16,7 @@ from facedistill.errors import ConfigError
 from facedistill.runs.folder import RunFolder
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.launchers import cluster as clusters
+from facedistill.sweeps.launchers.base import LOST
 from facedistill.sweeps.launchers.cluster import Node
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.launchers.ray import RayLauncher
@@ -86,6 +87,20 @@ def test_a_job_that_is_lost_too_often_fails(job, tmp_path):
     running.worker.is_lost = True
     assert running.poll() == 1
     assert "gone; more often than launcher.restarts=0 allows" in (tmp_path / "logs" / "a.log").read_text()
+
+
+def test_a_worker_that_is_lost_before_its_job_begins_is_no_restart(job, tmp_path):
+    launcher = RayLauncher(cluster=FakeCluster([Node(1, 0)]), restarts=1)
+    (tmp_path / "logs").mkdir()
+    running = launcher.start(job("a"), tmp_path / "logs" / "a.log")
+    first = running.worker
+    first.is_lost = True
+    assert running.poll() is None
+    assert running.worker is not first
+    assert (launcher._lost, (tmp_path / "logs" / "a.log").exists()) == ({}, False)
+    running.worker.is_lost = True
+    assert running.poll() == LOST
+    assert launcher._lost == {"a": 1}
 
 
 def test_a_folder_that_the_machine_does_not_see_is_named(tmp_path):
