@@ -100,15 +100,11 @@ def test_learns_by_one_step_of_a_method(backbone: Backbone, faces: torch.Tensor,
 
 @pytest.mark.parametrize("name", cards({"timm"}))  # an export takes some ten seconds
 def test_onnx_embeds_alike_at_any_batch(name: str, faces: torch.Tensor, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    backbone = build(name, embedding_dim=D).train()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = 1.0
     many = faces.repeat(16, 1, 1, 1)
     many = (many + 0.2 * torch.randn(many.shape, generator=torch.Generator().manual_seed(3))).clamp(-1, 1)
-    with torch.no_grad():
-        backbone(many)  # statistics of other images would amplify float32's rounding with random weights
-    export_onnx(backbone.eval(), tmp_path / "student.onnx", {})
+    backbone = trained(
+        name, D, many
+    )  # statistics of other images would amplify float32's rounding with random weights
+    export_onnx(backbone, tmp_path / "student.onnx", {})
     for batch in (many[:3], many):  # as one, and one by one
         assert check_parity(backbone, tmp_path / "student.onnx", batch).min_cosine > 0.99999
