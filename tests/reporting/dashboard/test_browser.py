@@ -116,7 +116,7 @@ def seen(page: Path) -> dict[str, Any]:
     text = re.sub(r"<meta http-equiv[^>]+>", "", page.read_text())  # it forbids the test's scripts, too
     copy = page.with_name("steps.html")
     copy.write_text(text.replace("<head>", f"<head>{ERRORS}").replace("</body>", f"{STEPS}</body>"))
-    found = re.search(r'<body data-seen="([^"]*)"', _browse(copy, "--dump-dom", size="500,900"))
+    found = re.search(r'<body [^>]*data-seen="([^"]*)"', _browse(copy, "--dump-dom", size="500,900"))
     assert found, "the steps did not come to their end"
     result = json.loads(unescape(found.group(1)))
     assert result["mistakes"] == []
