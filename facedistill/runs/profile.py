@@ -33,7 +33,7 @@ def run_profile(
     Args:
         overrides: Of `facedistill train`.
         minutes: Time limit for trying options; 0 tries none.
-        trace: Where to write a trace of two steps; None for none.
+        trace: Where to write a trace of a few steps; None for none.
         seconds: For how long each measurement runs.
         tell: Prints a text.
 

@@ -53,9 +53,9 @@ def test_every_option_is_a_setting() -> None:
 ])  # fmt: skip
 def test_the_bottleneck_is_named(flops: float, moved: float, word: str) -> None:
     parts = [Part("student forward", 3.0, 3 * flops * 1e12, 3 * moved * 1e11), Part("loader", 1.0, 0, 0)]
-    profile = Profile("a device", 8, 2.0, 1.0, parts, 1e12, 1e11)
+    profile = Profile("a device", 8, 2.0, 1.0, 2, parts, 1e12, 1e11)
     assert bottleneck(profile).startswith("bottleneck: student forward, 75% of the step; ")
     assert word in bottleneck(profile)
-    waiting = Profile("a device", 8, 2.0, 1.0, parts[::-1], 1e12, 1e11)
+    waiting = Profile("a device", 8, 2.0, 1.0, 2, parts[::-1], 1e12, 1e11)
     assert "data.num_workers" in bottleneck(waiting)
     assert "student forward       3000.00   75.0%" in describe(profile)
