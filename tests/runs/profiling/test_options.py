@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
 from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.runs.profiling.options import Choice, as_overrides, candidates, search
+from facedistill.runs.profiling.options import Choice, as_overrides, candidates, is_given, search
 from facedistill.runs.profiling.step import Part, Profile
 from facedistill.runs.profiling.text import bottleneck, describe, describe_best
 
@@ -46,6 +47,14 @@ def test_every_option_is_a_setting() -> None:
         for option in candidates(on_gpu, renders=renders, cores=4):
             every = {**every, **option}
         compose("train", as_overrides(every))
+
+
+def test_what_the_configuration_has_is_not_tried() -> None:
+    config = compose("train", ["experiment=demo", "generator.network.micro_batch=8"])
+    assert is_given({"teacher.precision": "bf16", "teacher.compile": "auto"}, config)
+    assert is_given({"generator.network.micro_batch": "8"}, config)
+    assert not is_given({"teacher.precision": "bf16", "teacher.compile": "false"}, config)
+    assert is_given({"OMP_NUM_THREADS": str(torch.get_num_threads())}, config)
 
 
 @pytest.mark.parametrize(("flops", "moved", "word"), [
