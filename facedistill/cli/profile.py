@@ -50,5 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="time limit for trying options; 0 tries none (default: 5)"
     )
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a trace of two steps")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="write a trace of a few steps for ui.perfetto.dev"
+    )
     return parser

@@ -12,7 +12,7 @@ from facedistill.config import compose
 from facedistill.runs.assembly import settings_of
 from facedistill.runs.inputs import trains_on_generated_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
-from facedistill.runs.profiling.options import candidates, rate_of, search
+from facedistill.runs.profiling.options import candidates, is_given, rate_of, search
 from facedistill.runs.profiling.step import profile_step
 from facedistill.runs.profiling.text import describe, describe_best, describe_trial
 from facedistill.runs.strategies import root_device
@@ -33,7 +33,7 @@ def run_profile(
     Args:
         overrides: Of `facedistill train`.
         minutes: Time limit for trying options; 0 tries none.
-        trace: Where to write a trace of two steps; None for none.
+        trace: Where to write a trace of a few steps; None for none.
         seconds: For how long each measurement runs.
         tell: Prints a text.
 
@@ -57,7 +57,7 @@ def run_profile(
         options = candidates(on_gpu, renders=trains_on_generated_faces(config))
         best, trials = search(
             lambda choice: rate_of(overrides, choice, check_start, seconds=seconds),
-            options,
+            [option for option in options if not is_given(option, config)],
             seconds=60 * minutes,
             tell=lambda trial: tell(describe_trial(trial)),
         )

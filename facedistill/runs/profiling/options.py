@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError
@@ -53,6 +54,14 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
     return [
         *(rendering if renders else []), teacher, *({THREADS: str(count)} for count in threads), *students,
     ]  # fmt: skip
+
+
+def is_given(option: Choice, config: DictConfig) -> bool:
+    """Whether the configuration has these settings already."""
+    return all(
+        str(torch.get_num_threads() if key == THREADS else OmegaConf.select(config, key)).lower() == value
+        for key, value in option.items()
+    )
 
 
 def search(

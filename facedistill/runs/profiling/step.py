@@ -30,7 +30,6 @@ from facedistill.runs.sources import build_backbone, build_source, requirements,
 from facedistill.runs.strategies import execution, root_device
 from facedistill.types import FaceBatch, StepOutput
 
-_CYCLE = 2  # a fresh batch and a resampled one
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -53,6 +52,7 @@ class Profile:
         batch_size: Images of a step.
         images_per_s: Of whole steps, without a wait between the parts.
         first_s: Seconds of the first steps, which compile.
+        cycle: Number of these first steps; see `cycle_of`.
         parts: The longest first, measured with a wait for the device after each.
         flops_per_s: Of a matrix product on this device.
         bytes_per_s: Of a copy on this device.
@@ -62,6 +62,7 @@ class Profile:
     batch_size: int
     images_per_s: float
     first_s: float
+    cycle: int
     parts: list[Part]
     flops_per_s: float
     bytes_per_s: float
@@ -86,6 +87,7 @@ class TrainingStep:
         check_offers(requirements(config), source)
         self._folder = tempfile.TemporaryDirectory()
         source.open(Path(self._folder.name), resume=False)
+        self.cycle = cycle_of(source)
         self.data = FaceDataModule(
             source,
             torch.empty(0),
@@ -155,15 +157,19 @@ class TrainingStep:
     def rate(self, seconds: float) -> tuple[float, float]:
         """Images per second of whole steps over about `seconds`, and the seconds of the first steps, which compile."""
         self.clock.waits = False
-        first_s = self.steps(_CYCLE)
-        one_s = self.steps(_CYCLE) / _CYCLE
-        count = max(_CYCLE, round(seconds / one_s / _CYCLE) * _CYCLE)
-        return self.batch_size * count / self.steps(count), first_s
+        first_s = self.steps(self.cycle)
+        cycles = max(1, round(seconds / self.steps(self.cycle)))
+        return self.batch_size * self.cycle * cycles / self.steps(self.cycle * cycles), first_s
 
     def close(self) -> None:
         """Ends the loader's workers and deletes temporary files."""
         del self._batches
         self._folder.cleanup()
+
+
+def cycle_of(source: Any) -> int:
+    """Steps after which the kinds of batches repeat: a fresh one and a resampled one, each with its replays."""
+    return 2 * (1 + getattr(source, "replay", 0))
 
 
 def profile_step(config: DictConfig, *, seconds: float = 10.0, trace: Path | None = None) -> Profile:
@@ -172,7 +178,7 @@ def profile_step(config: DictConfig, *, seconds: float = 10.0, trace: Path | Non
     Args:
         config: Composed and validated training configuration.
         seconds: For whole steps, and again for the parts.
-        trace: Where to write a trace of two steps that Perfetto and chrome://tracing open; None for none.
+        trace: Where to write a trace of one cycle of steps that Perfetto and chrome://tracing open; None for none.
     """
     training = TrainingStep(config)
     try:
@@ -180,22 +186,22 @@ def profile_step(config: DictConfig, *, seconds: float = 10.0, trace: Path | Non
         clock = training.clock
         clock.clear()
         clock.waits = True
-        count = max(_CYCLE, round(seconds * rate / training.batch_size / _CYCLE) * _CYCLE)
+        cycle = training.cycle
+        count = max(1, round(seconds * rate / training.batch_size / cycle)) * cycle
         training.steps(count)
         spent = dict(clock.seconds)
         if trace is not None:
             _write_trace(training, trace)
         with torch.compiler.set_stance("force_eager"), Work(clock):
-            training.steps(_CYCLE)
+            training.steps(cycle)
     finally:
         training.close()
     parts = [
-        Part(name, of / count, clock.flops[name] / _CYCLE, clock.bytes[name] / _CYCLE)
+        Part(name, of / count, clock.flops[name] / cycle, clock.bytes[name] / cycle)
         for name, of in sorted(spent.items(), key=lambda one: -one[1])
     ]
-    return Profile(
-        device_name(training.device), training.batch_size, rate, first_s, parts, *ceilings(training.device)
-    )
+    device = training.device
+    return Profile(device_name(device), training.batch_size, rate, first_s, cycle, parts, *ceilings(device))
 
 
 def device_name(device: torch.device) -> str:
@@ -208,7 +214,7 @@ def device_name(device: torch.device) -> str:
 def _write_trace(training: TrainingStep, trace: Path) -> None:
     training.clock.waits = False
     with torch.profiler.profile() as recorded:
-        training.steps(_CYCLE)
+        training.steps(training.cycle)
     recorded.export_chrome_trace(str(trace))
 
 

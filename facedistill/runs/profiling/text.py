@@ -18,8 +18,8 @@ def describe(profile: Profile) -> str:
     """The table of parts, the ceilings, and the bottleneck."""
     total = sum(part.seconds for part in profile.parts)
     lines = [
-        f"{profile.device}; batches of {profile.batch_size}: {profile.images_per_s:,.1f} images/s; the first two steps took "
-        f"{profile.first_s:.1f} s",
+        f"{profile.device}; batches of {profile.batch_size}: {profile.images_per_s:,.1f} images/s; the first {profile.cycle} steps "
+        f"took {profile.first_s:.1f} s",
         "",
         f"{'part':<20}{'ms':>9}{'share':>8}{'images/s':>12}{'GB/s':>9}{'of copy':>9}{'TFLOP/s':>9}{'of matmul':>11}",
     ]
@@ -51,7 +51,7 @@ def bottleneck(profile: Profile) -> str:
     if longest.name in _WAITING:
         cause = f"the step waits for {_WAITING[longest.name]}"
     elif max(_of_copy(longest, profile), _of_matmul(longest, profile)) < _BUSY:
-        cause = "it reaches neither ceiling: many small operations, or work in Python; larger batches or compiling help"
+        cause = "it reaches neither ceiling: many small operations, or work in Python; larger batches help, and compiling where it is not compiled"
     elif _of_copy(longest, profile) > _of_matmul(longest, profile):
         cause = "it is limited by memory bandwidth; half precision or compiling, which fuses operations, help"
     else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
 from facedistill.config import compose
 from facedistill.errors import ConfigError
-from facedistill.runs.profiling.options import Choice, as_overrides, candidates, search
+from facedistill.runs.profiling.options import Choice, as_overrides, candidates, is_given, search
 from facedistill.runs.profiling.step import Part, Profile
 from facedistill.runs.profiling.text import bottleneck, describe, describe_best
 
@@ -48,14 +49,22 @@ def test_every_option_is_a_setting() -> None:
         compose("train", as_overrides(every))
 
 
+def test_what_the_configuration_has_is_not_tried() -> None:
+    config = compose("train", ["experiment=demo", "generator.network.micro_batch=8"])
+    assert is_given({"teacher.precision": "bf16", "teacher.compile": "auto"}, config)
+    assert is_given({"generator.network.micro_batch": "8"}, config)
+    assert not is_given({"teacher.precision": "bf16", "teacher.compile": "false"}, config)
+    assert is_given({"OMP_NUM_THREADS": str(torch.get_num_threads())}, config)
+
+
 @pytest.mark.parametrize(("flops", "moved", "word"), [
     (0.9, 0.1, "arithmetic"), (0.1, 0.9, "memory bandwidth"), (0.1, 0.1, "neither ceiling"),
 ])  # fmt: skip
 def test_the_bottleneck_is_named(flops: float, moved: float, word: str) -> None:
     parts = [Part("student forward", 3.0, 3 * flops * 1e12, 3 * moved * 1e11), Part("loader", 1.0, 0, 0)]
-    profile = Profile("a device", 8, 2.0, 1.0, parts, 1e12, 1e11)
+    profile = Profile("a device", 8, 2.0, 1.0, 2, parts, 1e12, 1e11)
     assert bottleneck(profile).startswith("bottleneck: student forward, 75% of the step; ")
     assert word in bottleneck(profile)
-    waiting = Profile("a device", 8, 2.0, 1.0, parts[::-1], 1e12, 1e11)
+    waiting = Profile("a device", 8, 2.0, 1.0, 2, parts[::-1], 1e12, 1e11)
     assert "data.num_workers" in bottleneck(waiting)
     assert "student forward       3000.00   75.0%" in describe(profile)

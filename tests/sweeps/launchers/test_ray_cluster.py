@@ -133,6 +133,7 @@ def _start(arguments, output):
         return subprocess.Popen(
             [sys.executable, "-m", "facedistill.cli.main", "train", "-m", *arguments],
             stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
         )  # fmt: skip
 
 
