@@ -1,7 +1,7 @@
 """Every comparison of training speed on this device, the most important first, within a time limit.
 
     python -m benchmarks.gpu --minutes 12 --into results
-    python -m benchmarks.gpu --miniature --into /tmp/mini       (any CPU: small networks and sizes, only to test the script)
+    python -m benchmarks.gpu --miniature --into mini       (any CPU: small networks and sizes, only to test the script)
 
 Each comparison runs in a process of its own. A measurement is written to `gpu.jsonl` as soon as it is made, and `gpu.md` is
 rendered again, so that nothing is lost when the script is killed. `--render` draws `gpu.md` and the pictures from `gpu.jsonl`.

@@ -89,7 +89,7 @@ class RayLauncher:
             )
 
     def has_free_slot(self, job: Job) -> bool:
-        """Whether the machines that are up have room for the job next to the others, or `max_jobs` allows it."""
+        """Whether the running machines have enough free resources for the job, or `max_jobs` allows it."""
         self._running = [one for one in self._running if one.code is None]
         if self.max_jobs is not None:
             return len(self._running) < self.max_jobs
