@@ -13,17 +13,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from facedistill.config import compose
-from facedistill.errors import ConfigError, DataError
+from facedistill.errors import ConfigError
 from facedistill.methods.dkd import DKD
 from facedistill.methods.gkd import GKD
 from facedistill.methods.kd import KD
-from facedistill.models.heads.centers import mean_centers, trained_centers
 from facedistill.models.heads.cosface import CosFaceHead
 from facedistill.models.heads.curricularface import CurricularFaceHead
 from facedistill.models.heads.sharded import ShardedHead
-from facedistill.models.heads.teacher import TeacherHead
 from facedistill.types import FaceBatch
 from tests.distributed.processes import in_processes
+from tests.helpers.cosface_logits import cosface_logits
 
 K, D, TEACHER_D = 9, 6, 5
 
@@ -61,14 +60,6 @@ def _batch(n=6):
     return FaceBatch(images, labels, teacher_embeddings=teacher.double())
 
 
-def _logits(embeddings, centers, labels, margin):
-    rows = []
-    for embedding, label in zip(embeddings, labels.tolist(), strict=True):
-        cosines = [F.cosine_similarity(embedding, center, dim=0) for center in centers]
-        rows.append(torch.stack([12 * (c - margin * (j == label)) for j, c in enumerate(cosines)]))
-    return torch.stack(rows)
-
-
 def _divergence(p, q):
     return sum((b * (b / a).log() for a, b in zip(p, q, strict=True)), torch.zeros(()).double())
 
@@ -97,9 +88,13 @@ def test_the_objective_is_the_formula(kind, arguments, size, margin):
     batch = _batch()
     output = method.distill(batch)
     embeddings = method.student(batch.images)
-    students = _logits(embeddings, method.head.weight, batch.labels, 0.4 * margin)
-    teachers = _logits(batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4 * margin)
-    identity = F.cross_entropy(_logits(embeddings, method.head.weight, batch.labels, 0.4), batch.labels)
+    students = cosface_logits(embeddings, method.head.weight, batch.labels, 0.4 * margin)
+    teachers = cosface_logits(
+        batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4 * margin
+    )
+    identity = F.cross_entropy(
+        cosface_logits(embeddings, method.head.weight, batch.labels, 0.4), batch.labels
+    )
     distances = [
         _expected(kind, z, u, label, 3.0, size)
         for z, u, label in zip(students, teachers, batch.labels.tolist(), strict=True)
@@ -246,63 +241,13 @@ def test_bfloat16_embeddings_are_finite():
     assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
 
 
-def test_teacher_logits_with_and_without_margin():
-    head = CosFaceHead(num_identities=K, embedding_dim=D, scale=12.0)
-    centers, batch = torch.randn(K, TEACHER_D).double(), _batch()
-    teacher = TeacherHead(head, centers)
-    for labels, margin in ((batch.labels, 0.4), (None, 0.0)):
-        expected = _logits(batch.teacher_embeddings, centers, batch.labels, margin)
-        assert torch.allclose(teacher(batch.teacher_embeddings, labels), expected, rtol=1e-10)
-    assert head.weight.shape == (K, D)
-    assert head.weight.requires_grad
-    assert not teacher(batch.teacher_embeddings.requires_grad_()).requires_grad
-
-
-def test_mean_centers_are_the_mean_of_unit_embeddings():
-    seeded = torch.Generator().manual_seed(0)
-    embeddings, labels = torch.randn(20, 4, generator=seeded), torch.arange(20) % 3
-    centers = mean_centers(embeddings, labels, 3)
-    for identity in range(3):
-        total = torch.zeros(4)
-        for embedding, label in zip(embeddings, labels, strict=True):
-            if label == identity:
-                total += embedding / embedding.norm()
-        assert torch.allclose(centers[identity], total / total.norm(), atol=1e-6)
-    order = torch.randperm(20, generator=seeded)
-    assert torch.equal(mean_centers(embeddings[order], labels[order], 3), centers)
-
-
-def test_trained_centers_are_repeatable_and_better_than_means():
-    seeded = torch.Generator().manual_seed(0)
-    labels = torch.arange(60) % 5
-    embeddings = torch.randn(5, TEACHER_D, generator=seeded)[labels] + 1.0 * torch.randn(
-        60, TEACHER_D, generator=seeded
-    )
-
-    def train(epochs, progress=None):
-        torch.manual_seed(torch.seed())
-        head = CosFaceHead(num_identities=5, embedding_dim=TEACHER_D, scale=12.0)
-        return trained_centers(embeddings, labels, 5, head, epochs=epochs, batch_size=16, progress=progress)
-
-    def loss(centers):
-        return F.cross_entropy(_logits(embeddings, centers, labels, 0.4), labels).item()
-
-    seen = []
-    centers = train(5, lambda done, steps, value: seen.append((done, steps)))
-    assert seen == [(done, 20) for done in range(1, 21)]
-    assert torch.equal(centers, train(5))
-    assert torch.allclose(centers.norm(dim=1), torch.ones(5))
-    assert torch.allclose(train(0), mean_centers(embeddings, labels, 5), atol=1e-6)
-    assert loss(centers) < loss(train(0)) - 0.02
-
-
 @pytest.mark.parametrize("kind", [KD, DKD, GKD])
 def test_images_of_a_balanced_part_are_in_the_divergence_only(kind):
     method, batch = _method(kind), _batch()
     balanced = torch.tensor([False, True, False, False, True, True])
     terms = method.distill(replace(batch, balanced=balanced)).terms
     embeddings = method.student(batch.images)
-    general = _logits(embeddings, method.head.weight, batch.labels, 0.4)[~balanced]
+    general = cosface_logits(embeddings, method.head.weight, batch.labels, 0.4)[~balanced]
     assert torch.allclose(terms["identity"], F.cross_entropy(general, batch.labels[~balanced]))
     for name, whole in method.distill(batch).terms.items():
         assert (terms[name].item() == whole.item()) == (name != "identity")
@@ -316,7 +261,7 @@ def test_a_teacher_has_one_center_per_identity_whatever_the_student_has():
     batch = _batch()
     assert method.head.weight.shape == (3 * K, D)
     teachers = method.teacher_head(batch.teacher_embeddings, batch.labels)
-    expected = _logits(batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4)
+    expected = cosface_logits(batch.teacher_embeddings, method.teacher_head.head.weight, batch.labels, 0.4)
     assert torch.allclose(teachers, expected, rtol=1e-10)
     assert method.distill(batch).loss.isfinite()
 
@@ -333,13 +278,6 @@ def _sharded(**arguments):
     (lambda: _method(DKD, head=_sharded), ConfigError,
      "head: DKD needs the logits of all identities in each process, and ShardedHead splits them; choose another "
      "head, such as head=cosface"),
-    (lambda: trained_centers(torch.ones(3, D), torch.arange(3), K, _sharded()), ConfigError,
-     "data.centers=trained: needs a plain head with 1 center per identity, got ShardedHead; set data.centers=mean"),
-    (lambda: TeacherHead(CosFaceHead(num_identities=K, embedding_dim=D), torch.ones(4, D)), ConfigError,
-     "teacher centers: the head has 9 identities, and there are 4 centers; make them from the same training set"),
-    (lambda: mean_centers(torch.ones(3, 2), torch.tensor([0, 0, 2]), 4), DataError,
-     "teacher centers: 2 of 4 identities have no usable teacher embedding, the first is 1; leave them out of the "
-     "training set"),
 ])  # fmt: skip
 def test_messages(attempt, error, message):
     with pytest.raises(error) as caught:
