@@ -6,6 +6,10 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from facedistill.data.formats.recordio.reader import RecordIOFaces
+from facedistill.errors import DataError
+from tests.helpers.errors import error_message
+
 MAGIC = b"\x0a\x23\xd7\xce"
 IMAGES = [f"image {number}".encode() * (number + 1) for number in range(6)]
 LABELS = [3, 3, 7, 7, 7, 12]
@@ -53,3 +57,8 @@ def write(
     if prop is not None:
         (folder / "property").write_text(prop)
     return folder / "train.rec"
+
+
+def refused(path: Path, message: str, **arguments: str) -> None:
+    """Demands the message with which a file is refused."""
+    assert error_message(DataError, RecordIOFaces, path, **arguments) == message
