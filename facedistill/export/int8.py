@@ -62,23 +62,30 @@ def quantize(model: onnx.ModelProto, faces: Tensor, held_out: Tensor) -> onnx.Mo
     """
     prepared = _without_batch_norm(model)
     measured = _measurement(prepared, faces, held_out)
-    best = _best_ranges(measured)
-    corrected = _corrected(prepared, best.graph, faces[:_NUM_CORRECTION])
-    if corrected is not None:
-        graph = corrected.as_onnx()
-        best = max(
-            best, replace(best, cosine=_cosine(prepared, graph, held_out), graph=graph), key=_by_cosine
-        )
+    ranges = _best_ranges(measured)
+    best = _with_corrected_biases(ranges, prepared, faces[:_NUM_CORRECTION], held_out)
     if best.cosine >= LEAST_COSINE:
         return best.graph
     layers = [node.name for node in prepared.graph.node if node.op_type in LAYERS]
-    alone = {name: measured(**best.options, nodes_to_quantize=[name]).cosine for name in layers}
+    alone = {name: measured(**ranges.options, nodes_to_quantize=[name]).cosine for name in layers}
     worst = sorted(layers, key=lambda name: alone[name])
     for count in range(_STEP, len(layers), _STEP):
-        best = measured(**best.options, nodes_to_exclude=worst[:count])
+        found = measured(**ranges.options, nodes_to_exclude=worst[:count])
+        best = _with_corrected_biases(found, prepared, faces[:_NUM_CORRECTION], held_out)
         if best.cosine >= LEAST_COSINE:
             break
     return best.graph
+
+
+def _with_corrected_biases(
+    found: _Found, prepared: onnx.ModelProto, faces: Tensor, held_out: Tensor
+) -> _Found:
+    """The graph with corrected biases, if that is possible and raises the cosine."""
+    corrected = _corrected(prepared, found.graph, faces)
+    if corrected is None:
+        return found
+    graph = corrected.as_onnx()
+    return max(found, replace(found, cosine=_cosine(prepared, graph, held_out), graph=graph), key=_by_cosine)
 
 
 def as_quantized_backbone(student: Backbone, faces: Tensor) -> QuantizedBackbone:
