@@ -97,6 +97,8 @@ class Requirements:
         feature_maps: Reads a feature map inside the student, which excludes `trainer.compile` and
             gradient accumulation.
         several_teachers: Can learn from more than one teacher at once.
+        clean_view: Compares the augmented face with the one before, which the teacher sees with
+            `data.source.teacher_view=clean`.
         reports_agreement: Gives back the cosine of student and teacher per image, which dynamic resampling follows.
     """
 
@@ -113,6 +115,7 @@ class Requirements:
     one_center: bool = False
     feature_maps: bool = False
     several_teachers: bool = False
+    clean_view: bool = False
     reports_agreement: bool = False
 
     def missing(self, offers: Offers) -> list[str]:

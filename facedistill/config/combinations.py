@@ -27,6 +27,7 @@ def combination_problems(config: Mapping[str, Any]) -> list[str]:
         *_widths(config, name, required),
         *(_not_offered(method, source, need) for need in required.missing(source.offers)),
         *_resampling(config, name, required),
+        *_clean_view(config, name, required),
         *_head(config, name, required, head),
         *_quantization(config, name, required, source),
         *trainer.problems(settings, split, reads_maps=name if required.feature_maps else None),
@@ -95,6 +96,14 @@ def _resampling(config: Mapping[str, Any], method: str, required: Requirements) 
         return []
     return [
         f"data.source.resampling=dynamic: {method} reports no agreement per image; use data.source.resampling=static"
+    ]
+
+
+def _clean_view(config: Mapping[str, Any], method: str, required: Requirements) -> list[str]:
+    if not required.clean_view or select(config, "data.source.teacher_view") == "clean":
+        return []
+    return [
+        f"method: {method} compares two views of each face; set data.source.teacher_view=clean, and an augmentation"
     ]
 
 

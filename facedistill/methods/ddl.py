@@ -74,7 +74,7 @@ class DDL(IdentityMethod):
         required = super().requirements_with(arguments)
         if arguments.get("pairs") != "views":
             return required
-        return replace(required, labels=required.head, equal_widths=True)
+        return replace(required, labels=required.head, equal_widths=True, clean_view=True)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
         """Computes the objective; terms are `identity`, `genuine`, `impostor` and `order`, unweighted."""

@@ -43,6 +43,8 @@ def test_all_problems_are_reported_at_once():
     (["method._target_=facedistill.methods.Nothing"], "method._target_: facedistill.methods.Nothing cannot be imported "
      "(AttributeError: module 'facedistill.methods' has no attribute 'Nothing')"),
     (["name=???"], "name: needs a value"),
+    (["method=ddl", "method.pairs=views", "method.identity_weight=0"],
+     "method: DDL compares two views of each face; set data.source.teacher_view=clean, and an augmentation"),
     (["quantization=qat"], "quantization.student: needs a value"),
     (["quantization.student=x"], "quantization.student: is only read by quantization=qat; add it"),
     ([*_QAT, "trainer.precision=bf16-mixed"], "trainer.precision=bf16-mixed: a student in 8 bits is computed in float32, "
