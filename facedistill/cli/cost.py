@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     conditions = Conditions(options.threads, options.batch, options.seconds)
     rows = []
     with Console(stderr=True).status("") as status:
-        for target in targets:
-            status.update(f"measuring {target.name}")
+        for number, target in enumerate(targets, start=1):
+            status.update(f"measuring {target.name}, {number} of {len(targets)}")
             rows += [(target.name, row) for row in measure(target, conditions, formats, options.again)]
     console = Console()
     console.print(_table(rows))
