@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     if made.missing:
         done = "rendered" if made.is_new else "there already"
         print(
-            f"{made.folder}: this share is {done}; {made.missing} shards of the others are missing, the last one to finish "
+            f"{made.folder}: this share is {done}; {made.missing} shard(s) of the others are missing; the last job to finish "
             "completes the set"
         )
         return 0

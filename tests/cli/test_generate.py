@@ -74,7 +74,7 @@ def test_shares_at_an_address(tmp_path: Path, capsys: Capture, monkeypatch: pyte
     share = ["--to", "memory://bucket/cli", *SMALL, "per_shard=9", "--shard"]
     assert generate.main([*share, "1/2"]) == 0
     assert capsys.readouterr().out == (
-        "memory://bucket/cli: this share is rendered; 1 shards of the others are missing, the last one to finish completes "
+        "memory://bucket/cli: this share is rendered; 1 shard(s) of the others are missing; the last job to finish completes "
         "the set\n"
     )
     assert generate.main([*share, "0/2"]) == 0
