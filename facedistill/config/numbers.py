@@ -69,7 +69,7 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
     (_COUNT, "*.embedding_dim *.size_px *.sub_centers *.micro_batch *_every_images *.every_images"),
     (
         _COUNT,
-        "*.log_every_steps *.balanced.images launcher.slots launcher.nodes launcher.cpus launcher.max_jobs",
+        "*.log_every_steps *.balanced.images launcher.slots launcher.jobs_per_gpu launcher.nodes launcher.cpus launcher.max_jobs",
     ),
     (
         _COUNT,

@@ -61,6 +61,15 @@ def test_jobs_are_packed_onto_free_gpus(job, tmp_path):
     assert str(error.value) == "d: wants 4 GPUs and there are 1; lower trainer.devices"
 
 
+def test_jobs_share_a_gpu_where_that_is_set(job, tmp_path):
+    """Each waits for the other, and both see the one GPU; a job of two GPUs gets two different ones."""
+    waits = {"a": "b", "b": "a"}
+    jobs = [job(name, 1, wait_for=str(tmp_path / other / "started")) for name, other in waits.items()]
+    execute(jobs, LocalLauncher(gpus=["3"], jobs_per_gpu=2), logs=tmp_path / "logs")
+    execute([job("c", 2)], LocalLauncher(gpus=["3", "4"], jobs_per_gpu=2), logs=tmp_path / "logs")
+    assert [(tmp_path / name / "started").read_text().split()[0] for name in "abc"] == ["3", "3", "3,4"]
+
+
 def test_a_run_that_another_process_holds_is_waited_for(job, tmp_path):
     """The job starts only once the lock is free, so it can never be doubled."""
     (tmp_path / "a").mkdir()

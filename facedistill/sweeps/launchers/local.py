@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,10 +45,12 @@ class LocalLauncher:
         slots: Jobs at a time that want no GPU, each with its share of the cores; None: half the cores. Jobs that want
             GPUs run as soon as that many are free, and see only those.
         gpus: Ids of the GPUs; None: those that this process may use.
+        jobs_per_gpu: Jobs at a time on each GPU. A student with small batches leaves most of a large GPU unused.
     """
 
     slots: int | None = None
     gpus: list[str] | None = None
+    jobs_per_gpu: int = 1
     stops_with_sweep: bool = field(default=True, init=False)
     _running: list[_Process] = field(default_factory=list, init=False)
 
@@ -56,8 +59,9 @@ class LocalLauncher:
             self.gpus = gpu_ids()
         if self.slots is None:
             self.slots = max(1, (os.cpu_count() or 2) // 2)
-        if self.slots < 1:
-            raise ConfigError(f"launcher.slots={self.slots}: must be > 0")
+        for key in ("slots", "jobs_per_gpu"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"launcher.{key}={getattr(self, key)}: must be > 0")
 
     @property
     def num_gpus(self) -> int:
@@ -80,7 +84,8 @@ class LocalLauncher:
     def start(self, job: Job, log: Path) -> _Process:
         """Starts `facedistill train --config` under a guard that ends it if this process dies."""
         gpus = self._free()[: job.gpus]
-        threads = max(1, (os.cpu_count() or 1) // (self.slots or 1))
+        at_a_time = self.num_gpus * self.jobs_per_gpu if gpus else self.slots or 1
+        threads = max(1, (os.cpu_count() or 1) // at_a_time)
         command = [sys.executable, "-m", "facedistill.cli.main", "train", "--config", str(job.write())]
         command += as_arguments()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -104,8 +109,9 @@ class LocalLauncher:
         return self._running
 
     def _free(self) -> list[str]:
-        taken = {gpu for one in self._alive() for gpu in one.gpus}
-        return [gpu for gpu in self.gpus or () if gpu not in taken]
+        """GPUs that take one more job, those with the fewest jobs first."""
+        jobs = Counter(gpu for one in self._alive() for gpu in one.gpus)
+        return sorted((gpu for gpu in self.gpus or () if jobs[gpu] < self.jobs_per_gpu), key=lambda gpu: jobs[gpu])
 
 
 def gpu_ids() -> list[str]:
