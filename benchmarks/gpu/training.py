@@ -122,12 +122,15 @@ def steady_rate(seen: dict[int, float], images: int) -> float | None:
 
 def options(bench: Bench) -> None:
     """What each option gains, added to the best before it."""
-    from facedistill.runs.profiling.options import candidates, rate_of, search
+    from facedistill.config import compose
+    from facedistill.runs.profiling.options import candidates, is_given, rate_of, search
     from facedistill.runs.profiling.text import describe_trial
     from facedistill.runs.train import check_start
 
     overrides = bench.synthdistill()
-    tried = candidates(bench.device.type == "cuda", renders=True)
+    config = compose("train", overrides)
+    every = candidates(bench.device.type == "cuda", renders=True)
+    tried = [option for option in every if not is_given(option, config)]  # each one compiles again
     search(
         lambda choice: rate_of(overrides, choice, check_start, seconds=bench.seconds),
         tried[-1:] if bench.miniature else tried,
