@@ -56,8 +56,8 @@ class Bench:
             small = ["backbone=tinyfar_c", "data.batch_size=4", "generator.network.exit=64"]
             return [*QUIET, *small, "generator.network.compile=false", f"strategy={device}", *extra]
         return [
-            *QUIET, "backbone=mobilenetv2", "optimizer=adamw", "data.batch_size=256", "generator.network.micro_batch=256",
-            "teacher.precision=bf16", "teacher.compile=auto", f"strategy={device}", *extra,
+            *QUIET, "backbone=mobilenetv2", "optimizer=adamw", "data.batch_size=256", "data.num_workers=4",
+            "generator.network.micro_batch=256", "teacher.precision=bf16", "teacher.compile=auto", f"strategy={device}", *extra,
         ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,26 +86,51 @@ def released_rate(bench: Bench, student_name: str) -> float:
 
 
 def train_rate(overrides: list[str], images: int) -> tuple[float, float]:
-    """Images per second of a real run's training, and the seconds before and after it."""
+    """Images per second of a real run's training once it has compiled, and the seconds before and after the training."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "facedistill.cli.main", "train", *overrides, "name=gpu", f"runs_dir={folder}",
             f"images={images}", f"callbacks.validate_every_images={images}",
         ]  # fmt: skip
-        began = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        began, seen = time.monotonic(), dict[int, float]()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
+            while run.poll() is None:
+                time.sleep(0.1)
+                for path in Path(folder).glob("*/progress.json"):  # written every two seconds
+                    with suppress(FileNotFoundError):  # the run has just ended
+                        seen.setdefault(json.loads(path.read_text())["images_seen"], path.stat().st_mtime)
+        if run.returncode:
+            raise subprocess.CalledProcessError(run.returncode, command)
         (record,) = (json.loads(path.read_text()) for path in Path(folder).glob("*/run.json"))
-        return record["images_per_s"], time.monotonic() - began - record["wall_s"]
+        return steady_rate(seen, images) or record["images_per_s"], time.monotonic() - began - record[
+            "wall_s"
+        ]
+
+
+def steady_rate(seen: dict[int, float], images: int) -> float | None:
+    """Images per second from the first to the last of the times at which so many images were seen.
+
+    The first quarter, in which networks are compiled, and the end, where the run validates, are left out; None if too little
+    is left.
+    """
+    steady = {count: at for count, at in seen.items() if images / 4 <= count < images}
+    if len(steady) < 2:
+        return None
+    first, last = min(steady), max(steady)
+    return (last - first) / (steady[last] - steady[first])
 
 
 def options(bench: Bench) -> None:
     """What each option gains, added to the best before it."""
-    from facedistill.runs.profiling.options import candidates, rate_of, search
+    from facedistill.config import compose
+    from facedistill.runs.profiling.options import candidates, is_given, rate_of, search
     from facedistill.runs.profiling.text import describe_trial
     from facedistill.runs.train import check_start
 
     overrides = bench.synthdistill()
-    tried = candidates(bench.device.type == "cuda", renders=True)
+    config = compose("train", overrides)
+    every = candidates(bench.device.type == "cuda", renders=True)
+    tried = [option for option in every if not is_given(option, config)]  # each one compiles again
     search(
         lambda choice: rate_of(overrides, choice, check_start, seconds=bench.seconds),
         tried[-1:] if bench.miniature else tried,

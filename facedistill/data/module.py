@@ -29,10 +29,18 @@ class FaceDataModule(LightningDataModule):
         batch_size: Global batch size, over all devices.
         images: Image budget: every image trained on counts, fresh, resampled or replayed.
         num_workers: Processes that prepare raw batches; 0 suffices for rendered faces.
+        device: Where the batches go; the trainer's device if None.
     """
 
     def __init__(
-        self, source: Source, validation_faces: Tensor, *, batch_size: int, images: int, num_workers: int = 0
+        self,
+        source: Source,
+        validation_faces: Tensor,
+        *,
+        batch_size: int,
+        images: int,
+        num_workers: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -40,6 +48,7 @@ class FaceDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_steps = max(1, images // batch_size)
         self.num_workers = num_workers
+        self._device = device
         self._next_step = 0
 
     def train_dataloader(self) -> DataLoader:
@@ -104,7 +113,8 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def _trains_on_cuda(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        device = self.trainer.strategy.root_device if self.trainer else self._device
+        return device is not None and device.type == "cuda"
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -134,11 +134,8 @@ class DistillationMethod(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over all trainable parameters; the learning rate is a function of the images seen."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        fused = all(p.device.type == "cuda" for p in parameters) and takes_fused(self.make_optimizer)
         # In float16 a fused optimizer removes the loss's scale itself, after the gradients are clipped.
-        fused = fused and self.trainer.precision != "16-mixed"
-        optimizer = self.make_optimizer(parameters, **({"fused": True} if fused else {}))
+        optimizer = self.build_optimizer(may_fuse=self.trainer.precision != "16-mixed")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
 
         def factor(step: int) -> float:
@@ -148,6 +145,14 @@ class DistillationMethod(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def build_optimizer(self, *, may_fuse: bool = True) -> Optimizer:
+        """The optimizer over all trainable parameters, with one kernel for all of them on a GPU if it has one."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        fused = may_fuse and all(p.device.type == "cuda" for p in parameters)
+        return self.make_optimizer(
+            parameters, **({"fused": True} if fused and takes_fused(self.make_optimizer) else {})
+        )
 
     def configure_gradient_clipping(
         self,

@@ -52,6 +52,14 @@ def test_parts_with_batch_norm_are_the_parts_one_after_the_other():
         assert torch.allclose(moved, expected, atol=1e-6), name  # embedding a part again moves nothing
 
 
+def test_only_training_runs_compiled(monkeypatch):
+    fast = lambda images: images.sum()  # noqa: E731
+    monkeypatch.setattr("facedistill.models.execution.compiled", lambda *given, **named: fast)
+    student = Execution(compile="auto").prepare(_student())
+    assert student(IMAGES).shape == ()
+    assert student.eval()(IMAGES).shape == (8, 6)
+
+
 def test_only_what_learns_is_parted():
     student = _student()
     seen = []

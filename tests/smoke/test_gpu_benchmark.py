@@ -16,6 +16,7 @@ from benchmarks.gpu.__main__ import COMPARISONS, run_all
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.losses import plain_arcface
 from benchmarks.gpu.results import read_rows, render
+from benchmarks.gpu.training import steady_rate
 
 
 @pytest.mark.parametrize("name", ["margin_softmax", "gkd", "ekd"])
@@ -41,6 +42,12 @@ def test_straightforward_arcface_is_the_same_loss() -> None:
     head.eval()
     own = head(embeddings, labels).mean()
     torch.testing.assert_close(plain, own, atol=2e-3, rtol=1e-3)
+
+
+def test_the_steady_rate_leaves_out_compiling_and_validation() -> None:
+    seen = {0: 0.0, 100: 90.0, 300: 100.0, 500: 110.0, 900: 130.0, 1000: 190.0}
+    assert steady_rate(seen, 1000) == 20.0
+    assert steady_rate({0: 0.0, 500: 9.0, 1000: 10.0}, 1000) is None
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:

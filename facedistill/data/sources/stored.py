@@ -14,7 +14,7 @@ from facedistill.data.augment import Augment
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.cache.teacher_embeddings import TeacherCache
 from facedistill.data.formats.face_set import FaceSet, read_faces
-from facedistill.data.sources.base import Source, TeacherView
+from facedistill.data.sources.base import OnHost, Source, TeacherView
 from facedistill.data.sources.sampling import Balanced, BatchPlan
 from facedistill.errors import ConfigError
 from facedistill.images import SIZE_PX, to_float
@@ -109,14 +109,14 @@ class StoredFaces(Source):
         mine = indices[share]
         raw: dict[str, Any] = {
             "step": number,
-            "share": share.tolist(),
+            "share": OnHost(share.tolist()),
             "indices": torch.from_numpy(mine),
             "images": torch.from_numpy(self._images(mine)),
         }
         if self.faces.labels is not None:
             raw["labels"] = torch.from_numpy(self.faces.labels[mine].astype(np.int64))
         if balanced is not None:
-            raw["balanced"] = balanced[share].tolist()  # not a tensor: the host selects by it
+            raw["balanced"] = OnHost(balanced[share].tolist())
         if self.teacher_cache is not None:
             mirrored: Tensor | None = None
             if self.augment is not None and self.teacher_view == "same":
@@ -129,10 +129,10 @@ class StoredFaces(Source):
         images = to_float(raw["images"].permute(0, 3, 1, 2))
         balanced = raw.get("balanced")
         return FaceBatch(
-            **self.views(images, step=raw["step"], samples=raw["share"]),
+            **self.views(images, step=raw["step"], samples=raw["share"].values),
             labels=raw.get("labels"),
             indices=raw["indices"],
-            balanced=None if balanced is None else torch.tensor(balanced),
+            balanced=None if balanced is None else torch.tensor(balanced.values),
             teacher_embeddings=raw.get("teacher_embeddings"),
         )
 

@@ -107,8 +107,12 @@ class FrozenTeacher(nn.Module):
         Returns:
             (N, D) raw float32 embeddings, without gradient.
         """
-        adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        half = torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        # Outside inference mode, so that training and validation share one compiled graph.
+        with torch.inference_mode(False), torch.no_grad(), half:
+            adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
+            if adapted.is_inference():
+                adapted = adapted.clone()
             torch._dynamo.maybe_mark_dynamic(adapted, 0)  # one compiled graph for any batch
             return self._run(adapted).float()
 

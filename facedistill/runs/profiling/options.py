@@ -43,7 +43,9 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
     teacher = {"teacher.precision": "bf16", "teacher.compile": "auto"}
     students = [{"trainer.compile": "auto"}, {"trainer.channels_last": "false"}]
     if on_gpu:
-        rendering = [{compile: "auto"}, *({micro: size} for size in ("128", "256", "512"))]
+        rendering = [
+            {compile: "auto"}, *({micro: size} for size in ("128", "256", "512")), {"data.num_workers": "4"},
+        ]  # fmt: skip
         precision = [{"trainer.precision": "bf16-mixed"}, {"trainer.precision": "bf16-true"}]
         return [
             *(rendering if renders else [{"data.num_workers": count} for count in ("4", "8", "16")]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ class TrainingStep:
             batch_size=self.batch_size,
             images=1 << 40,
             num_workers=config.data.num_workers,
+            device=self.device,
         )
         student = build_backbone(config.backbone)
         refuse_other_width(config, student, teacher)
@@ -106,7 +108,7 @@ class TrainingStep:
             centers=lambda: teacher_centers(config, source, teacher),
         ).to(self.device)
         self.method.student.train()
-        self.optimizer = self.method.make_optimizer([p for p in self.method.parameters() if p.requires_grad])
+        self.optimizer = self.method.build_optimizer(may_fuse=settings["precision"] != "16-mixed")
         self._autocast = _AUTOCAST.get(settings["precision"])
         self._batches: Iterator[Any] = iter(self.data.train_dataloader())
         self._time_the_parts(generator, teacher, source)
@@ -165,6 +167,7 @@ class TrainingStep:
         """Ends the loader's workers and deletes temporary files."""
         del self._batches
         self._folder.cleanup()
+        gc.collect()  # the measured calls are in reference cycles, and their networks fill the device
 
 
 def cycle_of(source: Any) -> int:

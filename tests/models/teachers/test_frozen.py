@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -187,6 +188,22 @@ def test_compiled_is_the_same_teacher(teacher: FrozenTeacher, weights: Path) -> 
         torch.testing.assert_close(
             compiled(draw_faces(num_faces)), teacher(draw_faces(num_faces)), rtol=1e-4, atol=1e-5
         )
+
+
+def test_validation_compiles_nothing_again(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning validates in inference mode; on an H100 a second graph of a teacher takes about a minute."""
+    graphs, compile = [], torch.compile
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda network: compile(network, backend=count))
+    compiled = FrozenTeacher(Small(), weights, InputSpec(), compile=True)
+    compiled(draw_faces(4))
+    with torch.inference_mode():
+        compiled(draw_faces(3))
+    assert len(graphs) == 1
 
 
 def test_unknown_compile(weights: Path) -> None:
