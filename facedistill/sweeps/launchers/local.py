@@ -111,7 +111,9 @@ class LocalLauncher:
     def _free(self) -> list[str]:
         """GPUs that take one more job, those with the fewest jobs first."""
         jobs = Counter(gpu for one in self._alive() for gpu in one.gpus)
-        return sorted((gpu for gpu in self.gpus or () if jobs[gpu] < self.jobs_per_gpu), key=lambda gpu: jobs[gpu])
+        return sorted(
+            (gpu for gpu in self.gpus or () if jobs[gpu] < self.jobs_per_gpu), key=lambda gpu: jobs[gpu]
+        )
 
 
 def gpu_ids() -> list[str]:
