@@ -116,7 +116,7 @@ def synthdistill(device: torch.device, generator: Any, augment: Any = None) -> t
     [
         lambda x: x[0].item(), lambda x: x[x > 0], lambda x: x.unique(), lambda x: x.cpu(), lambda x: x.tolist(),
         lambda x: x + torch.ones(4).to(META), lambda x: x[torch.arange(2)], lambda x: x.copy_(torch.ones(4)), lambda x: bool(x.sum() > 0), lambda x: x.nonzero(),
-        lambda x: x.index_put_((x > 0,), torch.zeros(2, device=META)),
+        lambda x: x.index_put_((x > 0,), torch.zeros(2, device=META)), lambda x: torch.ones(4)[x.long()],
     ],
 )  # fmt: skip
 def test_the_mode_refuses_what_waits(waits: Any) -> None:

@@ -45,6 +45,7 @@ def refuse(name: str, args: Any, given: Any, tensors: list[Tensor]) -> None:
     if name.startswith("copy_"):
         assert all(one.device == META for one in tensors) or (len(args) > 2 and args[2]), "a blocking copy"
     if name.startswith(("index.", "index_put")):
+        assert args[0].device == META, f"{name} of a tensor on the host with an index on the device"
         for index in args[1]:
             assert index is None or index.dtype is not torch.bool, f"{name} with a mask"
             assert index is None or index.device == META, f"{name} with an index on the host"

@@ -255,7 +255,7 @@ def _changed(images: Tensor, chosen: Tensor, effect: Callable[..., Tensor], *val
     rows = chosen.nonzero().squeeze(1)
     if not len(rows):
         return images
-    given = (on_device_of(images, value[rows]) for value in values)
+    given = [on_device_of(images, value[rows]) for value in values]
     rows = on_device_of(images, rows)
     return images.index_copy_(0, rows, effect(images.index_select(0, rows), *given))
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import timm
 import torch
-from timm.models import reparameterize_model
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError

@@ -10,7 +10,7 @@ import copy
 from typing import Literal
 
 import torch
-from timm.models import reparameterize_model
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
