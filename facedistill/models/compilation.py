@@ -43,6 +43,8 @@ def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str,
         return run
     if compile == "reduce-overhead":
         options["mode"] = compile
+    # Before torch.compile, whose worker processes fix the folder on a GPU.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled" / _made_for()))
     fast: Run = torch.compile(run, **options)
     chosen: list[Run] = []
 
@@ -50,7 +52,6 @@ def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str,
         if chosen:
             return chosen[0](*arguments)
         try:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled" / _made_for()))
             with _time_shown(what):
                 result = fast(*arguments)
         except (

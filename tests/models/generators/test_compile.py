@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,8 +107,15 @@ def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    monkeypatch.setattr(torch, "compile", lambda run, **options: run)
+    folders = []  # known when torch.compile is called: on a GPU it starts workers that keep theirs
+
+    def compile(run: Any, **options: Any) -> Any:
+        folders.append(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
     compiled(double, True)(torch.ones(1))
+    assert folders == [os.environ["TORCHINDUCTOR_CACHE_DIR"]]
     kept = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert kept.parent == tmp_path / "compiled"
     assert torch.__version__ in kept.name
