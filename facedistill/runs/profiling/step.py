@@ -57,6 +57,7 @@ class Profile:
         parts: The longest first, measured with a wait for the device after each.
         flops_per_s: Of a matrix product on this device.
         bytes_per_s: Of a copy on this device.
+        gpu_s: Seconds of a step in which a GPU has work; None on a CPU.
     """
 
     device: str
@@ -67,6 +68,7 @@ class Profile:
     parts: list[Part]
     flops_per_s: float
     bytes_per_s: float
+    gpu_s: float | None = None
 
 
 class TrainingStep:
@@ -195,6 +197,7 @@ def profile_step(config: DictConfig, *, seconds: float = 10.0, trace: Path | Non
         spent = dict(clock.seconds)
         if trace is not None:
             _write_trace(training, trace)
+        gpu_s = _gpu_seconds(training) if training.device.type == "cuda" else None
         with torch.compiler.set_stance("force_eager"), Work(clock):
             training.steps(cycle)
     finally:
@@ -204,7 +207,9 @@ def profile_step(config: DictConfig, *, seconds: float = 10.0, trace: Path | Non
         for name, of in sorted(spent.items(), key=lambda one: -one[1])
     ]
     device = training.device
-    return Profile(device_name(device), training.batch_size, rate, first_s, cycle, parts, *ceilings(device))
+    return Profile(
+        device_name(device), training.batch_size, rate, first_s, cycle, parts, *ceilings(device), gpu_s
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -219,6 +224,14 @@ def _write_trace(training: TrainingStep, trace: Path) -> None:
     with torch.profiler.profile() as recorded:
         training.steps(training.cycle)
     recorded.export_chrome_trace(str(trace))
+
+
+def _gpu_seconds(training: TrainingStep) -> float:
+    """Seconds of the kernels and copies of a step; without the host's events, whose recording slows the host down."""
+    training.clock.waits = False
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+        training.steps(training.cycle)
+    return sum(event.self_device_time_total for event in recorded.key_averages()) / 1e6 / training.cycle
 
 
 class _Timed:

@@ -8,6 +8,7 @@ from facedistill.runs.profiling.options import THREADS, Trial, as_overrides
 from facedistill.runs.profiling.step import Part, Profile
 
 _BUSY = 0.5  # of a ceiling
+_GPU_BUSY = 0.9  # of a step
 _WAITING = {
     "loader": "the loader: raise data.num_workers, or data.source.decoded_cache=true",
     "copy to the device": "copies to the device",
@@ -45,7 +46,13 @@ def describe(profile: Profile) -> str:
 
 
 def bottleneck(profile: Profile) -> str:
-    """What the longest part waits for, as a sentence."""
+    """What the step waits for, as a sentence."""
+    step_s = profile.batch_size / profile.images_per_s
+    if profile.gpu_s is not None and profile.gpu_s < _GPU_BUSY * step_s:
+        return (
+            f"bottleneck: the host, which gives the GPU work for {1e3 * profile.gpu_s:.1f} of the {1e3 * step_s:.1f} ms of a step; "
+            "trainer.compile=reduce-overhead, larger batches and data.num_workers help"
+        )
     longest = profile.parts[0]
     share = longest.seconds / sum(part.seconds for part in profile.parts)
     if longest.name in _WAITING:
