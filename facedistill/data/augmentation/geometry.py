@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facedistill.system.devices import copied_to
+from facedistill.data.augmentation.constants import kept
 
 
 def homography(
@@ -57,25 +57,22 @@ def warp(images: Tensor, homographies: Tensor) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def black_frame(images: Tensor, angle: Tensor, cuts: Tensor) -> Tensor:
+def black_frame(images: Tensor, along: Tensor, center: Tensor, half: Tensor) -> Tensor:
     """Blackens what a photograph cut tightly around a face does not show.
 
     A photograph that ends next to the face leaves black wedges when the face is aligned. CFP's crops have them in 70 to
     77 % of the images, LFW's in 0.25 %.
 
     Args:
-        images: (N, C, H, W) in [-1, 1].
-        angle: (N,) rotation of the photograph, radians.
-        cuts: (N, 4) fractions of height and width cut off at the top, the bottom, the left and the right.
+        images: (n, C, H, W) in [-1, 1].
+        along: (n, 2, 2) what x (first row) and y (second row) add to the position across and down the photograph.
+        center: (n, 2) of the photograph: across and down.
+        half: (n, 2) half its width and height.
     """
     x, y = axes(images)
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    across = (cos * x)[:, None, :] + (sin * y)[:, :, None]
-    down = (cos * y)[:, :, None] - (sin * x)[:, None, :]
-    top, bottom, left, right = cuts[:, :, None, None].unbind(1)
-    outside_x = (across - (left - right)).abs_().sub_(1 - left - right)  # above 0 outside
-    outside_y = (down - (top - bottom)).abs_().sub_(1 - top - bottom)
-    inside = torch.maximum(outside_x, outside_y) < 0
+    by_x, by_y = along[..., None, None].unbind(1)  # (n, 2, 1, 1)
+    outside = (by_x * x + by_y * y[:, None]).sub_(center[..., None, None]).abs_().sub_(half[..., None, None])
+    inside = torch.maximum(*outside.unbind(1)) < 0
     return torch.minimum(
         images, 4 * inside[:, None].to(images) - 1
     )  # `where` takes ten times as long on a CPU
@@ -84,14 +81,11 @@ def black_frame(images: Tensor, angle: Tensor, cuts: Tensor) -> Tensor:
 def axes(images: Tensor) -> tuple[Tensor, Tensor]:
     """Centers of the pixels in [-1, 1]: x (W,) and y (H,)."""
     height, width = images.shape[-2:]
-    x = (torch.arange(width, device=images.device, dtype=images.dtype) + 0.5) * (2 / width) - 1
-    y = (torch.arange(height, device=images.device, dtype=images.dtype) + 0.5) * (2 / height) - 1
-    return x, y
+    return kept(_centers, images, width), kept(_centers, images, height)
 
 
-def on_device_of(images: Tensor, value: Tensor) -> Tensor:
-    """`value` on the device of `images`; the host does not wait for the copy."""
-    return copied_to(images.device, value)
+def _centers(size: int) -> Tensor:
+    return (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1
 
 
 def _matrices(entries: Sequence[Tensor]) -> Tensor:

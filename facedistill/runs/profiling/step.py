@@ -118,7 +118,7 @@ class TrainingStep:
         if generator is not None:
             generator.render = timed(generator.render, "generator")
         if source.augment is not None:
-            source.augment = _Timed(source.augment, self.clock)
+            source.augment.apply = timed(source.augment.apply, "augmentation")
         teacher.forward = timed(teacher.forward, "teacher")  # type: ignore[method-assign]
         student: Any = self.method.student
         student.forward = timed(student.forward, "student forward")
@@ -219,16 +219,3 @@ def _write_trace(training: TrainingStep, trace: Path) -> None:
     with torch.profiler.profile() as recorded:
         training.steps(training.cycle)
     recorded.export_chrome_trace(str(trace))
-
-
-class _Timed:
-    """An augmentation whose calls are measured."""
-
-    def __init__(self, augment: Any, clock: Clock) -> None:
-        self._augment, self._call = augment, clock.timed(augment, "augmentation")
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._call(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._augment, name)
