@@ -83,12 +83,10 @@ class PhotoAugment(PhotoSettings):
         if images.device.type != "cpu":
             return _changed(images, changes.effects())
         drawn, block = list(changes.effects()), _BLOCK * torch.get_num_threads()
-        return torch.cat(
-            [
-                _changed(part, _of_block(drawn, number * block, len(part)))
-                for number, part in enumerate(images.split(block))
-            ]
-        )
+        changed = torch.empty_like(images)
+        for number, (part, of_part) in enumerate(zip(images.split(block), changed.split(block), strict=True)):
+            of_part.copy_(_changed(part, _of_block(drawn, number * block, len(part))))
+        return changed
 
     def _move(self, drawn: dict[str, list[Tensor]], take: Columns) -> None:
         mirror = take.one() < self.flip
