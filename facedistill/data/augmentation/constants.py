@@ -17,3 +17,8 @@ def kept(make: Callable[..., Tensor], like: Tensor, *arguments: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _made(make: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, *arguments: int) -> Tensor:
     return make(*arguments).to(device, dtype)
+
+
+def centers(size: int) -> Tensor:
+    """Centers of `size` pixels in [-1, 1]."""
+    return (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1

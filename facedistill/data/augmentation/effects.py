@@ -1,6 +1,6 @@
 """What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1].
 
-The other arguments have a row per image and are those that `values` makes, so that every effect is a function of them alone.
+The other arguments are those that `values` makes, shaped to be broadcast, so that every effect is a function of them alone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ _COVER_NOISE = 0.3  # standard deviation
 
 
 def relight(images: Tensor, gamma: Tensor, log_factor: Tensor, added: Tensor) -> Tensor:
-    """Gamma, contrast and brightness: exp(gamma (n,) · log(1 + image) + log_factor (n,)) + added (n, 3), in [-1, 1]."""
+    """Gamma, contrast and brightness: exp(gamma · log(1 + image) + log_factor) + added, in [-1, 1]."""
     log_light = images.add(1).clamp_min_(2e-4).log_()  # exp and log take a fifth of the time of pow
-    light = log_light.mul_(gamma.view(-1, 1, 1, 1)).add_(log_factor.view(-1, 1, 1, 1)).exp_()
-    return light.add_(added[:, :, None, None]).clamp_(-1, 1)
+    light = log_light.mul_(gamma).add_(log_factor).exp_()
+    return light.add_(added).clamp_(-1, 1)
 
 
 def side_light(images: Tensor, cos: Tensor, sin: Tensor, strength: Tensor) -> Tensor:
-    """Light that grows linearly across the face, from the direction (cos, sin) (n,)."""
+    """Light that grows linearly across the face, from the direction (cos, sin)."""
     x, y = axes(images)
-    slope = cos.view(-1, 1, 1) * x + sin.view(-1, 1, 1) * y[:, None]
-    change = (strength.view(-1, 1, 1) * slope)[:, None]
+    change = strength * (cos * x + sin * y)
     return torch.addcmul(change, images, 1 + change)
 
 
@@ -39,14 +38,10 @@ def gray(images: Tensor) -> Tensor:
     return (images * weights).sum(1, keepdim=True).expand_as(images)
 
 
-def cover(images: Tensor, boxes: Tensor, color: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Covers boxes (n, 4) with a color (n, 3) and the noise of the texture's window at `top` and `left` (n,)."""
-    x, y = axes(images)
-    x_from, y_from, x_to, y_to = boxes[:, :, None].unbind(1)
-    columns, rows = ((x > x_from) & (x < x_to)).to(images), ((y > y_from) & (y < y_to)).to(images)
-    inside = (rows[:, :, None] * columns[:, None, :])[:, None]
-    covering = texture(images, top, left).mul_(_COVER_NOISE).add_(color[:, :, None, None])
-    return torch.lerp(images, covering, inside)  # `where` takes ten times as long on a CPU
+def cover(images: Tensor, columns: Tensor, rows: Tensor, color: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Covers the pixels where `columns` and `rows` are 1 with a color and the noise at `top` and `left` of the texture."""
+    covering = texture(images, top, left).mul_(_COVER_NOISE).add_(color)
+    return torch.lerp(images, covering, rows * columns)  # `where` takes ten times as long on a CPU
 
 
 def soften(images: Tensor, spread: Tensor, resolution: Tensor) -> Tensor:
@@ -54,7 +49,7 @@ def soften(images: Tensor, spread: Tensor, resolution: Tensor) -> Tensor:
 
     Args:
         images: (n, 3, S, S).
-        spread: (n,) twice the variance of the blur, square pixels.
+        spread: (n, 1, 1) twice the variance of the blur, square pixels.
         resolution: (n,) int64 in [-1, S): pixels - 1; -1 keeps all.
     """
     n, channels, size, _ = images.shape
@@ -67,8 +62,8 @@ def soften(images: Tensor, spread: Tensor, resolution: Tensor) -> Tensor:
 
 
 def sensor_noise(images: Tensor, strength: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Adds the texture's window at `top` and `left` (n,), times `strength` (n,)."""
-    return torch.addcmul(images, strength.view(-1, 1, 1, 1), texture(images, top, left))
+    """Adds the texture's window at `top` and `left` (n,), times `strength`."""
+    return torch.addcmul(images, strength, texture(images, top, left))
 
 
 def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:
@@ -105,7 +100,7 @@ def _resampling(size: int) -> Tensor:
 
 def _gaussians(spread: Tensor, size: int) -> Tensor:
     """(n, size, size) rows of normalized Gaussian weights of variance `spread` / 2; the identity where it is small."""
-    exponents = kept(_minus_square_distances, spread, size) / spread[:, None, None]
+    exponents = kept(_minus_square_distances, spread, size) / spread
     weights = exponents.clamp_min_(-20).exp_()  # smaller weights are subnormal, which CPUs multiply slowly
     return weights / weights.sum(-1, keepdim=True)
 

@@ -47,7 +47,7 @@ def _moved(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, 
     }  # fmt: skip
 
     def shown(**changes: Tensor) -> Tensor:
-        return warp(faces, homography(**{**neutral, **changes}))
+        return warp(faces, *values.warp(homography(**{**neutral, **changes})))
 
     zoom, angle, shift, shear, depth = (
         sd * _DEVIATIONS

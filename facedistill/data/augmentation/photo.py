@@ -103,7 +103,7 @@ class PhotoAugment(PhotoSettings):
             perspective=self.perspective * normals[:, 5:7],
             squeeze=torch.where(narrow, self.squeeze**factor, torch.ones_like(factor)),
         )
-        drawn["move"] = [maps]
+        drawn["move"] = values.warp(maps)
 
     def _relight(self, drawn: dict[str, list[Tensor]], take: Columns) -> None:
         normals = take.normals(6)

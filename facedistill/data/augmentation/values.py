@@ -11,9 +11,14 @@ import math
 import torch
 from torch import Tensor
 
-from facedistill.data.augmentation.constants import kept
+from facedistill.data.augmentation.constants import centers, kept
 
 TEXTURE_PX = 256
+
+
+def warp(homographies: Tensor) -> list[Tensor]:
+    """What x, y and 1 add to the position and to the depth, of homographies (n, 3, 3) of `geometry.homography`."""
+    return [part[:, :, None] for part in homographies[:, [0, 1, 2, 2]].unflatten(1, (2, 2)).unbind(-1)]
 
 
 def relight(gamma: Tensor, contrast: Tensor, brightness: Tensor, color: Tensor) -> list[Tensor]:
@@ -25,7 +30,8 @@ def relight(gamma: Tensor, contrast: Tensor, brightness: Tensor, color: Tensor) 
         brightness: (n,) added, in units of the [-1, 1] range.
         color: (n, 3) added per channel.
     """
-    return [gamma, contrast.log() + (1 - gamma) * math.log(2), (brightness - contrast)[:, None] + color]
+    log_factor, added = contrast.log() + (1 - gamma) * math.log(2), (brightness - contrast)[:, None] + color
+    return [_per_image(gamma), _per_image(log_factor), added[..., None, None]]
 
 
 def side_light(angle: Tensor, strength: Tensor) -> list[Tensor]:
@@ -35,7 +41,7 @@ def side_light(angle: Tensor, strength: Tensor) -> list[Tensor]:
         angle: (n,) direction the light comes from, radians.
         strength: (n,) in [0, 1].
     """
-    return [angle.cos(), angle.sin(), strength]
+    return [_per_image(angle.cos()), _per_image(angle.sin()), _per_image(strength)]
 
 
 def cover(boxes: Tensor, color: Tensor, offsets: Tensor, size: tuple[int, int]) -> list[Tensor]:
@@ -47,7 +53,15 @@ def cover(boxes: Tensor, color: Tensor, offsets: Tensor, size: tuple[int, int]) 
         offsets: (n, 2) in [0, 1), where the noise is read from the fixed texture.
         size: Height and width of the images.
     """
-    return [boxes, color, *_corners(offsets, size)]
+    x, y = kept(centers, boxes, size[1]), kept(centers, boxes, size[0])
+    left, top, right, bottom = boxes[:, :, None].unbind(1)
+    columns, rows = ((x > left) & (x < right)).to(boxes), ((y > top) & (y < bottom)).to(boxes)
+    return [
+        columns[:, None, None],
+        rows[:, None, :, None],
+        color[..., None, None],
+        *_corners(offsets, size),
+    ]
 
 
 def soften(sigma: Tensor, resolution: Tensor) -> list[Tensor]:
@@ -57,12 +71,12 @@ def soften(sigma: Tensor, resolution: Tensor) -> list[Tensor]:
         sigma: (n,) pixels; 0 does not blur.
         resolution: (n,) int64 pixels in [1, S]; 0 keeps all.
     """
-    return [2 * sigma.clamp_min(1e-2).square(), resolution - 1]
+    return [(2 * sigma.clamp_min(1e-2).square())[:, None, None], resolution - 1]
 
 
 def sensor_noise(strength: Tensor, offsets: Tensor, size: tuple[int, int]) -> list[Tensor]:
     """Noise of standard deviation `strength` (n,), read at `offsets` (n, 2) in [0, 1) of a fixed texture."""
-    return [strength, *_corners(offsets, size)]
+    return [_per_image(strength), *_corners(offsets, size)]
 
 
 def jpeg(quality: Tensor) -> list[Tensor]:
@@ -81,9 +95,14 @@ def black_frame(angle: Tensor, cuts: Tensor) -> list[Tensor]:
     """
     cos, sin = angle.cos(), angle.sin()
     top, bottom, left, right = cuts.unbind(1)
-    along = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    by_x, by_y = torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)
     center = torch.stack([left - right, top - bottom], 1)
-    return [along, center, torch.stack([1 - left - right, 1 - top - bottom], 1)]
+    half = torch.stack([1 - left - right, 1 - top - bottom], 1)
+    return [one[..., None, None] for one in (by_x, by_y, center, half)]
+
+
+def _per_image(numbers: Tensor) -> Tensor:
+    return numbers.view(-1, 1, 1, 1)
 
 
 def _corners(offsets: Tensor, size: tuple[int, int]) -> list[Tensor]:
