@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facedistill.data.augmentation.changes import Changes
 from facedistill.models.latents import draw_latents
-from facedistill.system.devices import copied_to
 
 _NUM_DRAWS = 8
 
@@ -48,37 +48,57 @@ class Augment:
 
     def __call__(self, images: Tensor, *, seed: int, step: int, samples: Tensor) -> Tensor:
         """Returns (N, C, H, W) changed images in [-1, 1]; `samples` (N,), on the CPU, are the positions in the batch."""
+        return self.apply(images, self.prepare(seed=seed, step=step, samples=samples).to(images.device))
+
+    def prepare(self, *, seed: int, step: int, samples: Tensor) -> Changes:
+        """What changes the images at the positions `samples` (N,) of a step; on the CPU."""
         draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS)
-        draws = copied_to(images.device, draws)
-        images = self._move(images, draws)
-        contrast = (self.contrast * draws[:, 5]).exp()
-        brightness = self.brightness * draws[:, 6]
-        images = images * contrast.view(-1, 1, 1, 1) + brightness.view(-1, 1, 1, 1)
-        is_gray = (torch.special.ndtr(draws[:, 7]) < self.gray).view(-1, 1, 1, 1)
-        images = torch.where(is_gray, images.mean(1, keepdim=True), images)
+        mirror, is_gray = (
+            torch.special.ndtr(draws[:, 0]) < self.flip,
+            torch.special.ndtr(draws[:, 7]) < self.gray,
+        )
+        drawn = {
+            "light": [(self.contrast * draws[:, 5]).exp(), self.brightness * draws[:, 6]],
+            "gray": [is_gray.float()],
+        }
+        if self._moves:
+            sign = 1 - 2 * mirror.float()
+            zoom, angle = (self.scale * draws[:, 1]).exp(), self.rotation_rad * draws[:, 2]
+            shift = 2 * self.shift * draws[:, 3:5]  # grid coordinates span [-1, 1]
+            cos, sin = zoom * angle.cos(), zoom * angle.sin()
+            rows = [cos * sign, -sin, shift[:, 0], sin * sign, cos, shift[:, 1]]
+            drawn["move"] = [torch.stack(rows, 1).view(-1, 2, 3)]
+        else:
+            drawn["mirror"] = [mirror.float()]
+        return Changes.of(drawn)
+
+    def apply(self, images: Tensor, changes: Changes) -> Tensor:
+        """Changes images (N, C, H, W) as `prepare` says, on the device of both; (N, C, H, W) in [-1, 1]."""
+        given = dict(changes.effects())
+        if "move" in given:
+            grid = F.affine_grid(given["move"][0], list(images.shape), align_corners=False)
+            images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        else:
+            images = torch.where(_per_image(given["mirror"][0]) > 0, images.flip(-1), images)
+        contrast, brightness = map(_per_image, given["light"])
+        images = images * contrast + brightness
+        images = torch.where(_per_image(given["gray"][0]) > 0, images.mean(1, keepdim=True), images)
         return images.clamp(-1, 1)
 
     @property
     def only_mirrors(self) -> bool:
         """Whether every image stays itself or becomes its mirror image."""
-        others = (self.scale, self.rotation_rad, self.shift, self.contrast, self.brightness, self.gray)
-        return not any(others)
+        return not (self._moves or self.contrast or self.brightness or self.gray)
+
+    @property
+    def _moves(self) -> bool:
+        return bool(self.scale or self.rotation_rad or self.shift)
 
     def mirrored(self, *, seed: int, step: int, samples: Tensor) -> Tensor:
         """(N,) bool on the CPU: which images of the step are mirrored."""
         draws = draw_latents(seed, f"augment/{step}", samples.cpu(), _NUM_DRAWS)
         return torch.special.ndtr(draws[:, 0]) < self.flip
 
-    def _move(self, images: Tensor, draws: Tensor) -> Tensor:
-        mirror = 1 - 2 * (torch.special.ndtr(draws[:, 0]) < self.flip).float()
-        if not (self.scale or self.rotation_rad or self.shift):
-            return torch.where((mirror < 0).view(-1, 1, 1, 1), images.flip(-1), images)
-        zoom, angle = (self.scale * draws[:, 1]).exp(), self.rotation_rad * draws[:, 2]
-        shift = 2 * self.shift * draws[:, 3:5]  # grid coordinates span [-1, 1]
-        cos, sin = zoom * angle.cos(), zoom * angle.sin()
-        rows = [
-            torch.stack([cos * mirror, -sin, shift[:, 0]], 1),
-            torch.stack([sin * mirror, cos, shift[:, 1]], 1),
-        ]
-        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+def _per_image(numbers: Tensor) -> Tensor:
+    return numbers.view(-1, 1, 1, 1)

@@ -36,6 +36,21 @@ class NothingWaits(TorchDispatchMode):
         return func(*args, **given)
 
 
+class DeviceOnly(TorchDispatchMode):
+    """Counts operations, and refuses those that make a tensor on the host: a worker could have made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        on_host = [one for one in tree_leaves(made) if isinstance(one, Tensor) and one.device != META]
+        assert not on_host, f"{func} makes a tensor on the host"
+        self.operations += 1
+        return made
+
+
 def refuse(name: str, args: Any, given: Any, tensors: list[Tensor]) -> None:
     """Raises an AssertionError if the operation waits for the device."""
     assert not name.startswith(_READS), f"{name} reads values of the device"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from facedistill.data.augmentation import effects
+from facedistill.data.augmentation import effects, values
 from facedistill.data.augmentation.geometry import black_frame
 from facedistill.models.counter_random import uniform
 
@@ -38,7 +38,9 @@ def corrupt(images: Tensor, name: str, *, seed: int, indices: Tensor) -> Tensor:
 
 def _dark(images: Tensor, draws: Tensor) -> Tensor:
     one, no_color = torch.ones_like(draws[:, 0]), torch.zeros_like(draws[:, :3])
-    return effects.relight(images, 1.5 * one, 0.35 * one, -0.65 * one, no_color)  # black stays black
+    return effects.relight(
+        images, *values.relight(1.5 * one, 0.35 * one, -0.65 * one, no_color)
+    )  # black stays black
 
 
 def _gray(images: Tensor, draws: Tensor) -> Tensor:
@@ -47,28 +49,29 @@ def _gray(images: Tensor, draws: Tensor) -> Tensor:
 
 def _blurred(images: Tensor, draws: Tensor) -> Tensor:
     sigma = torch.full_like(draws[:, 0], 2.5)
-    return effects.soften(images, sigma, torch.full_like(sigma, images.shape[-1], dtype=torch.int64))
+    return effects.soften(images, *values.soften(sigma, torch.zeros_like(sigma, dtype=torch.int64)))
 
 
 def _low_resolution(images: Tensor, draws: Tensor) -> Tensor:
     sigma = torch.zeros_like(draws[:, 0])
-    return effects.soften(images, sigma, torch.full_like(sigma, 20, dtype=torch.int64))
+    return effects.soften(images, *values.soften(sigma, torch.full_like(sigma, 20, dtype=torch.int64)))
 
 
 def _jpeg(images: Tensor, draws: Tensor) -> Tensor:
-    return effects.jpeg(images, torch.full_like(draws[:, 0], 10))
+    return effects.jpeg(images, *values.jpeg(torch.full_like(draws[:, 0], 10)))
 
 
 def _covered(images: Tensor, draws: Tensor) -> Tensor:
     center, half = 1.4 * draws[:, :2] - 0.7, math.sqrt(0.15)  # 15 % of the image, mostly on the face
     boxes = torch.cat([center - half, center + half], 1)
-    return effects.cover(images, boxes, 2 * draws[:, 2:5] - 1, draws[:, 5:7])
+    size = (images.shape[-2], images.shape[-1])
+    return effects.cover(images, *values.cover(boxes, 2 * draws[:, 2:5] - 1, draws[:, 5:7], size))
 
 
 def _framed(images: Tensor, draws: Tensor) -> Tensor:
     angle = torch.where(draws[:, 0] < 0.5, -1.0, 1.0) * math.radians(12)
     cuts = draws.new_tensor([0.2, 0.05, 0.12, 0.12]).expand(len(draws), 4)
-    return black_frame(images, angle, cuts)
+    return black_frame(images, *values.black_frame(angle, cuts))
 
 
 CORRUPTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,90 +1,59 @@
 """What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1].
 
-Random numbers come in as arguments, one row per image, so that every effect is a function of them alone.
+The other arguments are those that `values` makes, shaped to be broadcast, so that every effect is a function of them alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facedistill.data.augmentation.constants import kept
 from facedistill.data.augmentation.geometry import axes
+from facedistill.data.augmentation.values import TEXTURE_PX
 
-_TEXTURE_PX = 256
-
-
-def relight(images: Tensor, gamma: Tensor, contrast: Tensor, brightness: Tensor, color: Tensor) -> Tensor:
-    """Gamma on [0, 1], then contrast around middle gray, then brightness, then a brightness per channel.
-
-    Args:
-        images: (n, 3, H, W).
-        gamma: (n,) exponent.
-        contrast: (n,) factor.
-        brightness: (n,) added, in units of the [-1, 1] range.
-        color: (n, 3) added per channel.
-    """
-    log_light = (
-        images.add(1).clamp_min_(2e-4).log_()
-    )  # of twice the value in [0, 1]; a fifth of the time of pow
-    log_factor = contrast.log() + (1 - gamma) * math.log(2)
-    light = log_light.mul_(gamma.view(-1, 1, 1, 1)).add_(log_factor.view(-1, 1, 1, 1)).exp_()
-    added = (brightness - contrast)[:, None] + color
-    return light.add_(added[:, :, None, None])
+_COVER_NOISE = 0.3  # standard deviation
 
 
-def side_light(images: Tensor, angle: Tensor, strength: Tensor) -> Tensor:
-    """Light that grows linearly across the face: a factor of 1 +- strength at opposite edges.
+def relight(images: Tensor, gamma: Tensor, log_factor: Tensor, added: Tensor) -> Tensor:
+    """Gamma, contrast and brightness: exp(gamma · log(1 + image) + log_factor) + added, in [-1, 1]."""
+    log_light = images.add(1).clamp_min_(2e-4).log_()  # exp and log take a fifth of the time of pow
+    light = log_light.mul_(gamma).add_(log_factor).exp_()
+    return light.add_(added).clamp_(-1, 1)
 
-    Args:
-        images: (n, 3, H, W).
-        angle: (n,) direction the light comes from, radians.
-        strength: (n,) in [0, 1].
-    """
+
+def side_light(images: Tensor, cos: Tensor, sin: Tensor, strength: Tensor) -> Tensor:
+    """Light that grows linearly across the face, from the direction (cos, sin)."""
     x, y = axes(images)
-    slope = angle.cos().view(-1, 1, 1) * x + angle.sin().view(-1, 1, 1) * y[:, None]
-    change = (strength.view(-1, 1, 1) * slope)[:, None]
+    change = strength * (cos * x + sin * y)
     return torch.addcmul(change, images, 1 + change)
 
 
 def gray(images: Tensor) -> Tensor:
     """Luma (ITU-R BT.601) in all three channels."""
-    weights = _kept(_luma_weights, images)[:, None, None]
+    weights = kept(_luma_weights, images)[:, None, None]
     return (images * weights).sum(1, keepdim=True).expand_as(images)
 
 
-def cover(images: Tensor, boxes: Tensor, color: Tensor, offsets: Tensor, noise: float = 0.3) -> Tensor:
-    """Covers a rectangle with a color and noise.
-
-    Args:
-        images: (n, 3, H, W).
-        boxes: (n, 4) left, top, right, bottom in [-1, 1].
-        color: (n, 3) in [-1, 1].
-        offsets: (n, 2) in [0, 1), where the noise is read from the fixed texture.
-        noise: Standard deviation of the noise.
-    """
-    x, y = axes(images)
-    left, top, right, bottom = boxes[:, :, None].unbind(1)
-    columns, rows = ((x > left) & (x < right)).to(images), ((y > top) & (y < bottom)).to(images)
-    inside = (rows[:, :, None] * columns[:, None, :])[:, None]
-    covering = texture(images, offsets).mul_(noise).add_(color[:, :, None, None])
-    return torch.lerp(images, covering, inside)  # `where` takes ten times as long on a CPU
+def cover(images: Tensor, columns: Tensor, rows: Tensor, color: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Covers the pixels where `columns` and `rows` are 1 with a color and the noise at `top` and `left` of the texture."""
+    covering = texture(images, top, left).mul_(_COVER_NOISE).add_(color)
+    return torch.lerp(images, covering, rows * columns)  # `where` takes ten times as long on a CPU
 
 
-def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
-    """Gaussian blur, then area averaging to fewer pixels and back; both are one linear map per axis.
+def soften(images: Tensor, spread: Tensor, resolution: Tensor) -> Tensor:
+    """Blur and resampling of square images, one linear map per axis.
 
     Args:
         images: (n, 3, S, S).
-        sigma: (n,) pixels; 0 does not blur.
-        resolution: (n,) int64 pixels in [1, S]; S keeps all.
+        spread: (n, 1, 1) twice the variance of the blur, square pixels.
+        resolution: (n,) int64 in [-1, S): pixels - 1; -1 keeps all.
     """
     n, channels, size, _ = images.shape
-    maps = _kept(_resampling, images, size)[resolution - 1] @ _gaussians(sigma, size)
+    maps = kept(_resampling, images, size)[resolution] @ _gaussians(spread, size)
     softened = torch.empty_like(images)
     rows = (images.reshape(n, channels * size, size) @ maps.transpose(1, 2)).view(images.shape)
     for channel in range(channels):
@@ -92,50 +61,32 @@ def soften(images: Tensor, sigma: Tensor, resolution: Tensor) -> Tensor:
     return softened
 
 
-def sensor_noise(images: Tensor, strength: Tensor, offsets: Tensor) -> Tensor:
-    """Adds Gaussian noise of standard deviation `strength` (n,), read at `offsets` (n, 2) of a fixed texture."""
-    return torch.addcmul(images, strength.view(-1, 1, 1, 1), texture(images, offsets))
+def sensor_noise(images: Tensor, strength: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Adds the texture's window at `top` and `left` (n,), times `strength`."""
+    return torch.addcmul(images, strength, texture(images, top, left))
 
 
-def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG with 4:2:0 chroma keeps: 8 x 8 DCT, the standard's example tables scaled as libjpeg does.
+def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:
+    """What JPEG with 4:2:0 chroma keeps: 8 x 8 DCT, its coefficients rounded to multiples of the steps (n, 1, 64).
 
-    Args:
-        images: (n, 3, H, W), H and W multiples of 16.
-        quality: (n,) in [1, 100].
+    H and W of the images (n, 3, H, W) are multiples of 16.
     """
-    planes = (_kept(_to_ycbcr, images) @ images.clamp(-1, 1).flatten(2)).view(images.shape)
-    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    luma = _quantized(planes[:, :1], _kept(_dct, images, 8), _kept(_luma_table, images), scale)
-    chroma = _quantized(planes[:, 1:], _kept(_dct, images, 16), _kept(_chroma_table, images), scale)
-    return (_kept(_to_rgb, images) @ torch.cat([luma, chroma], 1).flatten(2)).view(images.shape)
+    planes = (kept(_to_ycbcr, images) @ images.clamp(-1, 1).flatten(2)).view(images.shape)
+    luma, chroma = _quantized(planes[:, :1], 8, luma_steps), _quantized(planes[:, 1:], 16, chroma_steps)
+    return (kept(_to_rgb, images) @ torch.cat([luma, chroma], 1).flatten(2)).view(images.shape)
 
 
-def texture(images: Tensor, offsets: Tensor) -> Tensor:
+def texture(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """(n, 3, H, W) standard normal noise: windows of one fixed texture, so that it costs a copy and no drawing."""
     height, width = images.shape[-2:]
-    noise = _kept(_texture, images)
-    top, left = (
-        (part * (_TEXTURE_PX - edge + 1)).long()
-        for part, edge in zip(offsets.unbind(-1), (height, width), strict=True)
-    )
+    noise = kept(_texture, images)
     windows = noise.unfold(1, height, 1).unfold(2, width, 1)  # (3, rows, columns, H, W), a view
     return windows[:, top, left].transpose(0, 1)
 
 
-def _kept(make: Callable[..., Tensor], like: Tensor, *arguments: int) -> Tensor:
-    """`make(*arguments)` on the device and in the dtype of `like`, copied there once: a copy would wait for the device."""
-    return _made(make, like.device, like.dtype, *arguments)
-
-
-@lru_cache(maxsize=32)
-def _made(make: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, *arguments: int) -> Tensor:
-    return make(*arguments).to(device, dtype)
-
-
 def _texture() -> Tensor:
     drawn = torch.Generator().manual_seed(0)
-    return torch.randn(3, _TEXTURE_PX, _TEXTURE_PX, generator=drawn)
+    return torch.randn(3, TEXTURE_PX, TEXTURE_PX, generator=drawn)
 
 
 def _resampling(size: int) -> Tensor:
@@ -147,36 +98,26 @@ def _resampling(size: int) -> Tensor:
     return torch.cat(resized).transpose(1, 2)
 
 
-def _gaussians(sigma: Tensor, size: int) -> Tensor:
-    """(n, size, size) rows of normalized Gaussian weights; the identity where sigma is 0."""
-    place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
-    distance = (place[:, None] - place).square()
-    exponents = -distance / (2 * sigma.clamp_min(1e-2).square())[:, None, None]
-    weights = exponents.clamp_min_(
-        -20
-    ).exp_()  # e^-20 = 2e-9; smaller weights are subnormal, which CPUs multiply slowly
+def _gaussians(spread: Tensor, size: int) -> Tensor:
+    """(n, size, size) rows of normalized Gaussian weights of variance `spread` / 2; the identity where it is small."""
+    exponents = kept(_minus_square_distances, spread, size) / spread
+    weights = exponents.clamp_min_(-20).exp_()  # smaller weights are subnormal, which CPUs multiply slowly
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _quantized(planes: Tensor, basis: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """Planes (n, c, H, W) after quantizing the coefficients of their blocks by `table` (8, 8) times `scale` (n,).
+def _minus_square_distances(size: int) -> Tensor:
+    place = torch.arange(size, dtype=torch.float32)
+    return -(place[:, None] - place).square()
 
-    The blocks have as many pixels as `basis` (64, pixels), of `_dct`, has columns.
-    """
+
+def _quantized(planes: Tensor, edge: int, steps: Tensor) -> Tensor:
+    """Planes (n, c, H, W) after rounding the coefficients of their `edge` x `edge` blocks to multiples of `steps` (n, 1, 64)."""
     n, c, height, width = planes.shape
-    edge = math.isqrt(basis.shape[1])
-    blocks = (
-        planes.reshape(n, c, height // edge, edge, width // edge, edge)
-        .transpose(3, 4)
-        .reshape(n, -1, edge**2)
-    )
-    steps = (table.flatten() * scale[:, None]).clamp(1, 255).floor()[:, None]
-    kept = (blocks @ basis.T).div_(steps).round_().mul_(steps) @ (basis * (edge / 8) ** 2)
-    return (
-        kept.view(n, c, height // edge, width // edge, edge, edge)
-        .transpose(3, 4)
-        .reshape(n, c, height, width)
-    )
+    blocks = planes.reshape(n, c, height // edge, edge, width // edge, edge).transpose(3, 4)
+    coefficients = blocks.reshape(n, -1, edge**2) @ kept(_dct, planes, edge).T
+    rounded = coefficients.div_(steps).round_().mul_(steps) @ kept(_inverse_dct, planes, edge)
+    blocks = rounded.view(n, c, height // edge, width // edge, edge, edge)
+    return blocks.transpose(3, 4).reshape(n, c, height, width)
 
 
 def _dct(edge: int) -> Tensor:
@@ -186,6 +127,10 @@ def _dct(edge: int) -> Tensor:
     basis[0] /= math.sqrt(2)
     basis = basis.repeat_interleave(edge // 8, 1) / (edge // 8)
     return torch.kron(basis, basis).float()
+
+
+def _inverse_dct(edge: int) -> Tensor:
+    return _dct(edge) * (edge / 8) ** 2
 
 
 def _to_ycbcr() -> Tensor:
@@ -201,23 +146,3 @@ def _to_rgb() -> Tensor:
 
 def _luma_weights() -> Tensor:
     return torch.tensor([0.299, 0.587, 0.114])
-
-
-def _luma_table() -> Tensor:
-    return torch.tensor(_LUMA_TABLE)
-
-
-def _chroma_table() -> Tensor:
-    return torch.tensor(_CHROMA_TABLE)
-
-
-# ITU-T T.81, tables K.1 and K.2.
-_LUMA_TABLE = [
-    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
-    [14, 17, 22, 29, 51, 87, 80, 62], [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
-]  # fmt: skip
-_CHROMA_TABLE = [
-    [17, 18, 24, 47, 99, 99, 99, 99], [18, 21, 26, 66, 99, 99, 99, 99], [24, 26, 56, 99, 99, 99, 99, 99],
-    [47, 66, 99, 99, 99, 99, 99, 99], *[[99] * 8] * 4,
-]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from facedistill.data.augmentation import effects
+from facedistill.data.augmentation import effects, values
 from facedistill.data.augmentation.geometry import black_frame, homography, warp
 from facedistill.data.augmentation.photo import PhotoAugment, between
 
@@ -31,9 +31,9 @@ def effect_examples(augment: PhotoAugment, face: Tensor) -> Iterator[tuple[str, 
     three = face.expand(3, -1, -1, -1)
     yield "unchanged, mirror,\ngray", torch.stack([face, face.flip(-1), effects.gray(face[None])[0]])
     for examples in (_moved, _relit, _covered, _degraded):
-        for title, values, images in examples(augment, three):
-            if values.abs().max() > 0:
-                yield f"{title}\n{_listed(values)}", images.clamp(-1, 1)
+        for title, strengths, images in examples(augment, three):
+            if strengths.abs().max() > 0:
+                yield f"{title}\n{_listed(strengths)}", images.clamp(-1, 1)
 
 
 def _listed(values: Tensor) -> str:
@@ -47,7 +47,7 @@ def _moved(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, 
     }  # fmt: skip
 
     def shown(**changes: Tensor) -> Tensor:
-        return warp(faces, homography(**{**neutral, **changes}))
+        return warp(faces, *values.warp(homography(**{**neutral, **changes})))
 
     zoom, angle, shift, shear, depth = (
         sd * _DEVIATIONS
@@ -69,7 +69,8 @@ def _relit(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, 
         gamma: Tensor = one, contrast: Tensor = one, brightness: Tensor = zero, color: Tensor | None = None
     ) -> Tensor:
         return effects.relight(
-            faces, gamma, contrast, brightness, torch.zeros(3, 3) if color is None else color
+            faces,
+            *values.relight(gamma, contrast, brightness, torch.zeros(3, 3) if color is None else color),
         )
 
     gamma, contrast, brightness, color = (
@@ -80,33 +81,38 @@ def _relit(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, 
     yield "brightness", -brightness, shown(brightness=-brightness)
     yield "color, per channel", color, shown(color=color[:, None] * signs)
     side = augment.side_light_strength * _PARTS * bool(augment.side_light)
-    yield "side light", side, effects.side_light(faces, zero, side)
+    yield "side light", side, effects.side_light(faces, *values.side_light(zero, side))
 
 
 def _covered(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     color = torch.tensor([[-0.6, -0.4, 0.1], [0.5, 0.2, 0.0], [-0.2, 0.1, -0.3]])
     offsets = torch.tensor([[0.1, 0.2], [0.5, 0.4], [0.8, 0.7]])
+    size = (faces.shape[-2], faces.shape[-1])
     area = between(augment.occlusion_area, _PARTS) * bool(augment.occlusion)
     half, center = area.sqrt()[:, None], torch.tensor([[0.0, -0.3], [-0.4, 0.1], [0.1, 0.4]])
     boxes = torch.cat([center - half, center + half], 1)
-    yield "rectangle, area", area, effects.cover(faces, boxes, color, offsets)
+    yield "rectangle, area", area, effects.cover(faces, *values.cover(boxes, color, offsets, size))
     width = between(augment.side_occlusion_width, _PARTS) * bool(augment.side_occlusion)
     boxes = torch.stack([1 - 2 * width, torch.full((3,), -2.0), *torch.full((2, 3), 2.0)], 1)
-    yield "side, width", width, effects.cover(faces, boxes, color, offsets)
+    yield "side, width", width, effects.cover(faces, *values.cover(boxes, color, offsets, size))
 
 
 def _degraded(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    size = faces.shape[-1]
-    full, offsets = torch.full((3,), size), torch.tensor([[0.1, 0.2], [0.5, 0.4], [0.8, 0.7]])
+    size = (faces.shape[-2], faces.shape[-1])
+    full, offsets = torch.zeros(3, dtype=torch.int64), torch.tensor([[0.1, 0.2], [0.5, 0.4], [0.8, 0.7]])
     sigma = between(augment.blur_sigma, _PARTS) * bool(augment.blur)
-    yield "blur, pixels", sigma, effects.soften(faces, sigma, full)
+    yield "blur, pixels", sigma, effects.soften(faces, *values.soften(sigma, full))
     pixels = between(augment.low_resolution_px, 1 - _PARTS).long() * bool(augment.low_resolution)
-    yield "resolution, pixels", pixels, effects.soften(faces, torch.zeros(3), pixels.clamp_min(1))
+    yield (
+        "resolution, pixels",
+        pixels,
+        effects.soften(faces, *values.soften(torch.zeros(3), pixels.clamp_min(1))),
+    )
     noise = augment.noise_strength * _PARTS * bool(augment.noise)
-    yield "sensor noise", noise, effects.sensor_noise(faces, noise, offsets)
+    yield "sensor noise", noise, effects.sensor_noise(faces, *values.sensor_noise(noise, offsets, size))
     quality = between(augment.jpeg_quality, 1 - _PARTS) * bool(augment.jpeg)
-    yield "JPEG quality", quality, effects.jpeg(faces, quality.clamp_min(1))
+    yield "JPEG quality", quality, effects.jpeg(faces, *values.jpeg(quality.clamp_min(1)))
     angle = augment.frame_angle * _DEVIATIONS * bool(augment.frame)
     top, bottom, sides = augment.frame_cuts
     cuts = _PARTS[:, None] * torch.tensor([top, bottom, sides, sides])
-    yield "black frame, degrees", torch.rad2deg(angle), black_frame(faces, angle, cuts)
+    yield "black frame, degrees", torch.rad2deg(angle), black_frame(faces, *values.black_frame(angle, cuts))

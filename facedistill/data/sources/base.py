@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from facedistill.data.augment import Augment
@@ -24,14 +24,11 @@ TeacherView = Literal["same", "clean"]
 
 
 class OnHost:
-    """Numbers of a raw batch that stay on the host.
-
-    What pins and moves batches converts tensors, and looks at every number of a list: 4 ms for 512 of them.
-    """
+    """An array of a raw batch that stays on the host: what pins and moves batches would make a tensor of the device of it."""
 
     __slots__ = ("values",)
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
 
@@ -50,7 +47,7 @@ class Source(ABC):
         state_per_process: The setting that makes each process keep a state of its own; None where none does.
         checkpoint_within_images: Most images between two checkpoints that the stored state allows; None for any.
         seed: The run's seed.
-        augment: Applied on the device to every batch; None for nothing.
+        augment: Drawn in `raw` and applied in `finish` to every batch; None for nothing.
         teacher_view: "same": the teacher sees the student's images; "clean": those before the augmentation.
     """
 
@@ -73,18 +70,17 @@ class Source(ABC):
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Turns a raw batch into faces, on the device."""
 
-    def views(self, images: Tensor, *, step: int, samples: Sequence[int]) -> dict[str, Tensor]:
-        """What student and teacher see of `images` (n, 3, H, W), as arguments of `FaceBatch`.
+    def changes(self, *, step: int, samples: Tensor) -> dict[str, Any]:
+        """The part of a raw batch that `views` needs: what changes the images at the positions `samples` (n,) of the step."""
+        if self.augment is None:
+            return {}
+        return {"changes": self.augment.prepare(seed=self.seed, step=step, samples=samples)}
 
-        Args:
-            images: Not augmented, in [-1, 1].
-            step: Number of the step.
-            samples: n positions in the global batch; numbers, because reading a tensor would wait for the device.
-        """
+    def views(self, images: Tensor, raw: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What student and teacher see of `images` (n, 3, H, W) in [-1, 1], as arguments of `FaceBatch`."""
         if self.augment is None:
             return {"images": images}
-        positions = torch.tensor(samples)
-        changed = {"images": self.augment(images, seed=self.seed, step=step, samples=positions)}
+        changed = {"images": self.augment.apply(images, raw["changes"])}
         return changed if self.teacher_view == "same" else {**changed, "teacher_images": images}
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:

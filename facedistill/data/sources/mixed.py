@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from facedistill.data.formats.face_set import FaceSet, read_faces
-from facedistill.data.sources.base import OnHost
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.data.sources.sampling import ShuffledOrder, drawn_from
 from facedistill.errors import ConfigError
@@ -79,8 +78,8 @@ class MixedFaces(RenderedFaces):
         indices = self._trained_on[self._order.take(number * photographs + mine.numpy())]
         return {
             **self.draw(number, share[share >= photographs], batch_size),
+            **self.changes(step=number, samples=share),
             "photographs": torch.from_numpy(read_faces(self.faces, indices)),
-            "positions": OnHost(share.tolist()),
         }
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
@@ -88,7 +87,7 @@ class MixedFaces(RenderedFaces):
         rendered, _ = self.render(raw)
         photographs = to_float(raw["photographs"].permute(0, 3, 1, 2)).to(rendered.dtype)
         images = torch.cat([photographs, rendered])
-        return FaceBatch(**self.views(images, step=raw["step"], samples=raw["positions"].values))
+        return FaceBatch(**self.views(images, raw))
 
     def held_out_images(self) -> Tensor:
         """(M, 3, 112, 112) uint8 photographs that are never trained on, not augmented."""

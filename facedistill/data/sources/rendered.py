@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facedistill.data.augment import Augment
 from facedistill.data.cache.replay_pool import FacePool
-from facedistill.data.sources.base import Compare, OnHost, Source, TeacherView
+from facedistill.data.sources.base import Compare, Source, TeacherView
 from facedistill.distributed.collectives import gather_constant, world_size
 from facedistill.models.counter_random import uniform
 from facedistill.models.generators import FrozenGenerator, resample
@@ -119,12 +119,13 @@ class RenderedFaces(Source):
 
         Rank r takes every `world_size`-th sample of the global batch from r on.
         """
-        return self.draw(number, torch.arange(rank, batch_size, world_size), batch_size)
+        share = torch.arange(rank, batch_size, world_size)
+        return {**self.draw(number, share, batch_size), **self.changes(step=number, samples=share)}
 
     def draw(self, number: int, share: Tensor, batch_size: int) -> dict[str, Any]:
         """Latents, noise and indices of step `number` for the positions `share` (n,) of the global batch."""
         step = self.step(number)
-        raw: dict[str, Any] = {"step": number, "share": OnHost(share.tolist())}
+        raw: dict[str, Any] = {"step": number}
         if step.kind == "replayed":
             stream = f"replay/{number}"
             raw["draw"] = draw_latents(self.seed, stream, share, 1).squeeze(1)
@@ -142,12 +143,12 @@ class RenderedFaces(Source):
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Renders (or replays) the batch on the device the tensors are on."""
         images, latents = self.render(raw)
-        return FaceBatch(**self.views(images, step=raw["step"], samples=raw["share"].values), latents=latents)
+        return FaceBatch(**self.views(images, raw), latents=latents)
 
     def render(self, raw: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Faces (n, 3, 112, 112) of `draw`, not augmented, and their latents (n, L); None for replayed faces."""
         step = self.step(raw["step"])
-        put_before = step.rendered_before * len(raw["share"].values)
+        put_before = step.rendered_before * len(raw["draw" if step.kind == "replayed" else "z"])
         if step.kind == "replayed":
             assert self.pool is not None
             return self.pool.take(raw["draw"], put_before), None

@@ -108,15 +108,14 @@ class StoredFaces(Source):
         share = np.arange(rank, batch_size, world_size)
         mine = indices[share]
         raw: dict[str, Any] = {
-            "step": number,
-            "share": OnHost(share.tolist()),
+            **self.changes(step=number, samples=torch.from_numpy(share)),
             "indices": torch.from_numpy(mine),
             "images": torch.from_numpy(self._images(mine)),
         }
         if self.faces.labels is not None:
             raw["labels"] = torch.from_numpy(self.faces.labels[mine].astype(np.int64))
         if balanced is not None:
-            raw["balanced"] = OnHost(balanced[share].tolist())
+            raw["balanced"] = OnHost(balanced[share])
         if self.teacher_cache is not None:
             mirrored: Tensor | None = None
             if self.augment is not None and self.teacher_view == "same":
@@ -129,10 +128,10 @@ class StoredFaces(Source):
         images = to_float(raw["images"].permute(0, 3, 1, 2))
         balanced = raw.get("balanced")
         return FaceBatch(
-            **self.views(images, step=raw["step"], samples=raw["share"].values),
+            **self.views(images, raw),
             labels=raw.get("labels"),
             indices=raw["indices"],
-            balanced=None if balanced is None else torch.tensor(balanced.values),
+            balanced=None if balanced is None else torch.from_numpy(balanced.values),
             teacher_embeddings=raw.get("teacher_embeddings"),
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.data.augment import Augment
-from facedistill.data.sources.base import OnHost, Source, TeacherView
+from facedistill.data.sources.base import Source, TeacherView
 from facedistill.errors import ConfigError
 from facedistill.images import to_float
 from facedistill.models.latents import draw_latents
@@ -95,7 +95,7 @@ class SyntheticIdentityStream(Source):
         else:
             images = _pick(uniform[:, 1], self.images_per_identity)
         labels = _pick(uniform[:, 0], self.settings.identities)
-        return {"step": number, "share": OnHost(share.tolist()), "labels": labels, "image_numbers": images}
+        return {"labels": labels, "image_numbers": images, **self.changes(step=number, samples=share)}
 
     def finish(self, raw: Mapping[str, Any]) -> FaceBatch:
         """Renders the batch; variations below the teacher cosine are drawn again."""
@@ -109,7 +109,7 @@ class SyntheticIdentityStream(Source):
         images = to_float(made.faces.to(device))
         known = self.augment is None or self.teacher_view == "clean"
         return FaceBatch(
-            **self.views(images, step=raw["step"], samples=raw["share"].values),
+            **self.views(images, raw),
             labels=raw["labels"].to(device),
             latents=made.styles,
             teacher_embeddings=made.embeddings.to(device) if known else None,

@@ -120,7 +120,7 @@ class TrainingStep:
         if generator is not None:
             generator.render = timed(generator.render, "generator")
         if source.augment is not None:
-            source.augment = _Timed(source.augment, self.clock)
+            source.augment.apply = timed(source.augment.apply, "augmentation")
         teacher.forward = timed(teacher.forward, "teacher")  # type: ignore[method-assign]
         student: Any = self.method.student
         student.forward = timed(student.forward, "student forward")
@@ -232,16 +232,3 @@ def _gpu_seconds(training: TrainingStep) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
         training.steps(training.cycle)
     return sum(event.self_device_time_total for event in recorded.key_averages()) / 1e6 / training.cycle
-
-
-class _Timed:
-    """An augmentation whose calls are measured."""
-
-    def __init__(self, augment: Any, clock: Clock) -> None:
-        self._augment, self._call = augment, clock.timed(augment, "augmentation")
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._call(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._augment, name)

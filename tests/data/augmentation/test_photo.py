@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from facedistill.data.augment import Augment
-from facedistill.data.augmentation import PhotoAugment, effects
+from facedistill.data.augmentation import PhotoAugment, effects, values
 from facedistill.data.augmentation.geometry import black_frame, homography, warp
 from facedistill.errors import ConfigError
 from facedistill.images import to_uint8
@@ -100,45 +100,44 @@ def test_mirror_images_are_named_for_cached_embeddings(faces: Tensor) -> None:
     assert torch.equal(augment(faces, **draw), expected)
 
 
-def _map(**changes: Tensor) -> Tensor:
+def _map(**changes: Tensor) -> list[Tensor]:
     zero = torch.zeros(1)
-    values = {
+    neutral = {
         "mirror": torch.zeros(1, dtype=torch.bool), "scale": zero + 1, "angle": zero, "shift": torch.zeros(1, 2),
         "shear": zero, "perspective": torch.zeros(1, 2), "squeeze": zero + 1,
     }  # fmt: skip
-    return homography(**{**values, **changes})
+    return values.warp(homography(**{**neutral, **changes}))
 
 
 def test_the_neutral_homography_is_the_identity_and_its_parts_are_what_they_say(faces: Tensor) -> None:
     one = faces[:1]
-    torch.testing.assert_close(_map(), torch.eye(3)[None])
-    torch.testing.assert_close(warp(one, _map()), one, atol=1e-4, rtol=0)
-    mirrored = warp(one, _map(mirror=torch.ones(1, dtype=torch.bool)))
+    torch.testing.assert_close(warp(one, *_map()), one, atol=1e-4, rtol=0)
+    mirrored = warp(one, *_map(mirror=torch.ones(1, dtype=torch.bool)))
     torch.testing.assert_close(mirrored, one.flip(-1), atol=1e-4, rtol=0)
-    turned = warp(one, _map(angle=torch.tensor([math.pi / 2])))
+    turned = warp(one, *_map(angle=torch.tensor([math.pi / 2])))
     torch.testing.assert_close(turned, one.rot90(1, (-2, -1)), atol=1e-4, rtol=0)
-    shifted = warp(one, _map(shift=torch.tensor([[8 / 112, 0.0]])))
+    shifted = warp(one, *_map(shift=torch.tensor([[8 / 112, 0.0]])))
     torch.testing.assert_close(shifted[..., :-8], one[..., 8:], atol=1e-4, rtol=0)
     dots = torch.zeros(1, 1, 112, 112)
     dots[..., 56, 86] = 1.0  # 30 pixels to the right of the center
-    narrow = warp(dots, _map(squeeze=torch.tensor([1.5])))
+    narrow = warp(dots, *_map(squeeze=torch.tensor([1.5])))
     assert abs(int(narrow[0, 0].amax(0).argmax()) - 76) <= 1
 
 
 def test_a_frame_blackens_what_the_photograph_does_not_show(faces: Tensor) -> None:
     cuts = torch.tensor([[0.25, 0.0, 0.0, 0.125]])
-    framed = black_frame(faces[:1], torch.zeros(1), cuts)
+    framed = black_frame(faces[:1], *values.black_frame(torch.zeros(1), cuts))
     assert (framed[..., :28, :] == -1).all()
     assert (framed[..., -14:] == -1).all()
     assert torch.equal(framed[..., 28:, :-14], faces[:1, :, 28:, :-14])
-    turned = black_frame(faces[:1], torch.tensor([0.3]), torch.zeros(1, 4))
+    turned = black_frame(faces[:1], *values.black_frame(torch.tensor([0.3]), torch.zeros(1, 4)))
     corners = turned[..., [0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == -1).all()
 
 
 @pytest.mark.parametrize("quality", [10, 40, 70])
 def test_jpeg_is_close_to_what_a_jpeg_file_keeps(faces: Tensor, quality: int) -> None:
-    ours = to_uint8(effects.jpeg(faces, torch.full((8,), float(quality)))).float()
+    ours = to_uint8(effects.jpeg(faces, *values.jpeg(torch.full((8,), float(quality))))).float()
     theirs, plain = [], to_uint8(faces)
     for face in plain.permute(0, 2, 3, 1).numpy():
         file = io.BytesIO()
@@ -151,13 +150,18 @@ def test_jpeg_is_close_to_what_a_jpeg_file_keeps(faces: Tensor, quality: int) ->
 
 def test_softening_is_the_identity_at_full_resolution_and_loses_detail_below(faces: Tensor) -> None:
     keep = torch.full((8,), 112)
-    torch.testing.assert_close(effects.soften(faces, torch.zeros(8), keep), faces, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        effects.soften(faces, *values.soften(torch.zeros(8), keep)), faces, atol=1e-4, rtol=0
+    )
     details = [
-        effects.soften(faces, torch.zeros(8), torch.full((8,), pixels)).diff(dim=-1).abs().mean()
+        effects.soften(faces, *values.soften(torch.zeros(8), torch.full((8,), pixels)))
+        .diff(dim=-1)
+        .abs()
+        .mean()
         for pixels in (112, 60, 20)
     ]
     assert details[0] > details[1] > details[2]
-    blurred = effects.soften(faces, torch.full((8,), 1.5), keep)
+    blurred = effects.soften(faces, *values.soften(torch.full((8,), 1.5), keep))
     place = torch.arange(-8, 9).float()
     kernel = (-place.square() / (2 * 1.5**2)).exp()
     kernel /= kernel.sum()
@@ -167,7 +171,9 @@ def test_softening_is_the_identity_at_full_resolution_and_loses_detail_below(fac
 
 def test_noise_has_its_strength_and_differs_between_images() -> None:
     black = torch.zeros(4, 3, 112, 112)
-    noisy = effects.sensor_noise(black, torch.tensor([0.05, 0.1, 0.1, 0.0]), torch.rand(4, 2))
+    noisy = effects.sensor_noise(
+        black, *values.sensor_noise(torch.tensor([0.05, 0.1, 0.1, 0.0]), torch.rand(4, 2), (112, 112))
+    )
     torch.testing.assert_close(noisy.std((1, 2, 3)), torch.tensor([0.05, 0.1, 0.1, 0.0]), atol=2e-3, rtol=0)
     assert not torch.allclose(noisy[1], noisy[2])
 

@@ -208,7 +208,8 @@ def test_without_a_number_no_image_comes_back() -> None:
 
 
 def test_augmented_images_are_embedded_by_the_teacher_again() -> None:
-    assert stream(augment=Augment(flip=1.0)).finish(stream().raw(0, batch_size=2)).teacher_embeddings is None
+    source = stream(augment=Augment(flip=1.0))
+    assert source.finish(source.raw(0, batch_size=2)).teacher_embeddings is None
 
 
 def test_a_number_of_images_below_one_is_refused() -> None:
