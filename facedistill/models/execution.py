@@ -29,7 +29,7 @@ class Execution:
             pass: memory holds the activations of one part, for about a third more computation. Unlike gradient
             accumulation there is one loss of all embeddings, so methods that compare images or have state per step are
             unchanged. Batch norm normalizes each part and updates its statistics once per part.
-        compile: torch.compile; "auto" tries; "reduce-overhead" compiles to CUDA graphs, which replace many small launches.
+        compile: torch.compile, of what is trained on, since validation would compile again; "auto" tries; "reduce-overhead" compiles to CUDA graphs, which replace many small launches.
         half: Weights and activations are bfloat16, except in batch norm; embeddings are float32, so heads, statistics and
             losses never see half precision.
         synchronized: Batch norm over the images of all processes.
@@ -52,9 +52,10 @@ class Execution:
             _halve(network)
             run = functools.partial(_in_bfloat16, run)
         if self.compile is not False:
-            run = compiled(
+            fast = compiled(
                 run, self.compile, what="student", key="trainer.compile", otherwise="at its usual speed"
             )
+            run = functools.partial(_compiled_to_learn, fast, run)
         if self.parts > 1:
             run = functools.partial(_in_parts, run, network, self.parts)
         if run != network.forward:
@@ -74,6 +75,10 @@ def _halve(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.float()
+
+
+def _compiled_to_learn(fast: Run, run: Run, images: Tensor) -> Tensor:
+    return (fast if torch.is_grad_enabled() else run)(images)
 
 
 def _in_bfloat16(run: Run, images: Tensor) -> Tensor:
