@@ -18,8 +18,9 @@ from facedistill.models.execution import Execution
 
 # Settings that `Execution` and `DistillationMethod` implement instead of Lightning's Trainer.
 _OWN_SETTINGS = ("compile", "channels_last", "accumulate_grad_batches", "sync_batchnorm")
-# On an H100 a MobileNetV2 takes 71 s to compile and saves at least 90 µs an image: benchmarks/results/gpu_step.md.
-_COMPILED_FROM_IMAGES = 1_000_000
+# A MobileNetV2 takes 71 s to compile on an H100 and saves at least 90 µs an image (benchmarks/results/gpu_step.md); on a core it
+# takes 19 s and saves 2.5 ms.
+_COMPILED_FROM_IMAGES = {"cuda": 1_000_000, "cpu": 30_000}
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def execution(settings: Mapping[str, Any], images: int = 0, *, eager: bool = Fal
     compile: Any = settings.get("compile")
     if compile is None:
         allowed = settings["strategy"] != "fsdp" and not eager
-        repaid = images >= _COMPILED_FROM_IMAGES and runs_on_cuda(settings)
+        repaid = images >= _COMPILED_FROM_IMAGES["cuda" if runs_on_cuda(settings) else "cpu"]
         compile = "auto" if allowed and repaid else False
     return Execution(
         channels_last=settings.get("channels_last", True),

@@ -68,6 +68,8 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], full_image: bool
                 shrunk[f"{name}.second.{tensor}"], tensor, spec.kept
             )
         if not spec.shrunk:
+            before = f"levels.{level - 1}.second" if level else "first"
+            _group_bands(shrunk, f"{before}.weight", f"{before}.bias", f"{name}.up.weight", f"{name}.up.bias")
             continue
         for tensor in ("up.weight", "up.bias"):
             shrunk[f"{name}.{tensor}"] = shrunk[f"{name}.{tensor}"][: spec.inner]
@@ -76,9 +78,20 @@ def shrink(state: Mapping[str, Tensor], specs: list[LevelSpec], full_image: bool
             factor = noise.shape[-1] // spec.size
             shrunk[f"{name}.{half}.noise"] = F.avg_pool2d(noise, factor)
             shrunk[f"{name}.{half}.depthwise"] = coarse_kernel(shrunk[f"{name}.{half}.depthwise"], factor)
-    if not full_image:
+    if full_image:
+        _group_bands(shrunk, "head_weight", "head_bias")
+    else:
         shrunk["head_weight"], shrunk["head_bias"] = shrunk["head_weight"][:3], shrunk["head_bias"][:, :3]
     return {key: tensor.clone() for key, tensor in shrunk.items()}
+
+
+def _group_bands(state: dict[str, Tensor], *names: str) -> None:
+    """Sorts the channels of a wavelet's bands: the file has all LL, then V, H and D of each channel in turn."""
+    for name in names:
+        axis = 1 if state[name].shape[0] == 1 else 0  # biases are (1, C, 1, 1)
+        count = state[name].shape[axis] // 4
+        details = torch.arange(count, 4 * count).view(count, 3).T.flatten()
+        state[name] = state[name].index_select(axis, torch.cat([torch.arange(count), details]))
 
 
 def coarse_kernel(kernel: Tensor, factor: int) -> Tensor:

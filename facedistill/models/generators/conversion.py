@@ -159,7 +159,7 @@ def _activation(graph: Graph, node: Node) -> Node:
 
 
 def _check_wavelets(graph: Graph) -> None:
-    """Checks that every transposed convolution is a Haar filter, in the order that `inverse_haar` assumes."""
+    """Checks that every transposed convolution is a Haar filter, in the order that `coarse.shrink` assumes."""
     low, high = np.full(2, 0.5**0.5), np.array([0.5**0.5, -(0.5**0.5)])
     filters = graph.of_kind("GroupConvolutionBackpropData")
     _require(len(filters) == 6 * (_LEVELS + 1), graph, f"{len(filters)} wavelet filters")

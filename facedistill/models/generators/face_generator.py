@@ -49,7 +49,7 @@ class FaceGenerator(FrozenGenerator):
             compile: True compiles the synthesis at the first render; "auto" does so if possible, and else prints
                 a message.
             micro_batch: Images rendered at once, in calls padded to it so that shapes never change; None
-                takes 4 on a CPU, whose caches hold no more, and 64 elsewhere.
+                takes 1 on a CPU, whose caches hold no more, and 64 elsewhere.
 
         Raises:
             ConfigError: If an option is unknown, or `compile` is True and nothing can compile.
@@ -86,17 +86,21 @@ class FaceGenerator(FrozenGenerator):
         self.synthesis = SynthesisNetwork(self.latent_dim, specs, bands, windows)
         self.synthesis.load_state_dict(shrink(synthesis, specs, full_image=exit == "full"))
         self.synthesis.to_precision(dtype)
-        self._freeze(micro_batch, compile, batches=(4, 64))
+        self._freeze(micro_batch, compile, batches=(1, 64))
 
-    def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def prepare(self, w: Tensor) -> Tensor:
+        """The scales of all layers."""
+        return self.synthesis.scales(w)
+
+    def frame(self, prepared: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The window that the crop reads; `noise` as `redraw_noise` returns it."""
-        return self.synthesis(w, noise)
+        return self.synthesis(prepared, noise)
 
     @torch.no_grad()
     def native(self, w: Tensor) -> Tensor:
         """The full images of (N, L) styles at the exit's resolution, float32 in [-1, 1]."""
         windows = [Window.frame(spec.size) for spec in self.synthesis.specs]
-        return self.synthesis(w.float(), windows=windows).float().clamp(-1, 1)
+        return self.synthesis(self.synthesis.scales(w.float()), windows=windows).float().clamp(-1, 1)
 
     def redraw_noise(self, generator: torch.Generator) -> list[Tensor]:
         """Draws new noise images, N(0, std of each published constant), which augments fine detail.

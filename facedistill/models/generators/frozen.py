@@ -41,8 +41,12 @@ class FrozenGenerator(nn.Module):
     mapping: nn.Module
     _render: Callable[..., Tensor]
 
-    def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """The part of the image that the crop reads, (N, 3, H, W) in any floating dtype, of (N, L) styles; not clamped."""
+    def prepare(self, w: Tensor) -> Tensor:
+        """What `frame` takes, one row for each of (N, L) styles: what is best computed for all images at once."""
+        return w
+
+    def frame(self, prepared: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """The part of the image that the crop reads, (N, 3, H, W) in any floating dtype, not clamped, from `prepare`."""
         raise NotImplementedError
 
     def native(self, w: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ class FrozenGenerator(nn.Module):
         faces = []
         # Outside inference mode, so that training and validation share one compiled graph.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(w.device.type, enabled=False):
-            for part in w.float().split(size):
+            for part in self.prepare(w.float()).split(size):
                 padding = part[-1:].expand(size - len(part), -1)
                 faces.append(self._render(torch.cat([part, padding]), noise)[: len(part)])
             return torch.cat(faces)
@@ -114,8 +118,8 @@ class FrozenGenerator(nn.Module):
         """Renders (N, 3, 112, 112) faces of (N, L) latents z."""
         return self.render(self.map(z))
 
-    def _render_micro_batch(self, w: Tensor, noise: Sequence[Tensor] | None) -> Tensor:
-        return self.rows @ self.frame(w, noise).float().clamp(-1, 1) @ self.columns.T
+    def _render_micro_batch(self, prepared: Tensor, noise: Sequence[Tensor] | None) -> Tensor:
+        return self.rows @ self.frame(prepared, noise).float().clamp(-1, 1) @ self.columns.T
 
 
 def load_converted(weights: Path, kind: str, needed: set[str]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.models.generators.region import Window
-from facedistill.models.generators.wavelet import inverse_haar
+from facedistill.models.generators.wavelet import doubled_inverse_haar
 
 SLOPE = 0.2  # of every leaky ReLU
 
@@ -59,7 +59,7 @@ class MappingNetwork(nn.Module):
 
 
 class StyledConvolution(nn.Module):
-    """Scale channels by the style, convolve, add noise and bias, leaky ReLU.
+    """Convolve, add noise and bias, leaky ReLU. `SynthesisNetwork.scales` has what multiplies the channels before it.
 
     Demodulation does not depend on the style in this network and is folded into the stored weights.
     """
@@ -73,22 +73,12 @@ class StyledConvolution(nn.Module):
         self.register_buffer("noise", torch.zeros(1, 1, size, size))
         self.noise: Tensor
 
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        """Convolves.
-
-        Args:
-            x: (N, inner, H, W).
-            style: (N, inner, 1, 1) in the type of `x`.
-            noise: (1 or N, 1, H, W).
-
-        Returns:
-            (N, outer, H, W).
-        """
-        x = x * style
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Maps (N, inner, H, W) and (1 or N, 1, H, W) noise to (N, outer, H, W)."""
         if self.depthwise is None:
             x = F.conv2d(x, self.weight, padding=1)
         else:
-            x = F.conv2d(F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
+            x = pointwise(F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
         return F.leaky_relu(x + (noise + self.bias), SLOPE)
 
 
@@ -102,18 +92,21 @@ class Level(nn.Module):
         self.first = StyledConvolution(latent_dim, spec.inner, spec.outer, spec.size)
         self.second = StyledConvolution(latent_dim, spec.outer, spec.kept, spec.size)
 
-    def forward(self, x: Tensor, w: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
+    def scales(self, w: Tensor) -> list[Tensor]:
+        """What multiplies the channels before the wavelet, and before the second convolution.
+
+        The first convolution's style is the same for all bands of a channel. The half is the wavelet's, or, where shrunk,
+        LL / 2, the mean of the 2x2 pixels that the wavelet would give.
+        """
+        first = 0.5 * self.first.style(w)
+        return [self.up(w) * (first if self.shrunk else first.repeat(1, 4)), self.second.style(w)]
+
+    def forward(self, x: Tensor, scales: Sequence[Tensor], noise: Sequence[Tensor]) -> Tensor:
         """Maps (N, 4 inner, H/2, W/2), or (N, inner, H, W) where shrunk, to (N, kept, H, W)."""
-        up, first, second = (
-            _style(self.up, w, x),
-            _style(self.first.style, w, x),
-            _style(self.second.style, w, x),
-        )
-        if self.shrunk:
-            first = first * up * 0.5  # LL / 2 is the mean of the 2x2 pixels that the wavelet would give
-        else:
-            x = inverse_haar(x * up)
-        return self.second(self.first(x, first, noise[0]), second, noise[1])
+        x = x * scales[0]
+        if not self.shrunk:
+            x = doubled_inverse_haar(x)
+        return self.second(self.first(x, noise[0]) * scales[1], noise[1])
 
 
 class SynthesisNetwork(nn.Module):
@@ -139,6 +132,8 @@ class SynthesisNetwork(nn.Module):
         self.head_weight = nn.Parameter(torch.zeros(bands, specs[-1].kept, 1, 1))
         self.head_bias = nn.Parameter(torch.zeros(1, bands, 1, 1))
         self.specs, self.windows, self.wavelet_head = tuple(specs), tuple(windows), bands == 12
+        levels = [width for level in self.levels for width in (level.up.out_features, level.second.style.out_features)]
+        self._widths = [width, *levels, specs[-1].kept]
 
     def published_noise(self) -> list[Tensor]:
         """The constants, one (1, 1, size, size) per convolution, in the order of computation."""
@@ -151,13 +146,21 @@ class SynthesisNetwork(nn.Module):
             if id(tensor) not in styles:
                 tensor.data = tensor.data.to(dtype, memory_format=torch.channels_last)
 
+    def scales(self, w: Tensor) -> Tensor:
+        """What multiplies the channels before each convolution, one after the other, from (N, L) float32 styles.
+
+        It is computed in float32 and returned in the type of the weights, (N, sum of the widths).
+        """
+        levels = [scale for level in self.levels for scale in level.scales(w)]
+        return torch.cat([self.first.style(w), *levels, self.head_style(w)], 1).to(self.constant.dtype)
+
     def forward(
-        self, w: Tensor, noise: Sequence[Tensor] | None = None, windows: Sequence[Window] | None = None
+        self, scales: Tensor, noise: Sequence[Tensor] | None = None, windows: Sequence[Window] | None = None
     ) -> Tensor:
         """Renders the window.
 
         Args:
-            w: (N, L) float32.
+            scales: From `scales`, of N images.
             noise: One (1 or N, 1, size, size) per convolution as in `published_noise`; None for those.
             windows: What each level computes instead of the planned windows.
 
@@ -165,19 +168,20 @@ class SynthesisNetwork(nn.Module):
             (N, 3, H, W) of the last window, not clamped (about [-1.4, 1.4]), in the type of the weights.
         """
         noise = self.published_noise() if noise is None else noise
-        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.first(x, _style(self.first.style, w, x), noise[0])
+        first, *pairs, head = scales[:, :, None, None].split(self._widths, 1)
+        x = self.constant.expand(len(scales), -1, -1, -1)
+        x = self.first((x * first).contiguous(memory_format=torch.channels_last), noise[0])
         before = Window.frame(self.constant.shape[-1])
         for index, (level, window) in enumerate(zip(self.levels, windows or self.windows, strict=True)):
             x = (window if level.shrunk else window.halved()).cut(x, before)
-            pair = noise[2 * index + 1], noise[2 * index + 2]
+            two = slice(2 * index, 2 * index + 2)
             frame = Window.frame(self.specs[index].size)
-            x = level(x, w, (window.cut(pair[0], frame), window.cut(pair[1], frame)))
+            x = level(x, pairs[two], [window.cut(constant, frame) for constant in noise[1:][two]])
             before = window
-        x = F.conv2d(x * _style(self.head_style, w, x), self.head_weight) + self.head_bias
-        return inverse_haar(x) if self.wavelet_head else x * 0.5
+        x = pointwise(x * head, self.head_weight) + self.head_bias
+        return (doubled_inverse_haar(x) if self.wavelet_head else x) * 0.5
 
 
-def _style(layer: nn.Module, w: Tensor, x: Tensor) -> Tensor:
-    """Styles (N, C, 1, 1) for `x`, computed in float32."""
-    return layer(w)[:, :, None, None].to(x.dtype)
+def pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution of (N, C, H, W) as the matrix product that it is, which is faster on a CPU than `conv2d`."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)

@@ -114,7 +114,7 @@ class StyleGANGenerator(FrozenGenerator):
         w = self.mapping(z)
         return w if self.truncation_psi == 1 else torch.lerp(self.w_avg, w, self.truncation_psi)
 
-    def frame(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def frame(self, prepared: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The full images; `noise` must be None, since the constructor's `noise` selects what is added.
 
         Raises:
@@ -124,7 +124,7 @@ class StyleGANGenerator(FrozenGenerator):
             raise ValueError(
                 "StyleGANGenerator draws its own noise; select it with noise= in the constructor"
             )
-        return self.synthesis(w, self.noise)
+        return self.synthesis(prepared, self.noise)
 
     @torch.no_grad()
     def native(self, w: Tensor) -> Tensor:

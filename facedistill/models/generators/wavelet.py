@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 
-def inverse_haar(bands: Tensor) -> Tensor:
+def doubled_inverse_haar(bands: Tensor) -> Tensor:
     """Doubles the resolution: every 2x2 block of pixels from one low-pass value and three details.
 
-    With signs s_0 = +1, s_1 = -1, pixel (2i+a, 2j+b) = (LL + s_a V + s_b H + s_a s_b D)_ij / 2.
+    With signs s_0 = +1, s_1 = -1, pixel (2i+a, 2j+b) = (LL + s_a V + s_b H + s_a s_b D)_ij / 2;
+    twice that is returned, so that the caller can halve in a product that it computes anyway.
 
     Args:
-        bands: (N, 4C, H, W); channels [0, C) are LL, the others (C, 3): V, H and D of each channel in turn.
+        bands: (N, 4C, H, W); channels [0, C) are LL, then C each of V, H and D.
 
     Returns:
         (N, C, 2H, 2W).
     """
     batch, channels, height, width = bands.shape
     quarter = channels // 4
-    low = bands[:, :quarter]
-    vertical, horizontal, diagonal = bands[:, quarter:].reshape(batch, quarter, 3, height, width).unbind(2)
+    low, vertical, horizontal, diagonal = bands.chunk(4, 1)
     even, odd = low + vertical, low - vertical  # rows 2i and 2i + 1
     even_step, odd_step = horizontal + diagonal, horizontal - diagonal
     blocks = torch.stack(
@@ -30,4 +30,4 @@ def inverse_haar(bands: Tensor) -> Tensor:
         ],
         3,
     )  # (N, C, H, 2, W, 2)
-    return blocks.reshape(batch, quarter, 2 * height, 2 * width) * 0.5
+    return blocks.reshape(batch, quarter, 2 * height, 2 * width)
