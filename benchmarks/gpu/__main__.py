@@ -22,6 +22,7 @@ import torch
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.losses import ekd, gkd, margin_softmax
 from benchmarks.gpu.overlap import overlap
+from benchmarks.gpu.recipe import recipe
 from benchmarks.gpu.results import draw_growth, render
 from benchmarks.gpu.training import labelled, options, synthdistill
 from facedistill.runs.library_warnings import silence_expected_warnings
@@ -30,6 +31,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 COMPARISONS: dict[str, Callable[[Bench], None]] = {
     "synthdistill": synthdistill,
+    "recipe": recipe,
     "overlap": overlap,
     "options": options,
     "labelled": labelled,
