@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -127,12 +128,12 @@ class SynthesisNetwork(nn.Module):
         base, width = specs[0].size // 2, specs[0].inner * 4
         self.constant = nn.Parameter(torch.zeros(1, width, base, base))
         self.first = StyledConvolution(latent_dim, width, width, base, separable=False)
-        self.levels = nn.ModuleList(Level(latent_dim, spec) for spec in specs)
+        self.levels: Any = nn.ModuleList(Level(latent_dim, spec) for spec in specs)
         self.head_style = nn.Linear(latent_dim, specs[-1].kept)
         self.head_weight = nn.Parameter(torch.zeros(bands, specs[-1].kept, 1, 1))
         self.head_bias = nn.Parameter(torch.zeros(1, bands, 1, 1))
         self.specs, self.windows, self.wavelet_head = tuple(specs), tuple(windows), bands == 12
-        levels = [width for level in self.levels for width in (level.up.out_features, level.second.style.out_features)]
+        levels = [n for spec in specs for n in (spec.inner if spec.shrunk else 4 * spec.inner, spec.outer)]
         self._widths = [width, *levels, specs[-1].kept]
 
     def published_noise(self) -> list[Tensor]:
