@@ -89,8 +89,8 @@ class FaceGenerator(FrozenGenerator):
         self._freeze(micro_batch, compile, batches=(1, 64))
 
     def prepare(self, w: Tensor) -> Tensor:
-        """The scales of all layers."""
-        return self.synthesis.scales(w)
+        """See `SynthesisNetwork.prepare`."""
+        return self.synthesis.prepare(w)
 
     def frame(self, prepared: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The window that the crop reads; `noise` as `redraw_noise` returns it."""
@@ -100,7 +100,7 @@ class FaceGenerator(FrozenGenerator):
     def native(self, w: Tensor) -> Tensor:
         """The full images of (N, L) styles at the exit's resolution, float32 in [-1, 1]."""
         windows = [Window.frame(spec.size) for spec in self.synthesis.specs]
-        return self.synthesis(self.synthesis.scales(w.float()), windows=windows).float().clamp(-1, 1)
+        return self.synthesis(self.synthesis.prepare(w.float()), windows=windows).float().clamp(-1, 1)
 
     def redraw_noise(self, generator: torch.Generator) -> list[Tensor]:
         """Draws new noise images, N(0, std of each published constant), which augments fine detail.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class MappingNetwork(nn.Module):
 
 
 class StyledConvolution(nn.Module):
-    """Convolve, add noise and bias, leaky ReLU. `SynthesisNetwork.scales` has what multiplies the channels before it.
+    """Convolve, add noise and bias, leaky ReLU. `SynthesisNetwork.prepare` has what multiplies the channels before it.
 
     Demodulation does not depend on the style in this network and is folded into the stored weights.
     """
@@ -75,10 +76,16 @@ class StyledConvolution(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """Maps (N, inner, H, W) and (1 or N, 1, H, W) noise to (N, outer, H, W)."""
+        return self.activate(self.convolve(x), noise)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution alone."""
         if self.depthwise is None:
-            x = F.conv2d(x, self.weight, padding=1)
-        else:
-            x = pointwise(F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
+            return F.conv2d(x, self.weight, padding=1)
+        return pointwise(F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
+
+    def activate(self, x: Tensor, noise: Tensor) -> Tensor:
+        """What follows it."""
         return F.leaky_relu(x + (noise + self.bias), SLOPE)
 
 
@@ -127,13 +134,13 @@ class SynthesisNetwork(nn.Module):
         base, width = specs[0].size // 2, specs[0].inner * 4
         self.constant = nn.Parameter(torch.zeros(1, width, base, base))
         self.first = StyledConvolution(latent_dim, width, width, base, separable=False)
-        self.levels = nn.ModuleList(Level(latent_dim, spec) for spec in specs)
+        self.levels: Any = nn.ModuleList(Level(latent_dim, spec) for spec in specs)
         self.head_style = nn.Linear(latent_dim, specs[-1].kept)
         self.head_weight = nn.Parameter(torch.zeros(bands, specs[-1].kept, 1, 1))
         self.head_bias = nn.Parameter(torch.zeros(1, bands, 1, 1))
         self.specs, self.windows, self.wavelet_head = tuple(specs), tuple(windows), bands == 12
-        levels = [width for level in self.levels for width in (level.up.out_features, level.second.style.out_features)]
-        self._widths = [width, *levels, specs[-1].kept]
+        levels = [n for spec in specs for n in (spec.inner if spec.shrunk else 4 * spec.inner, spec.outer)]
+        self._widths = [width * base**2, *levels, specs[-1].kept]
 
     def published_noise(self) -> list[Tensor]:
         """The constants, one (1, 1, size, size) per convolution, in the order of computation."""
@@ -146,21 +153,26 @@ class SynthesisNetwork(nn.Module):
             if id(tensor) not in styles:
                 tensor.data = tensor.data.to(dtype, memory_format=torch.channels_last)
 
-    def scales(self, w: Tensor) -> Tensor:
-        """What multiplies the channels before each convolution, one after the other, from (N, L) float32 styles.
+    def prepare(self, w: Tensor) -> Tensor:
+        """What is best computed for a whole batch, since it reads many weights for few results, from (N, L) float32 styles.
 
-        It is computed in float32 and returned in the type of the weights, (N, sum of the widths).
+        Returns:
+            (N, sum of the widths), in the type of the weights: the first convolution's result, channels last, and what
+            multiplies the channels before each other convolution, computed in float32.
         """
-        levels = [scale for level in self.levels for scale in level.scales(w)]
-        return torch.cat([self.first.style(w), *levels, self.head_style(w)], 1).to(self.constant.dtype)
+        scales = [scale for level in self.levels for scale in level.scales(w)]
+        x = self.constant * self.first.style(w)[:, :, None, None].to(self.constant.dtype)
+        x = self.first.convolve(x.contiguous(memory_format=torch.channels_last))
+        others = torch.cat([*scales, self.head_style(w)], 1).to(x.dtype)
+        return torch.cat([x.permute(0, 2, 3, 1).flatten(1), others], 1)
 
     def forward(
-        self, scales: Tensor, noise: Sequence[Tensor] | None = None, windows: Sequence[Window] | None = None
+        self, prepared: Tensor, noise: Sequence[Tensor] | None = None, windows: Sequence[Window] | None = None
     ) -> Tensor:
         """Renders the window.
 
         Args:
-            scales: From `scales`, of N images.
+            prepared: From `prepare`, of N images.
             noise: One (1 or N, 1, size, size) per convolution as in `published_noise`; None for those.
             windows: What each level computes instead of the planned windows.
 
@@ -168,9 +180,11 @@ class SynthesisNetwork(nn.Module):
             (N, 3, H, W) of the last window, not clamped (about [-1.4, 1.4]), in the type of the weights.
         """
         noise = self.published_noise() if noise is None else noise
-        first, *pairs, head = scales[:, :, None, None].split(self._widths, 1)
-        x = self.constant.expand(len(scales), -1, -1, -1)
-        x = self.first((x * first).contiguous(memory_format=torch.channels_last), noise[0])
+        start, *pairs, head = prepared[:, :, None, None].split(self._widths, 1)
+        side = self.constant.shape[-1]
+        x = self.first.activate(
+            start.reshape(-1, side, side, self.constant.shape[1]).permute(0, 3, 1, 2), noise[0]
+        )
         before = Window.frame(self.constant.shape[-1])
         for index, (level, window) in enumerate(zip(self.levels, windows or self.windows, strict=True)):
             x = (window if level.shrunk else window.halved()).cut(x, before)

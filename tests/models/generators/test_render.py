@@ -36,7 +36,7 @@ def whole_frame(weights: Path, exit: str | int, w: Tensor) -> Tensor:
     network = SynthesisNetwork(LATENT_DIM, specs, 12 if exit == "full" else 3, frames)
     network.load_state_dict(shrink(state, specs, full_image=exit == "full"))
     with torch.no_grad():
-        return network(network.scales(w))
+        return network(network.prepare(w))
 
 
 @pytest.mark.parametrize("exit", ["full", 128, 64])

@@ -20,7 +20,7 @@ def test_every_pixel_is_the_signed_sum_of_its_four_bands() -> None:
                 v, h, d = (bands[0, k * channels + c, i, j] for k in (1, 2, 3))
                 for a in (0, 1):
                     for b in (0, 1):
-                        wanted = (low + sign[a] * v + sign[b] * h + sign[a] * sign[b] * d)
+                        wanted = low + sign[a] * v + sign[b] * h + sign[a] * sign[b] * d
                         torch.testing.assert_close(got[0, c, 2 * i + a, 2 * j + b], wanted)
 
 
