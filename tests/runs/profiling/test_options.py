@@ -69,6 +69,8 @@ def test_the_bottleneck_is_named(flops: float, moved: float, word: str) -> None:
     assert "data.num_workers" in bottleneck(waiting)
     assert "student forward       3000.00   75.0%" in describe(profile)
     idle = Profile("a GPU", 8, 2.0, 1.0, 2, parts, 1e12, 1e11, gpu_s=3.0)
-    assert bottleneck(idle).startswith("bottleneck: the host, which gives the GPU work for 3000.0 of the 4000.0 ms")
+    assert bottleneck(idle).startswith(
+        "bottleneck: the host, which gives the GPU work for 3000.0 of the 4000.0 ms"
+    )
     busy = Profile("a GPU", 8, 2.0, 1.0, 2, parts, 1e12, 1e11, gpu_s=3.9)
     assert word in bottleneck(busy)
