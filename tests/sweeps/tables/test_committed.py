@@ -14,7 +14,7 @@ from facedistill.reporting.table.render import as_markdown, render
 from facedistill.sweeps.tables.record import read_records
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
-OWN = ("pocket", "real_faces")  # tables that need no GPU
+OWN = ("pocket", "pocket_photo", "real_faces")  # tables that need no GPU
 PAPERS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/rows.yaml") if path.parent.name not in OWN)
 RECORDED = sorted(path.parent.name for path in EXPERIMENTS.glob("*/records"))
 
