@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor
 
 from facedistill.data.augment import Augment
@@ -24,11 +23,11 @@ TeacherView = Literal["same", "clean"]
 
 
 class OnHost:
-    """An array of a raw batch that stays on the host: what pins and moves batches would make a tensor of the device of it."""
+    """Values of a raw batch that stay on the host: what pins and moves batches would make tensors of the device of them."""
 
     __slots__ = ("values",)
 
-    def __init__(self, values: np.ndarray) -> None:
+    def __init__(self, values: Any) -> None:
         self.values = values
 
 
@@ -74,13 +73,20 @@ class Source(ABC):
         """The part of a raw batch that `views` needs: what changes the images at the positions `samples` (n,) of the step."""
         if self.augment is None:
             return {}
-        return {"changes": self.augment.prepare(seed=self.seed, step=step, samples=samples)}
+        drawn = {"step": step, "samples": samples}
+        if not hasattr(self.augment, "prepare"):  # a user's own class, which draws when it is called
+            return {"changes": OnHost(drawn)}
+        return {"changes": self.augment.prepare(seed=self.seed, **drawn)}
 
     def views(self, images: Tensor, raw: Mapping[str, Any]) -> dict[str, Tensor]:
         """What student and teacher see of `images` (n, 3, H, W) in [-1, 1], as arguments of `FaceBatch`."""
         if self.augment is None:
             return {"images": images}
-        changed = {"images": self.augment.apply(images, raw["changes"])}
+        changes = raw["changes"]
+        if isinstance(changes, OnHost):
+            changed = {"images": self.augment(images, seed=self.seed, **changes.values)}
+        else:
+            changed = {"images": self.augment.apply(images, changes)}
         return changed if self.teacher_view == "same" else {**changed, "teacher_images": images}
 
     def open(self, folder: Path, *, resume: bool, rank: int = 0) -> None:

@@ -75,7 +75,7 @@ class StoredFaces(Source):
             ConfigError: If the teacher sees images that were changed in other ways than by mirroring them.
         """
         seen = self.augment if self.teacher_view == "same" else None
-        if seen is not None and not seen.only_mirrors:
+        if seen is not None and not getattr(seen, "only_mirrors", False):
             raise ConfigError(
                 "data.teacher_cache=true: stored embeddings are right for plain and mirrored images only; set "
                 "data.source.augment to {flip: 0.5} alone, data.source.teacher_view to clean, or teacher_cache to false"

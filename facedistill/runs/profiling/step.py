@@ -119,7 +119,7 @@ class TrainingStep:
         timed = self.clock.timed
         if generator is not None:
             generator.render = timed(generator.render, "generator")
-        if source.augment is not None:
+        if hasattr(source.augment, "apply"):
             source.augment.apply = timed(source.augment.apply, "augmentation")
         teacher.forward = timed(teacher.forward, "teacher")  # type: ignore[method-assign]
         student: Any = self.method.student

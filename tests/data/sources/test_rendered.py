@@ -31,6 +31,16 @@ def test_dynamic_alternates_fresh_and_resampled_faces_as_the_paper_does(tiny_gen
         assert torch.allclose(_batch(source, 2 * pair + 1).latents, expected)
 
 
+def test_an_own_augmentation_is_called_with_the_positions_of_its_images(tiny_generator):
+    def darker(images, *, seed, step, samples):
+        return images * samples.view(-1, 1, 1, 1) + seed + step
+
+    source = RenderedFaces(tiny_generator, seed=5, resampling="static", augment=darker)
+    plain = RenderedFaces(tiny_generator, seed=5, resampling="static")
+    changed, images = (_batch(one, 1, rank=1, world_size=2).images for one in (source, plain))
+    assert torch.equal(changed, images * torch.tensor([1.0, 3.0]).view(-1, 1, 1, 1) + 6)
+
+
 def test_a_face_on_which_both_disagree_entirely_comes_back_unchanged(tiny_generator):
     source = RenderedFaces(tiny_generator, seed=5)
     fresh = _batch(source, 0)
