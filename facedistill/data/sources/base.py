@@ -73,7 +73,7 @@ class Source(ABC):
         """The part of a raw batch that `views` needs: what changes the images at the positions `samples` (n,) of the step."""
         if self.augment is None:
             return {}
-        drawn = {"step": step, "samples": samples}
+        drawn: dict[str, Any] = {"step": step, "samples": samples}
         if not hasattr(self.augment, "prepare"):  # a user's own class, which draws when it is called
             return {"changes": OnHost(drawn)}
         return {"changes": self.augment.prepare(seed=self.seed, **drawn)}
