@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,13 +18,17 @@ from torch import Tensor
 from facedistill.assets.store import cache_dir
 from facedistill.distributed.collectives import rank
 from facedistill.errors import ConfigError
+from facedistill.models.cuda_graphs import GraphedRun
 from facedistill.system.messages import print_message
 
 Run = Callable[..., Tensor]
 Compile = bool | Literal["auto", "reduce-overhead"]
+_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 
-def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str, **options: Any) -> Run:
+def compiled(
+    run: Run, compile: Compile, *, what: str, key: str, otherwise: str, frozen: bool = False, **options: Any
+) -> Run:
     """Wraps a function so that its first call compiles it, or reads what an earlier run compiled.
 
     Compiled code is kept in the cache folder, one folder for each version of torch and each device. `TORCHINDUCTOR_CACHE_DIR`
@@ -34,6 +40,7 @@ def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str,
         what: Name of the network, for the messages: "teacher".
         key: The key that set `compile`.
         otherwise: How it runs uncompiled: "about half as fast".
+        frozen: Whether it has no gradient and its parameters stay, so that a GPU can replay it; see `GraphedRun`.
         **options: For torch.compile.
 
     Returns:
@@ -44,7 +51,8 @@ def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str,
     if compile == "reduce-overhead":
         options["mode"] = compile
     # Before torch.compile, whose worker processes fix the folder on a GPU.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled" / _made_for()))
+    if _chosen_by_torch(os.environ.get(_FOLDER)):
+        os.environ[_FOLDER] = str(cache_dir() / "compiled" / _made_for())
     fast: Run = torch.compile(run, **options)
     chosen: list[Run] = []
 
@@ -69,7 +77,21 @@ def compiled(run: Run, compile: Compile, *, what: str, key: str, otherwise: str,
         chosen.append(fast)
         return result
 
-    return call
+    return GraphedRun(call, what=what) if frozen and torch.cuda.is_available() else call
+
+
+def forget_graphs(run: Run) -> None:
+    """To be called when the parameters of a frozen function that `compiled` returned have moved."""
+    if isinstance(run, GraphedRun):
+        run.forget()
+
+
+def _chosen_by_torch(folder: str | None) -> bool:
+    """Whether no user named the folder: torch writes its own choice into the variable when some packages are imported."""
+    if folder is None:
+        return True
+    path = Path(folder)
+    return path.parent == Path(tempfile.gettempdir()) and path.name.startswith("torchinductor_")
 
 
 def _made_for() -> str:

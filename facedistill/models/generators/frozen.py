@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
-from facedistill.models.compilation import compiled
+from facedistill.models.compilation import compiled, forget_graphs
 
 Precision = Literal["fp32", "bf16"]
 
@@ -79,6 +79,7 @@ class FrozenGenerator(nn.Module):
             what="generator",
             key="generator.network.compile",
             otherwise="about half as fast",
+            frozen=True,
             dynamic=False,
             fullgraph=True,
         )
@@ -86,6 +87,10 @@ class FrozenGenerator(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode, whatever `mode`."""
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        forget_graphs(self._render)
+        return super()._apply(fn, recurse)
 
     @torch.no_grad()
     def map(self, z: Tensor) -> Tensor:

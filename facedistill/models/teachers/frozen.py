@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
-from facedistill.models.compilation import compiled
+from facedistill.models.compilation import compiled, forget_graphs
 from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.imported import embedding_width
 from facedistill.models.teachers.file_network import FileNetwork
@@ -93,7 +93,7 @@ class FrozenTeacher(nn.Module):
         network.to(memory_format=self._layout)
         object.__setattr__(self, "network", network)
         slower = "at two thirds of its speed"
-        run = compiled(network, compile, what="teacher", key="teacher.compile", otherwise=slower)
+        run = compiled(network, compile, what="teacher", key="teacher.compile", otherwise=slower, frozen=True)
         object.__setattr__(self, "_run", run)
         self.eval()
 
@@ -124,6 +124,7 @@ class FrozenTeacher(nn.Module):
         device = fn(torch.empty(0, device=next(self.network.parameters()).device)).device
         if device.type != "meta":
             self.network.to(device)
+            forget_graphs(self._run)
         return super()._apply(fn, recurse)
 
     def extra_repr(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import cache_dir as torch_cache_dir
 
 from facedistill.errors import ConfigError
 from facedistill.models import compilation
@@ -101,12 +102,16 @@ def test_the_compiled_generator_renders_what_the_eager_one_does(tmp_path: Path, 
             fast.render(fast.map(w))
 
 
+@pytest.mark.parametrize("by_torch", [False, True])
 def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], by_torch: bool
 ) -> None:
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    if by_torch:  # as importing torchvision, and with it Lightning, does
+        torch_cache_dir()
+        assert "TORCHINDUCTOR_CACHE_DIR" in os.environ
     folders = []  # known when torch.compile is called: on a GPU it starts workers that keep theirs
 
     def compile(run: Any, **options: Any) -> Any:
@@ -127,6 +132,13 @@ def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
         "compiling the generator, once: 0 s",
         "the generator is compiled: 0 s; the next start reads it from the cache",
     ]
+
+
+def test_a_folder_that_the_user_named_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", lambda run, **options: run)
+    compiled(double, True)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
 
 
 def test_cuda_graphs_are_a_mode_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from facedistill.errors import AssetError
 from facedistill.images import to_float
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
-from facedistill.models.teachers.arcface_mobilefacenet import convert
+from facedistill.models.teachers.arcface_mobilefacenet import block_diagonal, convert
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
@@ -144,3 +144,13 @@ def test_refuses_a_file_that_is_no_graph(tmp_path: Path) -> None:
         AssetError, match=r"m\.onnx is truncated or not an ONNX file \(DecodeError\); fetch it again"
     ):
         convert({"m.onnx": path})
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 4), (6, 2), (4, 1)])
+def test_a_dense_convolution_with_a_block_diagonal_weight_is_the_grouped_one(
+    channels: int, groups: int
+) -> None:
+    images, weight = torch.randn(2, channels, 5, 5), torch.randn(2 * channels, channels // groups, 3, 3)
+    grouped = torch.nn.functional.conv2d(images, weight, groups=groups)
+    dense = torch.nn.functional.conv2d(images, block_diagonal(weight, groups))
+    torch.testing.assert_close(dense, grouped)
