@@ -43,7 +43,10 @@ class Bench:
 
     def record(self, case: str, **figures: Any) -> None:
         """Writes a measurement, and the table again."""
-        row = {"comparison": self.name, "case": case, "device": _device_name(), **figures}
+        torch_version = torch.__version__.split("+")[0]
+        row = {
+            "comparison": self.name, "case": case, "device": _device_name(), "torch": torch_version, **figures,
+        }  # fmt: skip
         with (self.into / "gpu.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)

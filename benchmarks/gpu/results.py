@@ -6,24 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from facedistill.system.files import write_atomically
 
 
 def render(into: Path) -> None:
     """Writes `gpu.md` from `gpu.jsonl`: a table for each comparison."""
+    rows = read_rows(into)
+    versions = ", ".join(dict.fromkeys(row["torch"] for row in rows))
     lines = [
         "# Training speed",
         "",
-        f"torch {torch.__version__.split('+')[0]}; python -m benchmarks.gpu --help says what is compared.",
+        f"torch {versions}; python -m benchmarks.gpu --help says what is compared.",
         "",
     ]
-    rows = read_rows(into)
     for name in dict.fromkeys(row["comparison"] for row in rows):
         own = [row for row in rows if row["comparison"] == name]
         columns = list(
-            dict.fromkeys(key for row in own for key in row if key not in ("comparison", "device"))
+            dict.fromkeys(key for row in own for key in row if key not in ("comparison", "device", "torch"))
         )
         devices = ", ".join(dict.fromkeys(row["device"] for row in own))
         lines += [
