@@ -148,7 +148,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     refuse_other_width(config, student, teacher)
     method = build_method(
         config,
-        student=_execution(config).prepare(student),
+        student=student_execution(config).prepare(student),
         teacher=teacher,
         num_identities=source.num_identities,
         num_images=source.num_images,
@@ -199,7 +199,7 @@ def build_method(
         "teacher": lambda: teacher,
         "head": head,
         "centers": lambda: centers() if centers else None,
-        "peer": lambda: replace(_execution(config), channels_last=False).prepare(
+        "peer": lambda: replace(student_execution(config), channels_last=False).prepare(
             build_backbone(config.backbone)
         ),
         "num_images": lambda: num_images,
@@ -268,7 +268,8 @@ def _trainer(
     )
 
 
-def _execution(config: DictConfig) -> Execution:
+def student_execution(config: DictConfig) -> Execution:
+    """How the student of a training configuration runs."""
     eager = requirements(config).feature_maps or OmegaConf.select(config, "quantization.scheme") is not None
     return execution(settings_of(config), config.images, eager=eager)
 

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError
+from facedistill.runs.assembly import student_execution
 from facedistill.runs.profiling.step import TrainingStep
 
 THREADS = "OMP_NUM_THREADS"
@@ -41,7 +43,7 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
     """
     micro, compile = "generator.network.micro_batch", "generator.network.compile"
     teacher = {"teacher.precision": "bf16", "teacher.compile": "auto"}
-    students = [{"trainer.compile": "auto"}, {"trainer.channels_last": "false"}]
+    students = [{"trainer.compile": "auto"}, {"trainer.compile": "false"}, {"trainer.channels_last": "false"}]
     if on_gpu:
         rendering = [
             {compile: "auto"}, *({micro: size} for size in ("128", "256", "512")), {"data.num_workers": "4"},
@@ -49,7 +51,7 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
         precision = [{"trainer.precision": "bf16-mixed"}, {"trainer.precision": "bf16-true"}]
         return [
             *(rendering if renders else [{"data.num_workers": count} for count in ("4", "8", "16")]),
-            *precision, teacher, students[0], {"trainer.compile": "reduce-overhead"}, students[1],
+            *precision, teacher, {"trainer.compile": "reduce-overhead"}, *students,
         ]  # fmt: skip
     threads = sorted({1, max(1, cores // 2), cores})
     rendering = [{compile: "auto"}, *({micro: size} for size in ("2", "8"))]
@@ -60,10 +62,15 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
 
 def is_given(option: Choice, config: DictConfig) -> bool:
     """Whether the configuration has these settings already."""
-    return all(
-        str(torch.get_num_threads() if key == THREADS else OmegaConf.select(config, key)).lower() == value
-        for key, value in option.items()
-    )
+    return all(str(_present(key, config)).lower() == value for key, value in option.items())
+
+
+def _present(key: str, config: DictConfig) -> Any:
+    if key == THREADS:
+        return torch.get_num_threads()
+    if key == "trainer.compile":  # its null depends on the run
+        return student_execution(config).compile
+    return OmegaConf.select(config, key)
 
 
 def search(

@@ -24,11 +24,12 @@ from facedistill.runs.assembly import (
     load_teacher,
     refuse_other_width,
     settings_of,
+    student_execution,
 )
 from facedistill.runs.inputs import open_inputs, trains_on_generated_faces
 from facedistill.runs.profiling.clock import Clock, Work, ceilings, wait_for
 from facedistill.runs.sources import build_backbone, build_source, requirements, teacher_centers
-from facedistill.runs.strategies import execution, root_device
+from facedistill.runs.strategies import root_device
 from facedistill.types import FaceBatch, StepOutput
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -103,7 +104,7 @@ class TrainingStep:
         refuse_other_width(config, student, teacher)
         self.method = build_method(
             config,
-            student=execution(settings).prepare(student),
+            student=student_execution(config).prepare(student),
             teacher=teacher,
             num_identities=source.num_identities,
             num_images=source.num_images,

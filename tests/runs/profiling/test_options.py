@@ -54,6 +54,10 @@ def test_what_the_configuration_has_is_not_tried() -> None:
     assert is_given({"teacher.precision": "bf16", "teacher.compile": "auto"}, config)
     assert is_given({"generator.network.micro_batch": "8"}, config)
     assert not is_given({"teacher.precision": "bf16", "teacher.compile": "false"}, config)
+    compiled, not_compiled = {"trainer.compile": "auto"}, {"trainer.compile": "false"}
+    assert is_given(compiled, config)
+    assert not is_given(not_compiled, config)
+    assert is_given(not_compiled, compose("train", ["experiment=demo", "images=1000"]))
     assert is_given({"OMP_NUM_THREADS": str(torch.get_num_threads())}, config)
 
 
