@@ -129,3 +129,24 @@ def test_a_compiled_student_is_the_student(parts):
     assert _gap(ours, theirs) < 1e-5
     for (name, moved), expected in zip(student.named_buffers(), plain.named_buffers(), strict=True):
         assert torch.allclose(moved, expected[1], atol=1e-6), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compile", [True, "reduce-overhead"])
+def test_a_student_that_is_compiled_for_a_gpu_learns_what_an_uncompiled_one_does(compile):
+    def losses(compile):
+        student = Execution(compile=compile).prepare(_student().cuda())
+        optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2, fused=True)
+        target, seen = torch.randn(8, 6, device="cuda", generator=torch.Generator("cuda").manual_seed(2)), []
+        for step in range(30):
+            images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)).cuda()
+            loss = (student(images) - target).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            seen.append(loss.detach().clone())
+        return torch.stack(seen)
+
+    eager = losses(False)
+    assert eager[-1] < 0.9 * eager[0]
+    torch.testing.assert_close(losses(compile), eager, rtol=0.02, atol=0)
