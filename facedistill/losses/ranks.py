@@ -92,14 +92,13 @@ def soft_rank(scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
 
     Args:
         scores: (P,) in [-1, 1].
-        thresholds: (A,).
+        thresholds: (A,); they receive no gradient.
         temperature: Width of an edge, > 0; the exponent is limited to ±50 as in the released code.
 
     Returns:
         (P,) ranks in [0, A].
     """
-    exponents = (scores[:, None] - thresholds) / temperature
-    return exponents.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).sigmoid().sum(1)
+    return _SoftRank.apply(scores, thresholds, temperature)
 
 
 def rank_losses(
@@ -167,6 +166,31 @@ def _upper_triangle(size: int, device: torch.device) -> Tensor:
 
 def _scores_at(unit: Tensor, positions: Tensor, scores: Tensor) -> Tensor:
     return _SelectedScores.apply(unit, positions, scores)
+
+
+class _SoftRank(torch.autograd.Function):
+    """One threshold after the other, so that no (P, A) matrix is held: a GPU ranks all pairs of a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, thresholds: Tensor, temperature: float) -> Tensor:
+        ctx.save_for_backward(scores, thresholds)
+        ctx.temperature = temperature
+        ranks = torch.zeros_like(scores)
+        for threshold in thresholds:
+            exponents = torch.sub(scores, threshold).div_(temperature)
+            ranks += exponents.clamp_(-EXPONENT_LIMIT, EXPONENT_LIMIT).sigmoid_()
+        return ranks
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        scores, thresholds = ctx.saved_tensors
+        slopes = torch.zeros_like(scores)
+        for threshold in thresholds:
+            exponents = torch.sub(scores, threshold).div_(ctx.temperature)
+            passed = exponents.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).sigmoid_()
+            slopes += passed.addcmul(passed, passed, value=-1).mul_(exponents.abs_() <= EXPONENT_LIMIT)
+        return gradient * slopes.div_(ctx.temperature), None, None
 
 
 class _SelectedScores(torch.autograd.Function):

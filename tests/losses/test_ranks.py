@@ -138,6 +138,18 @@ def test_soft_rank_counts_thresholds():
     assert hostile.grad.isfinite().all()
 
 
+def test_soft_rank_has_the_value_and_the_gradient_of_its_formula():
+    scores = torch.linspace(-1, 1, 401, dtype=torch.float64).requires_grad_()
+    thresholds, weights = torch.tensor([-0.2, 0.1, 0.3]).double(), torch.linspace(-2, 3, 401).double()
+    exponents = ((scores[:, None] - thresholds) / 0.02).clamp(-50, 50)  # some on either side of the limits
+    formula = exponents.sigmoid().sum(1)
+    ranks = soft_rank(scores, thresholds, 0.02)
+    torch.testing.assert_close(ranks, formula)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(one, scores, weights)[0] for one in (ranks, formula)), rtol=1e-9, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("count", [10, 19, 29, 30, 100, 12_345])
 def test_places_are_those_of_integer_division(count):
     descending = torch.arange(count, 0, -1).double()
