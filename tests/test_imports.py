@@ -37,7 +37,8 @@ def test_no_module_imports_a_heavy_package_when_it_is_imported():
     """Lightning and timm import matplotlib and wandb themselves, so sys.modules would not tell."""
     root = Path(facedistill.__file__).parent
     found = {
-        path.name: HEAVY & set(_at_import(ast.parse(path.read_text("utf-8")))) for path in root.rglob("*.py")
+        str(path.relative_to(root)): HEAVY & set(_at_import(ast.parse(path.read_text("utf-8"))))
+        for path in root.rglob("*.py")
     }
     assert not {name: packages for name, packages in found.items() if packages}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ class GraphedRun:
     ) -> None:
         self._run, self._what, self._device_type = run, what, device_type
         self._capture = capture or capture_graph
+        self._in_use = threading.Lock()  # two threads must not write the same inputs
         self.forget()
 
     def forget(self) -> None:
@@ -54,13 +56,14 @@ class GraphedRun:
         if not self._allowed(arguments):
             return self._run(*arguments)
         key = tuple(_layout(one) for one in arguments)
-        if key not in self._graphs and not self._try_capture(key, arguments):
-            return self._run(*arguments)
-        inputs, replay, output = self._graphs[key]
-        for buffer, value in zip(inputs, (one for one in arguments if one is not None), strict=True):
-            buffer.copy_(value)
-        replay()
-        return output.clone()
+        with self._in_use:
+            if key in self._graphs or self._try_capture(key, arguments):
+                inputs, replay, output = self._graphs[key]
+                for buffer, value in zip(inputs, (one for one in arguments if one is not None), strict=True):
+                    buffer.copy_(value)
+                replay()
+                return output.clone()
+        return self._run(*arguments)
 
     def _allowed(self, arguments: tuple[Any, ...]) -> bool:
         if torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
@@ -88,7 +91,7 @@ class GraphedRun:
 
 
 def capture_graph(run: Run, arguments: tuple[Any, ...]) -> Captured:
-    """Captures one call of `run` on the current GPU.
+    """Captures one call of `run` on the GPU of its arguments.
 
     Raises:
         RuntimeError: If the memory does not suffice, or `run` does what a graph cannot hold.
@@ -99,7 +102,7 @@ def capture_graph(run: Run, arguments: tuple[Any, ...]) -> Captured:
     run(*given)  # what a call does only once must not be part of the graph
     graph = torch.cuda.CUDAGraph()
     # thread_local: loaders and collectives of other threads may use the GPU meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.device(inputs[0].device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         output = run(*given)
     return inputs, graph.replay, output
 

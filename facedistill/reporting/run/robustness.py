@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from PIL import Image
 
 from facedistill.data.augmentation.corruptions import CORRUPTIONS, corrupt
@@ -21,6 +20,9 @@ from facedistill.reporting.pages import jpeg_uri
 from facedistill.reporting.record import NETWORKS, Results
 from facedistill.reporting.run.files import Faces
 from facedistill.reporting.style import Drawing, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
