@@ -51,6 +51,9 @@ def draw_growth(into: Path) -> None:
             for case in ("straightforward", "facedistill"):
                 own = [row for row in rows if (row["comparison"], row["case"]) == (name, case)]
                 axis.loglog([row["size"] for row in own], [row[key] for row in own], "o-", label=case)
+            sizes = sorted({row["size"] for row in rows if row["comparison"] == name})
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+            axis.minorticks_off()
             axis.set(xlabel="images" if name == "ekd" else "identities", ylabel=label)
         axes[0].legend()
         figure.savefig(into / f"gpu-{name}.png", dpi=120)
