@@ -11,6 +11,8 @@ docs/api.md describes it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from facedistill.system.version import VERSION
+
 if TYPE_CHECKING:
     from facedistill.api.distill import distill as distill
     from facedistill.api.gallery import Gallery as Gallery
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from facedistill.api.student import Student as Student
     from facedistill.api.student import load as load
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _MODULES = {
     "Face": "photographs",

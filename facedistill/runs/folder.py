@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from facedistill import __version__
 from facedistill.config.class_names import with_current_paths
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import UserError, reason
 from facedistill.reporting.record import RunRecord
 from facedistill.system.files import refuse_aliases, refuse_links
 from facedistill.system.locks import held, holder
+from facedistill.system.version import VERSION
 
 _PACKAGES = ("torch", "lightning", "timm", "numpy", "onnx", "onnxruntime")
 
@@ -156,7 +156,7 @@ def provenance(command: str) -> dict[str, Any]:
         "git": _git_revision(),
         "versions": {
             "python": platform.python_version(),
-            "facedistill": __version__,
+            "facedistill": VERSION,
             **{name: metadata.version(name) for name in _PACKAGES},
         },
         "machine": {

@@ -18,5 +18,6 @@ def test_code_that_is_not_installed_has_a_version(monkeypatch: pytest.MonkeyPatc
             raise metadata.PackageNotFoundError(name)
         return installed(name)
 
+    assert installed("facedistill") == facedistill.__version__
     monkeypatch.setattr(metadata, "version", version)
     assert provenance("facedistill train")["versions"]["facedistill"] == facedistill.__version__
