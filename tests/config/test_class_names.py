@@ -15,7 +15,7 @@ from facedistill.sweeps.job import read_job
 
 # What facedistill at commit b8c5996 gave these configurations, with no file hashed.
 RUN_IDS = {
-    ("experiment=demo", "augment=light"): "c9c2a6fc",
+    ("experiment=demo", "augment=light", "images=32000"): "c9c2a6fc",
     ("experiment=synthdistill",): "0ed6fd56",
     ("experiment=ekd", "data.path=x"): "ba9a2c7b",
     ("experiment=gkd", "data.path=x", "~scheduler.start", "~scheduler.warmup_prefix"): "d77883a7",
