@@ -56,6 +56,7 @@ KINDS = (
     Kind("data.source.augment", "facedistill.data.augmentation"),
     Kind("data.source", "facedistill.data.sources", "facedistill.data.sources.base.Source"),
     Kind("optimizer", "torch.optim", "torch.optim.optimizer.Optimizer"),
+    Kind("optimizer", "facedistill.methods.muon", "torch.optim.optimizer.Optimizer"),
     Kind("logger.*", "facedistill.runs.loggers", functions=True),
     Kind("logger.*", "lightning.pytorch.loggers", "lightning.pytorch.loggers.logger.Logger"),
     Kind("launcher", "facedistill.sweeps.launchers"),

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from facedistill.distributed.collectives import global_norm
+from facedistill.methods.muon import matrices_of
 from facedistill.methods.schedules import Constant, Schedule
 from facedistill.methods.several import Compared, TeamProjections
 from facedistill.models.teachers.team import TeacherTeam
@@ -149,6 +150,8 @@ class DistillationMethod(LightningModule):
     def build_optimizer(self, *, may_fuse: bool = True) -> Optimizer:
         """The optimizer over all trainable parameters, with one kernel for all of them on a GPU if it has one."""
         parameters = [p for p in self.parameters() if p.requires_grad]
+        if "matrices" in inspect.signature(self.make_optimizer).parameters:  # heads and centers are no layers
+            return self.make_optimizer(parameters, matrices=matrices_of(self.student.parameters()))  # type: ignore[call-arg]
         fused = may_fuse and all(p.device.type == "cuda" for p in parameters)
         return self.make_optimizer(
             parameters, **({"fused": True} if fused and takes_fused(self.make_optimizer) else {})

@@ -1,0 +1,126 @@
+"""Muon (Jordan et al., 2024): the update of each of the student's matrices is made orthogonal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+from facedistill.system.devices import cpu_has_bfloat16
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic
+_ITERATIONS = 5
+
+
+class Muon(Optimizer):
+    """Momentum whose update is made orthogonal for matrices; AdamW for all other parameters.
+
+    A matrix W (m, n) moves by -lr · 0.2 · sqrt(max(m, n)) · U Vᵀ, where U S Vᵀ is the momentum's singular value
+    decomposition, found up to the size of its singular values (0.7 to 1.2) by five Newton-Schulz iterations. The factor gives
+    the update the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025, equation 4), so both share `lr` and
+    `weight_decay`. With the same images it takes a student about as far as AdamW with twice as many
+    (`benchmarks/results/optimizers.md`).
+
+    `timm.optim.Muon` differs in its coefficients and always iterates in bfloat16, which takes seconds a step on a CPU without
+    such instructions; here they run in float32 there.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate of both.
+        weight_decay: Decoupled weight decay of both, >= 0.
+        momentum: Of the matrices, in [0, 1); Nesterov's.
+        betas: AdamW's, in [0, 1).
+        eps: AdamW's, > 0.
+        matrices: Those of `params` whose update is made orthogonal; None takes all of `matrices_of`.
+
+    >>> layer = torch.nn.Linear(8, 4)
+    >>> optimizer = Muon(layer.parameters(), lr=0.1, weight_decay=0.0, momentum=0.0)
+    >>> before = layer.weight.detach().clone()
+    >>> layer(torch.randn(16, 8)).square().sum().backward()
+    >>> optimizer.step()
+    >>> singular = torch.linalg.svdvals(before - layer.weight.detach()) / (0.1 * 0.2 * 8**0.5)
+    >>> bool((singular > 0.5).all() and (singular < 1.3).all())
+    True
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float = 2e-3,
+        weight_decay: float = 0.05,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        matrices: Iterable[nn.Parameter] | None = None,
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": tuple(betas), "eps": eps}
+        super().__init__(params, defaults)
+        if matrices is None:
+            matrices = matrices_of(p for group in self.param_groups for p in group["params"])
+        self._matrices = {id(p) for p in matrices}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Updates all parameters that have a gradient; returns what `closure` returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            for parameter in moved:
+                if id(parameter) in self._matrices:
+                    self._move(parameter, group)
+            self._move_others([p for p in moved if id(p) not in self._matrices], group)
+        return loss
+
+    def _move(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
+        assert matrix.grad is not None
+        state, momentum = self.state[matrix], group["momentum"]
+        if not state:
+            state["momentum"] = torch.zeros_like(matrix)
+        state["momentum"].lerp_(matrix.grad, 1 - momentum)
+        update = orthogonal(matrix.grad.lerp(state["momentum"], momentum).flatten(1))
+        matrix.mul_(1 - group["lr"] * group["weight_decay"])
+        matrix.add_(update.view_as(matrix), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+
+    def _move_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            parameters, [p.grad for p in parameters],  # type: ignore[arg-type, misc]
+            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")), [], [state["step"] for state in states],
+            amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], eps=group["eps"],
+            weight_decay=group["weight_decay"], maximize=False,
+        )  # fmt: skip
+
+
+def matrices_of(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
+    """Linear layers and convolutions, but depthwise ones: (out, in, ...) with out and in above 1."""
+    return (p for p in parameters if p.dim() >= 2 and min(p.shape[:2]) > 1)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """U Vᵀ of U S Vᵀ = `matrix` (m, n), with singular values in about [0.7, 1.2]; of the same dtype."""
+    half = matrix.is_cuda or cpu_has_bfloat16()
+    x = matrix.to(torch.bfloat16 if half else torch.float32)
+    tall = len(x) > x.shape[1]
+    if tall:
+        x = x.T
+    x = x / x.norm().clamp_min(1e-7)
+    a, b, c = _NEWTON_SCHULZ
+    for _ in range(_ITERATIONS):
+        square = x @ x.T
+        x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
+    return (x.T if tall else x).to(matrix.dtype)
