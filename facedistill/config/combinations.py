@@ -30,6 +30,7 @@ def combination_problems(config: Mapping[str, Any]) -> list[str]:
         *_clean_view(config, name, required),
         *_head(config, name, required, head),
         *_quantization(config, name, required, source),
+        *_optimizer(config),
         *trainer.problems(settings, split, reads_maps=name if required.feature_maps else None),
     ]
 
@@ -132,6 +133,15 @@ def _quantization(config: Mapping[str, Any], method: str, required: Requirements
     if source.stores_images and select(config, "data.synthetic") is None:
         found.append("quantization=qat: its ranges are found on rendered faces; use data=stylegan")
     return found
+
+
+def _optimizer(config: Mapping[str, Any]) -> list[str]:
+    optimizer = _class(config, "optimizer._target_")
+    if getattr(optimizer, "whole_matrices", False) and config["trainer"]["strategy"] == "fsdp":
+        return [
+            "optimizer=muon: needs whole matrices, and fsdp splits them; use strategy=ddp, or optimizer=adamw"
+        ]
+    return []
 
 
 def _head(config: Mapping[str, Any], method: str, required: Requirements, head: Any) -> list[str]:

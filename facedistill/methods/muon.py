@@ -47,6 +47,9 @@ class Muon(Optimizer):
     True
     """
 
+    whole_matrices = True
+    """It cannot update parts of matrices, as FSDP has them."""
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -58,7 +61,13 @@ class Muon(Optimizer):
         eps: float = 1e-8,
         matrices: Iterable[nn.Parameter] | None = None,
     ) -> None:
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": tuple(betas), "eps": eps}
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "betas": tuple(betas),
+            "eps": eps,
+        }
         super().__init__(params, defaults)
         if matrices is None:
             matrices = matrices_of(p for group in self.param_groups for p in group["params"])
@@ -82,7 +91,7 @@ class Muon(Optimizer):
     def _move(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
         assert matrix.grad is not None
         state, momentum = self.state[matrix], group["momentum"]
-        if not state:
+        if "momentum" not in state:
             state["momentum"] = torch.zeros_like(matrix)
         state["momentum"].lerp_(matrix.grad, 1 - momentum)
         update = orthogonal(matrix.grad.lerp(state["momentum"], momentum).flatten(1))
@@ -91,7 +100,7 @@ class Muon(Optimizer):
 
     def _move_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         for parameter in parameters:
-            if not self.state[parameter]:
+            if "step" not in self.state[parameter]:
                 self.state[parameter] = {
                     "step": torch.zeros((), dtype=torch.float32),
                     "exp_avg": torch.zeros_like(parameter),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from facedistill.system.messages import print_message
+
+Precision = Literal["fp32", "bf16"]
 
 
 @functools.cache
@@ -13,6 +18,22 @@ def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX, Arm BF16); else it is 8 to 27 times slower than float32."""
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return torch.backends.mkldnn.is_available() and supported is not None and bool(supported())
+
+
+@functools.cache
+def usable_precision(precision: Precision, key: str) -> Precision:
+    """`precision`, or "fp32" and a message where neither a GPU nor the CPU multiplies bfloat16 in hardware.
+
+    Args:
+        precision: As configured.
+        key: Its key, for the message.
+    """
+    if precision == "fp32" or torch.cuda.is_available() or cpu_has_bfloat16():
+        return precision
+    print_message(
+        f"{key}=bf16: this CPU has no bfloat16 instructions, so float32 is used, which is 8 or more times as fast here"
+    )
+    return "fp32"
 
 
 def copied_to(device: torch.device, value: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from facedistill.sweeps.job import read_job
 
 # What facedistill at commit b8c5996 gave these configurations, with no file hashed.
 RUN_IDS = {
-    ("experiment=demo", "augment=light", "images=32000"): "c9c2a6fc",
+    ("experiment=demo", "augment=light", "optimizer=adamw", "images=32000"): "c9c2a6fc",
     ("experiment=synthdistill",): "0ed6fd56",
     ("experiment=ekd", "data.path=x"): "ba9a2c7b",
     ("experiment=gkd", "data.path=x", "~scheduler.start", "~scheduler.warmup_prefix"): "d77883a7",
@@ -30,7 +30,7 @@ RUN_IDS = {
         "data=webdataset",
         "data.path=x",
     ): "2009eb0c",
-    ("experiment=cpu_hour", "augment=light"): "f6367132",
+    ("experiment=cpu_hour", "augment=light", "optimizer=adamw", "images=240000"): "f6367132",
 }
 """Overrides -> run id."""
 

@@ -89,7 +89,7 @@ def test_parts_of_an_interpolated_node_cannot_be_changed_by_a_file(tmp_path, mon
      "out"),
     ("hydra/launcher=joblib", "hydra/launcher=joblib: of Hydra's own settings only hydra.searchpath has an effect here; "
      "leave it out"),
-    ("optimizer=3", "optimizer=3: there is no such optimizer; there are adam, adamw, sgd, sgd_nesterov"),
+    ("optimizer=3", "optimizer=3: there is no such optimizer; there are adam, adamw, muon, sgd, sgd_nesterov"),
 ])  # fmt: skip
 def test_what_has_no_effect_is_refused(override, sentence):
     with pytest.raises(ConfigError) as error:

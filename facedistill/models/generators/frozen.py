@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
 from facedistill.models.compilation import compiled, forget_graphs
-
-Precision = Literal["fp32", "bf16"]
+from facedistill.system.devices import Precision, usable_precision
 
 
 class FrozenGenerator(nn.Module):
@@ -158,7 +157,8 @@ def check_options(**options: tuple[Any, tuple[Any, ...]]) -> None:
             raise ConfigError(f"generator.network.{name}: unknown value {value!r}; try one of {choices}")
 
 
-def check_precision(precision: str) -> torch.dtype:
-    """The dtype of a precision's name, or a `ConfigError`."""
+def check_precision(precision: Precision) -> torch.dtype:
+    """The dtype of a precision's name that this machine has in hardware, or a `ConfigError`."""
     check_options(precision=(precision, get_args(Precision)))
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    usable = usable_precision(precision, "generator.network.precision")
+    return torch.bfloat16 if usable == "bf16" else torch.float32

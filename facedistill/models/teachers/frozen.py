@@ -16,9 +16,8 @@ from facedistill.models.fingerprint import state_fingerprint
 from facedistill.models.imported import embedding_width
 from facedistill.models.teachers.file_network import FileNetwork
 from facedistill.models.weights import load_strictly
+from facedistill.system.devices import Precision, usable_precision
 from facedistill.types import InputSpec
-
-Precision = Literal["fp32", "bf16"]
 
 
 class FrozenTeacher(nn.Module):
@@ -88,7 +87,7 @@ class FrozenTeacher(nn.Module):
             what = f"teacher.network: {type(network).__name__}"
             self.embedding_dim = embedding_width(network, what, input_spec.size_px)
         self.input_spec = input_spec
-        self.precision = precision
+        self.precision = usable_precision(precision, "teacher.precision")
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         network.to(memory_format=self._layout)
         object.__setattr__(self, "network", network)

@@ -1,0 +1,41 @@
+"""Half precision where the hardware has it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from facedistill.models.generators.frozen import check_precision
+from facedistill.models.teachers.frozen import FrozenTeacher
+from facedistill.models.teachers.golden import draw_faces
+from facedistill.system import devices
+from facedistill.types import InputSpec
+from tests.models.teachers.test_frozen import Small, weights  # noqa: F401
+
+
+@pytest.fixture
+def old_cpu(monkeypatch):
+    """A machine without a GPU whose CPU has no bfloat16 instructions."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: False)
+    devices.usable_precision.cache_clear()
+    yield
+    devices.usable_precision.cache_clear()
+
+
+def test_an_old_cpu_computes_in_float32_and_says_so_once(old_cpu, weights, capsys):  # noqa: F811
+    exact, asked_half = (FrozenTeacher(Small(), weights, InputSpec(), precision=p) for p in ("fp32", "bf16"))
+    FrozenTeacher(Small(), weights, InputSpec(), precision="bf16")
+    assert torch.equal(asked_half(draw_faces(2)), exact(draw_faces(2)))
+    assert check_precision("bf16") == torch.float32
+    messages = capsys.readouterr().err.splitlines()
+    assert [message.partition("=")[0] for message in messages] == [
+        "teacher.precision",
+        "generator.network.precision",
+    ]
+    assert "no bfloat16 instructions" in messages[0]
+
+
+def test_this_cpu_says_whether_it_has_bfloat16():
+    assert devices.cpu_has_bfloat16() in (True, False)
+    assert devices.usable_precision("fp32", "teacher.precision") == "fp32"
