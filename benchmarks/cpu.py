@@ -1,6 +1,6 @@
 """SynthDistill on one CPU core against the released loop's way, in processor time, which other programs disturb less.
 
-    OMP_NUM_THREADS=1 python benchmarks/cpu.py experiment=demo data.source.replay=0
+    OMP_NUM_THREADS=1 python benchmarks/cpu.py experiment=demo optimizer=adamw data.source.replay=0
 
 `results/cpu.md` has figures.
 """
