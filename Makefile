@@ -28,8 +28,9 @@ TABLE ?= pocket
 reproduce-table: $(READY) ## run the missing rows of a table and render it: [TABLE=pocket] [BUDGET=images] [SEEDS=n] [SLOTS=n] [ROWS=a,b]
 	@$(BIN)/facedistill reproduce $(TABLE) $(if $(BUDGET),--images $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SLOTS),--slots $(SLOTS)) $(if $(ROWS),--rows $(ROWS))
 
-test: $(READY) ## the fast test suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+WORKERS ?= 2
+test: $(READY) ## the fast test suite, in [WORKERS=2] processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-all: $(READY) ## all tests, including slow ones
 	@$(BIN)/python -m pytest
