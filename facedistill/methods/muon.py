@@ -74,7 +74,7 @@ class Muon(Optimizer):
         self._matrices = {id(p) for p in matrices}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates all parameters that have a gradient; returns what `closure` returns."""
         loss = None
         if closure is not None:
@@ -108,11 +108,20 @@ class Muon(Optimizer):
                 }
         states = [self.state[parameter] for parameter in parameters]
         adamw(
-            parameters, [p.grad for p in parameters],  # type: ignore[arg-type, misc]
-            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")), [], [state["step"] for state in states],
-            amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], eps=group["eps"],
-            weight_decay=group["weight_decay"], maximize=False,
-        )  # fmt: skip
+            parameters,  # type: ignore[arg-type]
+            [p.grad for p in parameters if p.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
 
 
 def matrices_of(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
