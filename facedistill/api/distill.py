@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +36,7 @@ Named: TypeAlias = str | Path | nn.Module | Mapping[str, Any]
 def distill(
     *overrides: str,
     student: Named | None = None,
-    teacher: Named | None = None,
+    teacher: Named | Sequence[str] | None = None,
     data: str | Path | Mapping[str, Any] | None = None,
     images: int | None = None,
     **settings: Any,
@@ -50,7 +50,7 @@ def distill(
         student: A choice of conf/backbone, a `student.safetensors` to start from, or a module
             (N, 3, 112, 112) RGB in [-1, 1] -> (N, D). A module is copied; its initial weights are part of the run id.
         teacher: A choice of conf/teacher, a `student.safetensors` or `.onnx` file, or a module as for `student`. A module
-            with an attribute `input_spec` is fed as that says.
+            with an attribute `input_spec` is fed as that says. A list of choices names several teachers.
         data: A choice of conf/data, or the path of a face set.
         images: Image budget.
         **settings: Any other key: `optimizer={"lr": 1e-3}`, `method="ekd"`, `seed=7`; `**{"data.source.rho": 0.5}`.

@@ -33,7 +33,7 @@ def usage() -> str:
             *lines,
             "",
             "trust=my_package lets files name code of that package (docs/security.md).",
-            "`facedistill COMMAND --help` says more; exit codes: 0 done, 1 done for some images only,",
+            "`facedistill COMMAND --help` says more; exit codes: 0 done, 1 done in part or with findings,",
             "2 a mistake named in one sentence,",
             "130 interrupted, 143 by SIGTERM, 138 by SIGUSR1 (run the same command again to continue).",
         ]

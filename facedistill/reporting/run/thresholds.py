@@ -31,7 +31,7 @@ class Counted:
 
     @property
     def interval(self) -> Interval:
-        """Clopper-Pearson."""
+        """Jeffreys', at 95 %."""
         return jeffreys(self.accepted, self.pairs)
 
     def __str__(self) -> str:
