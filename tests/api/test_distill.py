@@ -107,6 +107,11 @@ def test_a_student_file_is_a_start_and_a_teacher(started, tmp_path):
     assert OmegaConf.select(config, "teacher.embedding_dim") == 32
 
 
+def test_a_list_names_several_teachers(started):
+    config, _, _ = started(student="mobilenetv2", teacher=["w600k_mbf", "edgeface_s"], images=256)
+    assert list(config.teacher.others) == ["edgeface_s"]
+
+
 def test_mistakes_are_sentences(started):
     assert error_message(ConfigError, fd.distill, data="no/such/folder").startswith(
         "data=no/such/folder: is no path, and no choice; there are faces, folder, "

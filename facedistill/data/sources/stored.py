@@ -23,7 +23,7 @@ from facedistill.types import FaceBatch, Offers
 
 
 class StoredFaces(Source):
-    """Aligned faces of a RecordIO file, folder, tar shards or Parquet files.
+    """Aligned faces of a RecordIO file, folder, tar shards, Parquet files or LMDB.
 
     Images are decoded to bytes in the worker and normalized, mirrored and augmented on the device. What a step
     trains on is a function of (seed, step), see `facedistill.data.sources.sampling`.
