@@ -95,6 +95,11 @@ def _job_file(one: _Sweep, launcher: object, *, dry: bool, is_search: bool) -> s
         raise ConfigError(
             f"launcher={launcher.name}: renders a job file and starts nothing; add --dry, and give the file to {launcher.tool}"
         )
+    if one.settings.get("force"):
+        raise ConfigError(
+            f"force=true: launcher={launcher.name} starts a job again after a preemption, which would train from the start "
+            "each time; leave it out, and give another runs_dir or name for a fresh run"
+        )
     if is_search and not launcher.takes_search:
         raise ConfigError(
             f"launcher={launcher.name}: its jobs are fixed from the start and a search proposes them one by one; use "

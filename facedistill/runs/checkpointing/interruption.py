@@ -60,6 +60,11 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def queued_again() -> bool:
+    """Whether SLURM has started this job before, and queued it again after a preemption or at the run's own request."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+
+
 def requeue() -> str:
     """Asks SLURM to queue this job again; the run then continues from its checkpoint.
 
