@@ -143,6 +143,7 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     folder = started[0].folder
     assert re.fullmatch(r"synthdistill-SynthDistill-TinyFaR-C-seed1-[0-9a-f]{8}", folder.path.name)
     assert started[0].config.name == "synthdistill-SynthDistill-TinyFaR-C-seed1"
+    assert started[0].overrides[-1] == "name=synthdistill-SynthDistill-TinyFaR-C-seed1"
     folder.create()
     folder.update_record(status="finished")
     folder.results.write_text(json.dumps({}))
