@@ -25,7 +25,7 @@ from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
-from facedistill.runs.salvage import salvage_run
+from facedistill.runs.salvage import queue_again, salvage_run
 from facedistill.runs.strategies import check_machine
 from facedistill.system.files import write_atomically
 from facedistill.system.messages import print_message
@@ -74,7 +74,11 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
         report_stale_runs(folder, inputs.origin, config.name)
         _record_start(config, inputs, overrides)
         _fit(config, inputs)
-    evaluate_run(folder)
+    try:
+        evaluate_run(folder)
+    except Interrupted as stop:
+        queue_again(stop)
+        raise
     folder.update_record(status="finished")
     _publish(config, folder)
     return folder
@@ -102,7 +106,7 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
     folder = inputs.folder
     again = [text for text in overrides if text.lstrip("+").split("=")[0] != "force"]
     folder.update_record(
-        id=folder.path.name, name=config.name, seed=config.seed, status="running",
+        id=folder.path.name, name=config.name, seed=config.seed, status="running", reason=None,
         **provenance(shlex.join(["facedistill", "train", *again, *as_arguments()])),
         licences=licences_learned_from(config, inputs.faces),
         stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,

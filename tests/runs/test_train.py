@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from omegaconf import OmegaConf
 
 from facedistill.cli.train import _requested
 from facedistill.config import compose, make_run_id, result_relevant
-from facedistill.errors import UserError
+from facedistill.errors import Interrupted, UserError
 from facedistill.runs import train as module
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
@@ -20,9 +22,10 @@ def start(tmp_path, monkeypatch):
     found = []
 
     def fit(config, inputs):
+        assert inputs.folder.record().reason is None  # that of an earlier start
         found.append((config.force, inputs.folder.checkpoint.exists()))
         inputs.folder.checkpoint.touch()
-        inputs.folder.update_record(status="interrupted")
+        inputs.folder.update_record(status="failed", reason="stopped")
         raise UserError("stopped")
 
     monkeypatch.setattr(module, "_fit", fit)
@@ -48,6 +51,21 @@ def test_force_starts_over_once_and_is_not_in_the_record(start, monkeypatch):
     assert OmegaConf.load(folder.path / "config.yaml").force is False
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the run has asked for it, and continues
     assert start("force=true")[1] == (False, True)
+
+
+def test_a_signal_in_the_evaluation_queues_the_job_again(start, monkeypatch, capsys):
+    def interrupted(folder):
+        raise Interrupted(signal.SIGUSR1)
+
+    folder, _ = start()
+    folder.update_record(status="trained")
+    folder.student.touch()
+    monkeypatch.setattr(module, "evaluate_run", interrupted)
+    monkeypatch.setattr("facedistill.runs.salvage.requeue", lambda: "queued again")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(Interrupted):
+        start()
+    assert capsys.readouterr().err.splitlines()[-1] == "queued again"
 
 
 def test_a_run_of_a_configuration_file_records_that_file(tmp_path):
