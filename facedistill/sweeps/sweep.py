@@ -64,7 +64,8 @@ def sweep(arguments: Sequence[str], *, dry: bool = False) -> int:
     Raises:
         UserError: If nothing can be run at all.
     """
-    if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ:
+    # An sbatch script has SLURM_PROCID too, and runs once.
+    if "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise ConfigError(
             "-m inside torchrun or srun would start the sweep once in each process; start it by itself, and "
             "every job starts its own processes"
