@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         ConfigError: If a network does not exist or an override is invalid.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     names, overrides = _chosen(options.backbones)
     rows = []
     with Console(stderr=True).status("") as status:

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "data.batch_size or evaluation.batch_size, choose a smaller network, or free memory"
         )
     except KeyboardInterrupt as stop:
-        Console(stderr=True).print("interrupted; the same command continues")
+        again = "the same command without force=true" if "force=true" in arguments else "the same command"
+        Console(stderr=True).print(f"interrupted; {again} continues")
         return 128 + getattr(stop, "number", signal.SIGINT)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from facedistill.cli.arguments import positive
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,10 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where the runs are made, as for train -m: launcher=ray launcher.address=auto; this machine, --slots at a time",
     )
     parser.add_argument("--rows", metavar="NAMES", help="only these rows, separated by commas")
-    parser.add_argument("--images", type=int, help="another image budget per run")
-    parser.add_argument("--seeds", type=int, help="seeds of every row")
+    parser.add_argument("--images", type=positive, help="another image budget per run")
+    parser.add_argument("--seeds", type=positive, help="seeds of every row")
     parser.add_argument(
-        "--slots", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="runs at a time"
+        "--slots", type=positive, help="runs at a time on this machine; half its cores when left out"
     )
     parser.add_argument(
         "--dry",

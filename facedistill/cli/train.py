@@ -64,7 +64,8 @@ def _requested(arguments: Sequence[str]) -> tuple[DictConfig, Sequence[str], str
         raise ConfigError(
             "--config FILE: takes one file and no overrides; the file is the whole configuration"
         )
-    return read_job(Path(arguments[1]))
+    config, overrides, planned = read_job(Path(arguments[1]))
+    return config, overrides if planned else arguments, planned
 
 
 def _run_hydra(arguments: Sequence[str]) -> None:

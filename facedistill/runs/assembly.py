@@ -132,7 +132,8 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     held_out = validation_pairs(config, generator, lead_of(teacher)) if generator else None
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher, inputs.faces)
-    resume = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+    # With `force` the main process has removed the old checkpoint, or is about to.
+    resume = not config.force and (folder.checkpoint.exists() or folder.previous_checkpoint.exists())
     if OmegaConf.select(config, "data.synthetic") is not None:
         record_rendered_set(config, folder, source.faces, resume=resume)  # type: ignore[attr-defined]
     source.open(folder.path, resume=resume, rank=process_rank())

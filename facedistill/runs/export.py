@@ -46,7 +46,7 @@ def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
         "images_seen": method.images_seen,
         "peak_memory_mib": _peak_memory_mib(),
         "export": {} if parity is None else {"onnx_min_cosine": parity},
-        **parts.timing.summary(),
+        **parts.timing.summary(method.images_seen),
     }
     if requirements(config).class_centers:
         record["teacher_centers"] = f"{config.data.centers} of the teacher's embeddings per identity"

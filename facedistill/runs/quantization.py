@@ -60,7 +60,7 @@ def quantized_student(
     path = student_file(config)
     if path is None:
         return None
-    checkpoint, _ = newest_intact(folder.checkpoint)
+    checkpoint = None if config.force else newest_intact(folder.checkpoint)[0]
     if checkpoint is not None:
         state = read_checkpoint(checkpoint)["state_dict"]
         return quantized_from_state(config, {"graph": state[_GRAPH]})

@@ -33,6 +33,11 @@ def salvage_run(folder: RunFolder, error: BaseException) -> None:
             print_message(message)
     except UserError as problem:  # such as a full disk; `error` is reported as well
         print_message(str(problem))
+    queue_again(error)
+
+
+def queue_again(error: BaseException) -> None:
+    """Has SLURM queue its job again if SIGUSR1 has stopped the run."""
     if getattr(error, "number", None) == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
         print_message(requeue())
 

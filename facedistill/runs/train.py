@@ -16,7 +16,7 @@ from facedistill.errors import Interrupted, UserError
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
-from facedistill.runs.checkpointing import interrupt_on_signals
+from facedistill.runs.checkpointing import interrupt_on_signals, queued_again
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_run
 from facedistill.runs.folder import RunFolder, provenance
@@ -25,7 +25,7 @@ from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
-from facedistill.runs.salvage import salvage_run
+from facedistill.runs.salvage import queue_again, salvage_run
 from facedistill.runs.strategies import check_machine
 from facedistill.system.files import write_atomically
 from facedistill.system.messages import print_message
@@ -50,6 +50,8 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     check_start(config)
     inputs = inputs or open_inputs(config)
     folder = inputs.folder
+    if config.force and queued_again() and not folder.is_trained:
+        config = with_force(config, False)  # it has started over already
     if not is_main_process():
         if config.force or not folder.is_trained:  # otherwise the main process does not train either
             _fit(config, inputs)
@@ -64,7 +66,7 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
         return folder
     folder.create()
     refuse_edited_config(folder, inputs.origin)
-    write_atomically(folder.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_atomically(folder.path / "config.yaml", OmegaConf.to_yaml(with_force(config, False), resolve=True))
     if folder.is_trained:
         print_message(f"{folder.path} is trained already; evaluating it")
         folder.remove_training_state()
@@ -72,7 +74,11 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
         report_stale_runs(folder, inputs.origin, config.name)
         _record_start(config, inputs, overrides)
         _fit(config, inputs)
-    evaluate_run(folder)
+    try:
+        evaluate_run(folder)
+    except Interrupted as stop:
+        queue_again(stop)
+        raise
     folder.update_record(status="finished")
     _publish(config, folder)
     return folder
@@ -89,11 +95,19 @@ def check_start(config: DictConfig) -> None:
     check_machine(settings_of(config), config.data.batch_size, faces, lambda: has_batch_norm(config.backbone))
 
 
+def with_force(config: DictConfig, force: bool) -> DictConfig:
+    """A copy with another `force`; the records of a run have none, since what they hold is there to continue it."""
+    changed = config.copy()
+    changed.force = force
+    return changed
+
+
 def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) -> None:
     folder = inputs.folder
+    again = [text for text in overrides if text.lstrip("+").split("=")[0] != "force"]
     folder.update_record(
-        id=folder.path.name, name=config.name, seed=config.seed, status="running",
-        **provenance(shlex.join(["facedistill", "train", *overrides, *as_arguments()])),
+        id=folder.path.name, name=config.name, seed=config.seed, status="running", reason=None,
+        **provenance(shlex.join(["facedistill", "train", *again, *as_arguments()])),
         licences=licences_learned_from(config, inputs.faces),
         stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,
         files=dict(inputs.origin.files),

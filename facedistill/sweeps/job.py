@@ -88,6 +88,7 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
         run_id = folder.path.name.removeprefix(f"{config.name}-")
         config.name = _sweep_name(config)
         folder = RunFolder(folder.path.with_name(f"{config.name}-{run_id}"))
+        overrides = [*overrides, f"name={config.name}"]  # so that the command in its record finds the folder
     return Job(label, tuple(overrides), folder, config, wanted)
 
 

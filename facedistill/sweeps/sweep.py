@@ -64,7 +64,8 @@ def sweep(arguments: Sequence[str], *, dry: bool = False) -> int:
     Raises:
         UserError: If nothing can be run at all.
     """
-    if "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ:
+    # An sbatch script has SLURM_PROCID too, and runs once.
+    if "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         raise ConfigError(
             "-m inside torchrun or srun would start the sweep once in each process; start it by itself, and "
             "every job starts its own processes"
@@ -94,6 +95,11 @@ def _job_file(one: _Sweep, launcher: object, *, dry: bool, is_search: bool) -> s
     if not dry:
         raise ConfigError(
             f"launcher={launcher.name}: renders a job file and starts nothing; add --dry, and give the file to {launcher.tool}"
+        )
+    if one.settings.get("force"):
+        raise ConfigError(
+            f"force=true: launcher={launcher.name} starts a job again after a preemption, which would train from the start "
+            "each time; leave it out, and give another runs_dir or name for a fresh run"
         )
     if is_search and not launcher.takes_search:
         raise ConfigError(

@@ -22,7 +22,7 @@ def test_a_row_is_the_network() -> None:
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["mixfacenet_xs", "timm", "backbone.name=test_efficientnet", "--json"]
+    arguments = ["mixfacenet_xs", "timm", "--json", "backbone.name=test_efficientnet"]
     with pytest.raises(ConfigError):  # name is no option of MixFaceNet
         main(arguments)
     assert main(arguments[1:]) == 0

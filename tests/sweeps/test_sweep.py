@@ -18,6 +18,7 @@ import pytest
 from facedistill.cli.main import main
 from facedistill.errors import ConfigError
 from facedistill.runs.folder import RunFolder
+from facedistill.sweeps.launchers.guard import job_environment
 from facedistill.sweeps.launchers.local import LocalLauncher
 from facedistill.sweeps.launchers.pool import execute
 from tests.sweeps.stand_in import make_job, replace_training
@@ -131,6 +132,7 @@ def _lives(pid):
 
 def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkeypatch, capsys):
     started = []
+    monkeypatch.setenv("SLURM_PROCID", "0")  # as in an sbatch script, which runs once
     monkeypatch.setattr(
         "facedistill.sweeps.sweep.execute", lambda jobs, launcher, **options: started.extend(jobs) or []
     )
@@ -143,6 +145,7 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     folder = started[0].folder
     assert re.fullmatch(r"synthdistill-SynthDistill-TinyFaR-C-seed1-[0-9a-f]{8}", folder.path.name)
     assert started[0].config.name == "synthdistill-SynthDistill-TinyFaR-C-seed1"
+    assert started[0].overrides[-1] == "name=synthdistill-SynthDistill-TinyFaR-C-seed1"
     folder.create()
     folder.update_record(status="finished")
     folder.results.write_text(json.dumps({}))
@@ -159,6 +162,12 @@ def test_the_command_skips_finished_jobs_and_names_refused_ones(tmp_path, monkey
     assert [job.id[:-8] for job in started] == ["mine-", "mine-"]
 
 
+def test_a_job_is_no_task_of_srun(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert {"SLURM_NTASKS", "SLURM_JOB_ID"} & job_environment().keys() == {"SLURM_JOB_ID"}
+
+
 def test_a_mistyped_choice_starts_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("facedistill.sweeps.sweep.execute", lambda *args, **options: pytest.fail("started"))
     assert main(["train", "-m", "experiment=demo", "optimizer=adam,adamm", f"runs_dir={tmp_path}"]) == 2
@@ -166,8 +175,9 @@ def test_a_mistyped_choice_starts_nothing(monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_inside_torchrun_is_refused(monkeypatch, capsys):
-    monkeypatch.setenv("LOCAL_RANK", "0")
+@pytest.mark.parametrize(("name", "value"), [("LOCAL_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "2")])
+def test_a_sweep_inside_torchrun_or_srun_is_refused(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
     assert main(["train", "-m", "seed=1,2"]) == 2
     assert (
         "-m inside torchrun or srun would start the sweep once in each process; start it by itself"

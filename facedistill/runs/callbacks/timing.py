@@ -28,7 +28,6 @@ class TimeShare(Callback):
         self.every = every
         self.seconds = {"generator": 0.0, "teacher": 0.0, "step": 0.0}
         self.earlier_wall_s = 0.0
-        self.images = 0
         self._measuring = self._on_gpu = False
         self._began = 0.0
         self._step_began: _Mark = 0.0
@@ -57,22 +56,21 @@ class TimeShare(Callback):
         self._measuring = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unwraps the networks and totals the images and the time spent, validation included."""
+        """Unwraps the networks and totals the time spent, validation included."""
         self.earlier_wall_s, self._began = self._wall_s(), 0.0
-        self.images = int(pl_module.images_seen)  # type: ignore[arg-type]
         if self.generator is not None:
             del self.generator.render
         if pl_module.teacher is not None:
             del pl_module.teacher.forward  # type: ignore[union-attr]
 
-    def summary(self) -> dict[str, Any]:
-        """`wall_s`, `images_per_s` and `time_share` (fractions that add to 1) for the run record."""
+    def summary(self, images: int) -> dict[str, Any]:
+        """`wall_s`, `images_per_s` and `time_share` (fractions that add to 1) for the run record, after `images` images."""
         self._read()
         step = max(self.seconds["step"], 1e-9)
         fractions = {name: self.seconds[name] / step for name in ("generator", "teacher")}
         return {
             "wall_s": round(self._wall_s(), 2),
-            "images_per_s": round(self.images / max(self._wall_s(), 1e-9), 2),
+            "images_per_s": round(images / max(self._wall_s(), 1e-9), 2),
             "time_share": {**fractions, "student": 1 - sum(fractions.values())},
         }
 

@@ -3,7 +3,12 @@
 from facedistill.runs.checkpointing.callback import LastCheckpoint
 from facedistill.runs.checkpointing.files import newest_intact, previous_of, read_checkpoint, remove_leftovers
 from facedistill.runs.checkpointing.finite import FiniteOnly
-from facedistill.runs.checkpointing.interruption import Interruption, interrupt_on_signals, requeue
+from facedistill.runs.checkpointing.interruption import (
+    Interruption,
+    interrupt_on_signals,
+    queued_again,
+    requeue,
+)
 from facedistill.runs.checkpointing.origin import Origin, changed_files, check_origin, different_config
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "interrupt_on_signals",
     "newest_intact",
     "previous_of",
+    "queued_again",
     "read_checkpoint",
     "remove_leftovers",
     "requeue",

@@ -60,8 +60,13 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def queued_again() -> bool:
+    """Whether SLURM has started this job before, and queued it again after a preemption or at the run's own request."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+
+
 def requeue() -> str:
-    """Asks SLURM to queue this job again; the run then continues from its checkpoint.
+    """Asks SLURM to queue this job again; the run then continues where it stopped.
 
     Returns:
         A sentence that says whether the job was queued.
@@ -74,6 +79,6 @@ def requeue() -> str:
         reason = str(error)
     else:
         if not done.returncode:
-            return f"SLURM job {job} is queued again and continues from this checkpoint"
+            return f"SLURM job {job} is queued again and continues this run"
         reason = next(iter((done.stderr or done.stdout).strip().splitlines()), str(done.returncode))
     return f"SLURM job {job} could not be queued again ({reason}); submit it again to continue"

@@ -15,6 +15,7 @@ from facedistill.config import compose
 from facedistill.errors import UserError
 from facedistill.runs.assembly import student_execution
 from facedistill.runs.profiling.step import TrainingStep
+from facedistill.system.devices import cpu_has_bfloat16
 
 THREADS = "OMP_NUM_THREADS"
 """The one option that is an environment variable; `TrainingStep` has no key for it."""
@@ -42,7 +43,8 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
         cores: Of this machine.
     """
     micro, compile = "generator.network.micro_batch", "generator.network.compile"
-    teacher = {"teacher.precision": "bf16", "teacher.compile": "auto"}
+    half = {"teacher.precision": "bf16"} if on_gpu or cpu_has_bfloat16() else {}
+    teacher = {**half, "teacher.compile": "auto"}
     students = [{"trainer.compile": "auto"}, {"trainer.compile": "false"}, {"trainer.channels_last": "false"}]
     if on_gpu:
         rendering = [

@@ -16,18 +16,20 @@ from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
 from facedistill.data.module import FaceDataModule
-from facedistill.models.teachers import FrozenTeacher
+from facedistill.models.teachers.team import Teacher, lead_of
 from facedistill.runs.assembly import (
     build_method,
     check_offers,
     load_generator,
-    load_teacher,
+    load_teachers,
     refuse_other_width,
     settings_of,
     student_execution,
 )
+from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import open_inputs, trains_on_generated_faces
 from facedistill.runs.profiling.clock import Clock, Work, ceilings, wait_for
+from facedistill.runs.quantization import quantized_student
 from facedistill.runs.sources import build_backbone, build_source, requirements, teacher_centers
 from facedistill.runs.strategies import root_device
 from facedistill.types import FaceBatch, StepOutput
@@ -84,7 +86,7 @@ class TrainingStep:
         self.device = root_device(settings)
         self.clock = Clock(self.device)
         self.batch_size = config.data.batch_size
-        teacher = load_teacher(config).to(self.device)
+        teacher = load_teachers(config).to(self.device)
         generator = load_generator(config).to(self.device) if trains_on_generated_faces(config) else None
         torch.manual_seed(config.seed)
         source = build_source(config, generator, teacher, open_inputs(config).faces)
@@ -100,7 +102,8 @@ class TrainingStep:
             num_workers=config.data.num_workers,
             device=self.device,
         )
-        student = build_backbone(config.backbone)
+        folder = RunFolder(Path(self._folder.name))  # empty
+        student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
         refuse_other_width(config, student, teacher)
         self.method = build_method(
             config,
@@ -108,7 +111,7 @@ class TrainingStep:
             teacher=teacher,
             num_identities=source.num_identities,
             num_images=source.num_images,
-            centers=lambda: teacher_centers(config, source, teacher),
+            centers=lambda: teacher_centers(config, source, lead_of(teacher)),
         ).to(self.device)
         self.method.student.train()
         self.optimizer = self.method.build_optimizer(may_fuse=settings["precision"] != "16-mixed")
@@ -116,7 +119,7 @@ class TrainingStep:
         self._batches: Iterator[Any] = iter(self.data.train_dataloader())
         self._time_the_parts(generator, teacher, source)
 
-    def _time_the_parts(self, generator: Any, teacher: FrozenTeacher, source: Any) -> None:
+    def _time_the_parts(self, generator: Any, teacher: Teacher, source: Any) -> None:
         timed = self.clock.timed
         if generator is not None:
             generator.render = timed(generator.render, "generator")

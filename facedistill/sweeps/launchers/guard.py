@@ -31,6 +31,7 @@ def main(command: list[str]) -> int:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=_prepare,
+        env=job_environment(),
     )
     signal.signal(signal.SIGTERM, lambda number, frame: _signal(job, signal.SIGTERM))
     signal.signal(signal.SIGQUIT, lambda number, frame: _signal(job, signal.SIGKILL))
@@ -39,6 +40,11 @@ def main(command: list[str]) -> int:
     code = job.wait()
     _signal(job, signal.SIGKILL)
     return code if code >= 0 else 128 - code
+
+
+def job_environment() -> dict[str, str]:
+    """That of this process, but not as a task of srun: in an sbatch script or a Ray worker, a job starts its own processes."""
+    return {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
 
 
 def _prepare() -> None:

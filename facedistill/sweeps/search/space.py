@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from facedistill.config.files import quoted
 from facedistill.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ def read_space(arguments: Sequence[str]) -> Space:
         ConfigError: If nothing is to be chosen, or an interval is empty or reaches 0 on a logarithmic scale.
     """
     fixed, distributions = [], {}
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
+    for override in OverridesParser.create().parse_overrides([quoted(text) for text in arguments]):
         if override.is_sweep_override():
             distributions[override.get_key_element()] = _distribution(override)
         else:

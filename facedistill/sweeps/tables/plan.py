@@ -144,7 +144,7 @@ def plan(table: Table, *, images: int | None = None, seeds: int | None = None, n
         ConfigError: If any run's configuration is refused; every row that is, is named.
     """
     runs: list[PlannedRun] = []
-    problems: list[str] = []
+    problems: dict[str, None] = {}
     missing: dict[str, None] = {}
     owners: dict[str, str] = {}
     budget = f"images={images or table.images}"
@@ -160,11 +160,10 @@ def plan(table: Table, *, images: int | None = None, seeds: int | None = None, n
                 label = f"{row.name} seed {seed}"
                 job = None if lacking else plan_job(label, overrides, num_gpus=num_gpus)
             except UserError as error:
-                if seed == 1:
-                    problems.append(f"  {row.name}: {error}")
+                problems[f"  {row.name}: {error}"] = None  # once for all seeds
                 continue
             if job and (twin := owners.setdefault(job.id, row.name)) != row.name:
-                problems.append(f"  {row.name}: is the same run as {twin}; change it, or leave it out")
+                problems[f"  {row.name}: is the same run as {twin}; change it, or leave it out"] = None
             missing.update(dict.fromkeys(lacking))
             runs.append(PlannedRun(row, seed, config, job))
     if problems:

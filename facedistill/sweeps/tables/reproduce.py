@@ -29,7 +29,7 @@ def reproduce(
     rows: str | None,
     images: int | None,
     seeds: int | None,
-    slots: int,
+    slots: int | None,
     overrides: Sequence[str] = (),
     dry: bool = False,
     render_only: bool = False,
@@ -42,7 +42,7 @@ def reproduce(
         rows: Only these rows, separated by commas.
         images: Another image budget per run.
         seeds: Seeds of every row.
-        slots: Runs at a time on this machine.
+        slots: Runs at a time on this machine; None: half its cores.
         overrides: `launcher=ray` and its settings, to make the runs elsewhere.
         dry: Prints what would run, what it would cost and what is missing, and stops.
         render_only: Renders from the existing records, and stops.
@@ -113,7 +113,7 @@ def _measure(table: Table, lacking: Sequence[tuple[PlannedRun, Sequence[str]]]) 
         print_message(f"{gone} of their students are not in runs/; delete their records to train them again")
 
 
-def _launcher(overrides: Sequence[str], slots: int) -> Launcher:
+def _launcher(overrides: Sequence[str], slots: int | None) -> Launcher:
     for text in overrides:
         if text.split("=")[0].split(".")[0] != "launcher":
             raise ConfigError(
@@ -121,6 +121,11 @@ def _launcher(overrides: Sequence[str], slots: int) -> Launcher:
             )
     if not overrides:
         return LocalLauncher(slots=slots)
+    if slots is not None:
+        raise ConfigError(
+            f"--slots {slots}: {overrides[0]} has its own number of runs at a time; write launcher.slots={slots} for "
+            "launcher=local, or launcher.max_jobs for ray and submitit"
+        )
     launcher = instantiate(compose("train", list(overrides)).launcher)
     if isinstance(launcher, SkyPilotFile | KubernetesFile):
         raise ConfigError(

@@ -66,4 +66,13 @@ def test_on_a_gpu_the_times_are_those_of_events_that_are_read_at_the_end(
     assert timing.state_dict()["seconds"] == pytest.approx(
         {"generator": 0.006, "teacher": 0.004, "step": 0.02}
     )
-    assert timing.summary()["time_share"] == pytest.approx({"generator": 0.3, "teacher": 0.2, "student": 0.5})
+    assert timing.summary(232)["time_share"] == pytest.approx(
+        {"generator": 0.3, "teacher": 0.2, "student": 0.5}
+    )
+
+
+def test_a_run_that_continues_after_its_last_step_has_a_rate() -> None:
+    """It was killed while it exported, so Lightning calls no hook of training again."""
+    timing = TimeShare(None)
+    timing.load_state_dict({"wall_s": 4.0, "seconds": {"generator": 0.0, "teacher": 1.0, "step": 2.0}})
+    assert timing.summary(100)["images_per_s"] == 25

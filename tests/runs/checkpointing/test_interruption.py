@@ -67,7 +67,7 @@ def test_exit_code_names_the_signal(number, code, monkeypatch, capsys):
 def test_requeue_calls_scontrol(scontrol, monkeypatch):
     calls = scontrol()
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    assert requeue() == "SLURM job 77 is queued again and continues from this checkpoint"
+    assert requeue() == "SLURM job 77 is queued again and continues this run"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     requeue()

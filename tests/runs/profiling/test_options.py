@@ -49,6 +49,13 @@ def test_every_option_is_a_setting() -> None:
         compose("train", as_overrides(every))
 
 
+def test_half_precision_is_not_tried_where_it_becomes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedistill.runs.profiling.options.cpu_has_bfloat16", lambda: False)
+    tried = candidates(False, renders=True, cores=4)
+    assert {"teacher.compile": "auto"} in tried
+    assert not any("teacher.precision" in option for option in tried)
+
+
 def test_what_the_configuration_has_is_not_tried() -> None:
     config = compose("train", ["experiment=demo", "generator.network.micro_batch=8"])
     assert is_given({"teacher.precision": "bf16", "teacher.compile": "auto"}, config)

@@ -83,6 +83,7 @@ def test_the_command_prints_the_file_and_writes_nothing(tmp_path, monkeypatch, c
         (["train", "-m", "seed=1,2", "--dry"], "--dry: prints the job file of launcher=skypilot or"),
         (["train", "--dry"], "--dry: prints the job file of a sweep"),
         ([*sweep[:3], "seed=1,-2", *sweep[4:], "--dry"], "seed=-2: must be in"),
+        ([*sweep, "force=true", "--dry"], "force=true: launcher=kubernetes starts a job again after a preemption"),
     ):  # fmt: skip
         assert main(arguments) == 2
         captured = capsys.readouterr()

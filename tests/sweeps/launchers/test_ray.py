@@ -62,7 +62,7 @@ def test_each_job_asks_for_its_devices(job):
 
 
 def test_a_failing_job_is_reported_and_a_lost_one_continues_once_the_old_one_has_saved(job, tmp_path):
-    jobs = [job("a", wait_for=str(tmp_path / "go")), job("b", fail=1), job("c"), job("d")]
+    jobs = [job("a", wait_for=str(tmp_path / "go"), force=True), job("b", fail=1), job("c"), job("d")]
     cluster = FakeCluster([Node(1, 0), Node(1, 0)])
 
     def lose() -> None:
@@ -76,6 +76,7 @@ def test_a_failing_job_is_reported_and_a_lost_one_continues_once_the_old_one_has
     failed = execute(jobs, RayLauncher(cluster=cluster), logs=tmp_path / "logs")
     assert failed == [f"b: error  the disk is full (all of it in {tmp_path / 'logs' / 'b.log'})"]
     assert jobs[0].folder.is_finished
+    assert jobs[0].config.force is False  # else it would start over
     assert cluster.asked == [(1, 0)] * 5
     assert (tmp_path / "logs" / "a.log").read_text().count("runs on ") == 2
 

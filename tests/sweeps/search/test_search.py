@@ -158,3 +158,7 @@ def test_a_machine_without_sbatch_is_one_sentence(capsys, tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["train", "-m", f"runs_dir={tmp_path}", "seed=1,2", "launcher=submitit"]) == 2
     assert "launcher=submitit: there is no sbatch or srun here" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_path_with_brackets_is_a_fixed_override():
+    assert read_space(["runs_dir=/data (1)/runs", "seed=1,2"]).fixed == ('runs_dir="/data (1)/runs"',)

@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from facedistill.cli.main import main
 from facedistill.errors import ConfigError
+from facedistill.sweeps.job import plan_job
 from facedistill.sweeps.launchers.local import LocalLauncher
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.tables.plan import plan, read_table
 from facedistill.sweeps.tables.record import read_records, record_path, write_record
+from facedistill.sweeps.tables.reproduce import _launcher
 
 ROWS = """
 title: Two rows
@@ -63,6 +66,32 @@ def test_a_row_that_cannot_run_is_named_before_anything_starts(folder):
     with pytest.raises(ConfigError) as error:
         read_table(folder.parent / "three")
     assert str(error.value) == "TABLE=three: there is no such table; there are two"
+
+
+def test_a_refusal_of_a_later_seed_alone_is_named(folder, monkeypatch):
+    def refused(label, overrides, **options):
+        if label == "static seed 2":
+            raise ConfigError("its weights are not there")
+        return plan_job(label, overrides, **options)
+
+    monkeypatch.setattr("facedistill.sweeps.tables.plan.plan_job", refused)
+    with pytest.raises(ConfigError, match=r"1 row\(s\)\n  static: its weights are not there$"):
+        plan(read_table(folder))
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--images", "--slots"])
+def test_a_number_of_the_command_that_is_not_above_0_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", "pocket", option, "0"])
+    assert stop.value.code == 2
+    assert f"{option}: expected a number above 0, got 0" in capsys.readouterr().err
+
+
+def test_slots_are_those_of_the_launcher_that_is_named():
+    assert _launcher([], 3).slots == 3
+    assert _launcher(["launcher=local", "launcher.slots=2"], None).slots == 2
+    with pytest.raises(ConfigError, match=r"^--slots 3: launcher=local has its own number"):
+        _launcher(["launcher=local"], 3)
 
 
 def test_a_failing_run_is_reported_and_leaves_the_others_alone(folder, tmp_path, monkeypatch):

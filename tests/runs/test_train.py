@@ -1,0 +1,76 @@
+"""What `train` does around the training itself: `force`, and what the record says."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from omegaconf import OmegaConf
+
+from facedistill.cli.train import _requested
+from facedistill.config import compose, make_run_id, result_relevant
+from facedistill.errors import Interrupted, UserError
+from facedistill.runs import train as module
+from facedistill.runs.checkpointing import Origin
+from facedistill.runs.folder import RunFolder
+from facedistill.runs.inputs import Inputs
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts a run whose training fails at once and leaves a checkpoint; returns its folder, and what the training found."""
+    found = []
+
+    def fit(config, inputs):
+        assert inputs.folder.record().reason is None  # that of an earlier start
+        found.append((config.force, inputs.folder.checkpoint.exists()))
+        inputs.folder.checkpoint.touch()
+        inputs.folder.update_record(status="failed", reason="stopped")
+        raise UserError("stopped")
+
+    monkeypatch.setattr(module, "_fit", fit)
+    monkeypatch.setattr(module, "open_configured_protocols", lambda config: None)
+
+    def run(*overrides):
+        config = compose("train", ["debug=smoke", f"runs_dir={tmp_path}", *overrides])
+        origin = Origin(make_run_id(config, {}), result_relevant(config), {})
+        folder = RunFolder(tmp_path / f"smoke-{origin.run_id}")
+        with pytest.raises(UserError, match="stopped"):
+            module.train(config, ["debug=smoke", *overrides], Inputs(origin, folder, None))
+        return folder, found[-1]
+
+    return run
+
+
+def test_force_starts_over_once_and_is_not_in_the_record(start, monkeypatch):
+    folder, before = start()
+    assert before == (False, False)
+    folder, before = start("force=true")
+    assert before == (True, False)
+    assert folder.record().command.split()[:3] == ["facedistill", "train", "debug=smoke"]
+    assert "force=true" not in folder.record().command
+    assert OmegaConf.load(folder.path / "config.yaml").force is False
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the run has asked for it, and continues
+    assert start("force=true")[1] == (False, True)
+
+
+def test_a_signal_in_the_evaluation_queues_the_job_again(start, monkeypatch, capsys):
+    def interrupted(folder):
+        raise Interrupted(signal.SIGUSR1)
+
+    folder, _ = start()
+    folder.update_record(status="trained")
+    folder.student.touch()
+    monkeypatch.setattr(module, "evaluate_run", interrupted)
+    monkeypatch.setattr("facedistill.runs.salvage.requeue", lambda: "queued again")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(Interrupted):
+        start()
+    assert capsys.readouterr().err.splitlines()[-1] == "queued again"
+
+
+def test_a_run_of_a_configuration_file_records_that_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(OmegaConf.to_yaml(compose("train", ["debug=smoke"])))
+    config, given, planned = _requested(["--config", str(path)])
+    assert (config.name, given, planned) == ("smoke", ["--config", str(path)], None)
