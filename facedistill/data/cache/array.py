@@ -77,7 +77,7 @@ class KeptArray:
         if done == self.shape[0]:
             return
         if done == 0:
-            self._note_path.unlink(missing_ok=True)  # of a file that is gone: the new one has its size, and no rows
+            self._note_path.unlink(missing_ok=True)  # it is of a file that is gone
             with self.path.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once

@@ -65,7 +65,9 @@ def test_bin_is_found_and_folders_are_taken_in_order(tmp_path: Path) -> None:
         write_bin(folder / "calfw.bin", [draw(i % images, 0) for i in range(20)], [True, False] * 5)
     assert found("calfw", [first, second]).num_images == 2
     assert found("calfw", [second, first]).num_images == 3
-    assert found("mine", [write_bin(first / "mine.bin", [b"a"] * 20, [True, False] * 5).parent]).name == "mine"
+    assert (
+        found("mine", [write_bin(first / "mine.bin", [b"a"] * 20, [True, False] * 5).parent]).name == "mine"
+    )
 
 
 def test_paths_are_opened(tmp_path: Path) -> None:
@@ -153,7 +155,9 @@ def test_null_in_a_place_is_the_default() -> None:
 def test_a_list_of_one_fold_is_refused(tmp_path: Path) -> None:
     images = write_lfw(tmp_path)
     (images / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Bob 1\n")
-    with pytest.raises(DataError, match=r"pairs\.txt: needs genuine and impostor pairs in at least two folds"):
+    with pytest.raises(
+        DataError, match=r"pairs\.txt: needs genuine and impostor pairs in at least two folds"
+    ):
         find_protocol(str(images), [])
 
 
