@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ SIZE_PX = 112
 MAX_PIXELS = 100_000_000  # a larger picture is a decompression bomb, or nothing to learn faces from
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _JPEG = b"\xff\xd8"
+_REASONED = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, zlib.error, struct.error)
+_UNREASONED = (AttributeError, ArithmeticError, MemoryError, RuntimeError, AssertionError)
+PARSER_ERRORS = (*_REASONED, *_UNREASONED)
+"""What Pillow's parsers raise on damaged files and damaged EXIF."""
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -119,9 +124,9 @@ def image_errors(where: str) -> Iterator[None]:
         raise DataError(
             f"{where} unpacks to more than {MAX_PIXELS // 1_000_000} million pixels; replace or remove it"
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, zlib.error) as error:
+    except _REASONED as error:
         raise _broken(where, _reason(error)) from error
-    except (AttributeError, ArithmeticError, MemoryError, RuntimeError, AssertionError) as error:
+    except _UNREASONED as error:
         raise _broken(where, type(error).__name__) from error
 
 

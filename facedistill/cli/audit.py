@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Search a training set for the people of a benchmark, by the teacher's embeddings.",
         epilog="Exit codes: 0 no benchmark image has a match, 1 some have, 2 a mistake.",
     )
-    parser.add_argument("train", type=Path, metavar="TRAIN", help="the training set, any format")
+    parser.add_argument("train", metavar="TRAIN", help="the training set, any format")
     parser.add_argument(
         "benchmark",
         type=Path,

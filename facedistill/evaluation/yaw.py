@@ -93,7 +93,7 @@ def yaw_figures(
 
     Returns:
         `protocol`; `unknown`, the number of pairs without an estimate or outside of all buckets; and `buckets`, a list of
-        `low`, `high`, `genuine`, `impostor`, `accuracy`, `accuracy_ci` (Clopper-Pearson), and the accepted fractions `tar`
+        `low`, `high`, `genuine`, `impostor`, `accuracy`, `accuracy_ci` (Jeffreys), and the accepted fractions `tar`
         and `far`; without pairs of a kind, its figures are missing.
     """
     _, _, thresholds = tenfold_accuracy(score, protocol.same, protocol.fold)

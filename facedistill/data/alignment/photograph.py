@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from facedistill.images import MAX_PIXELS, to_rgb, webp_size
+from facedistill.images import MAX_PIXELS, PARSER_ERRORS, to_rgb, webp_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What Pillow may read as a photograph; some of its other readers start programs."""
@@ -31,8 +31,8 @@ def read_photograph(path: Path) -> Image.Image | str:
         return "too many pixels"
     except FileNotFoundError:
         return "does not exist"
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError):
-        return "not a readable image"  # Pillow raises each of them on damaged files
+    except PARSER_ERRORS:
+        return "not a readable image"
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -23,5 +23,6 @@ class Columns:
         return torch.stack([self.one() for _ in range(count)], 1)
 
     def normals(self, count: int) -> Tensor:
-        """(N, count) standard normal numbers."""
-        return torch.special.ndtri(self.many(count) + 2.0**-25)
+        """(N, count) standard normal numbers, all finite."""
+        inside = (self.many(count) + 2.0**-25).clamp_max_(1 - 2.0**-24)  # the largest of all rounds to 1
+        return torch.special.ndtri(inside)

@@ -83,10 +83,17 @@ class PhotoSettings:
         for name in _PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augment.{name}={getattr(self, name)}: must be a probability in [0, 1]")
+        if not 0 <= side_light_strength <= 1:
+            raise ConfigError(f"augment.side_light_strength={side_light_strength}: must be in [0, 1]")
         if squeeze < 1 or len(self.frame_cuts) != 3:
             raise ConfigError(
                 f"augment.squeeze={squeeze} must be 1 or more, and augment.frame_cuts={list(self.frame_cuts)} three "
                 "fractions: top, bottom, sides"
+            )
+        top, bottom, side = self.frame_cuts
+        if min(self.frame_cuts) < 0 or top + bottom >= 1 or 2 * side >= 1:
+            raise ConfigError(
+                f"augment.frame_cuts={list(self.frame_cuts)}: top and bottom together, and both sides, must be below 1"
             )
 
     @property

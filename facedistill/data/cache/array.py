@@ -77,6 +77,7 @@ class KeptArray:
         if done == self.shape[0]:
             return
         if done == 0:
+            self._note_path.unlink(missing_ok=True)  # it is of a file that is gone
             with self.path.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, self._num_bytes)  # a full disk is known at once
@@ -109,9 +110,9 @@ class KeptArray:
         try:
             note = json.loads(self._note_path.read_text())
             whole = self.path.stat().st_size == self._num_bytes
-        except (OSError, ValueError):
+            return int(note["rows"]) if whole and note["depends_on"] == self.depends_on else 0
+        except (OSError, ValueError, TypeError, KeyError):
             return 0
-        return int(note["rows"]) if whole and note.get("depends_on") == self.depends_on else 0
 
     def _note(self, rows: int) -> None:
         write_atomically(self._note_path, json.dumps({"rows": rows, "depends_on": self.depends_on}, indent=1))

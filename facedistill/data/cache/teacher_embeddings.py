@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.formats.face_set import FaceSet, read_faces
 from facedistill.images import to_float
-from facedistill.models.teachers.team import Teacher
+from facedistill.models.teachers.team import Teacher, TeacherTeam
 
 _BLOCK = 64
 
@@ -19,8 +20,8 @@ _BLOCK = 64
 class TeacherCache:
     """Embeddings (N, D) of every image and of its mirror image, float16 on disk.
 
-    The file's name is a hash of the teacher's fingerprint and precision, the set's fingerprint and the two
-    views; float16 changes an embedding by less than 5e-4 of each element.
+    The file's name is a hash of the teacher's fingerprint, precision and input spec, the set's fingerprint and the
+    two views; float16 changes an embedding by less than 5e-4 of each element.
 
     Args:
         faces: The set.
@@ -31,12 +32,14 @@ class TeacherCache:
 
     def __init__(self, faces: FaceSet, teacher: Teacher, folder: Path, *, mirrored: bool) -> None:
         views = 2 if mirrored else 1
+        members = teacher.members if isinstance(teacher, TeacherTeam) else [teacher]
         self._kept = KeptArray(
             folder,
             "teacher",
             {
                 "teacher": teacher.fingerprint,
                 "precision": teacher.precision,
+                "input_specs": [asdict(member.input_spec) for member in members],
                 "faces": faces.fingerprint,
                 "views": ["plain", "mirrored"][:views],
             },

@@ -78,8 +78,8 @@ def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
         name: The protocol's name; the file's own if None.
 
     Raises:
-        DataError: If the file cannot be read, is cut short, or holds anything but bytes and booleans; nothing
-            that it names is ever imported or called.
+        DataError: If the file cannot be read, is cut short, holds anything but bytes and booleans, or only one kind of
+            pair; nothing that it names is ever imported or called.
     """
     path = Path(path)
     images, same = read_bin(path)
@@ -87,6 +87,10 @@ def load_bin(path: str | Path, name: str | None = None) -> PairsProtocol:
         raise DataError(
             f"{path}: holds {len(images)} images for {len(same)} pairs; "
             f"two a pair and at least {NUM_FOLDS} pairs are needed"
+        )
+    if len(set(same)) < 2:
+        raise DataError(
+            f"{path}: all {len(same)} pairs are {'genuine' if same[0] else 'impostor'}; a verification set needs both kinds"
         )
     place: dict[bytes, int] = {}
     distinct: list[bytes] = []

@@ -15,7 +15,7 @@ from facedistill.evaluation.protocols.archives import FolderArchive, TarArchive,
 from facedistill.evaluation.protocols.base import FolderLayout, PairsProtocol, Protocol
 from facedistill.evaluation.protocols.bin_file import load_bin
 from facedistill.evaluation.protocols.groups import with_groups
-from facedistill.evaluation.protocols.pairs import PairsLayout, pairs_protocol
+from facedistill.evaluation.protocols.pairs import PairsLayout, demand_measurable, pairs_protocol
 from facedistill.evaluation.protocols.titles import default_entries
 from facedistill.system.discovery import public_subclasses
 
@@ -70,7 +70,7 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
     """Checks the `evaluation.places` of a configuration.
 
     Raises:
-        ConfigError: If an entry has an unknown key or an unknown layout.
+        ConfigError: If an entry has an unknown key, a text instead of a list, or an unknown layout.
     """
     known = [field.name for field in fields(Place)]
     places = {}
@@ -78,7 +78,10 @@ def read_places(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
         for key in entry:
             if key not in known:
                 raise ConfigError(f"evaluation.places.{name}: unknown key {key!r}; known: {', '.join(known)}")
-        place = Place(**{key: type(getattr(Place, key))(value) for key, value in entry.items()})
+            if isinstance(getattr(Place, key), tuple) and isinstance(entry[key], str):
+                raise ConfigError(f"evaluation.places.{name}.{key}: must be a list; write [{entry[key]}]")
+        given = {key: value for key, value in entry.items() if value is not None}
+        place = Place(**{key: type(getattr(Place, key))(value) for key, value in given.items()})
         layouts = [*_pairs_layouts(), *_folder_layouts()]
         if place.layout not in layouts:
             known_layouts = f"{', '.join(layouts[:-1])} or {layouts[-1]}"
@@ -208,6 +211,7 @@ def _join(
         raise DataError(
             f"{where}: holds {len(pairs)} of the {place.num_pairs} pairs of {name}; download it again"
         )
+    demand_measurable(pairs, where)
     return pairs_protocol(name, archive, pairs)
 
 

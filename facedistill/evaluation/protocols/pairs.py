@@ -97,11 +97,20 @@ def parse_tsv_pairs(text: str, where: str) -> PairList:
                 f"{where}: line {number} must hold imageA, imageB, same (0 or 1), fold; got {line!r}"
             )
         pairs.add(name_of(words[0]), name_of(words[1]), words[2] == "1", int(words[3]))
+    demand_measurable(pairs, where)
+    return pairs
+
+
+def demand_measurable(pairs: PairList, where: str) -> None:
+    """Refuses pairs without a threshold to fit on one fold and to test on another.
+
+    Raises:
+        DataError: If there are fewer than two folds or only one kind of pair.
+    """
     if len(set(pairs.fold)) < 2 or len(set(pairs.same)) < 2:
         raise DataError(
             f"{where}: needs genuine and impostor pairs in at least two folds; found {len(pairs)} pairs"
         )
-    return pairs
 
 
 def _is_number(text: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facedistill.cli.audit import _parser
 from facedistill.cli.audit import main as audit_main
 from facedistill.data.audit.search import audit
 from facedistill.data.formats.bin import BinFaces
@@ -117,6 +118,10 @@ def test_mistakes_are_sentences(train: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         run(train, tmp_path / "gone.bin", tmp_path)
     assert str(caught.value) == f"{tmp_path}/gone.bin: cannot be read (No such file or directory)"
+
+
+def test_an_address_stays_one() -> None:
+    assert _parser().parse_args(["s3://bucket/faces", "lfw.bin"]).train == "s3://bucket/faces"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from facedistill.data.augment import Augment
 from facedistill.data.augmentation import PhotoAugment, effects, values
+from facedistill.data.augmentation.columns import Columns
 from facedistill.data.augmentation.geometry import black_frame, homography, warp
 from facedistill.errors import ConfigError
 from facedistill.images import to_uint8
@@ -178,6 +179,12 @@ def test_noise_has_its_strength_and_differs_between_images() -> None:
     assert not torch.allclose(noisy[1], noisy[2])
 
 
+def test_the_largest_draw_is_a_finite_normal_number() -> None:
+    normals = Columns(torch.tensor([[0.0, 0.5, 1 - 2.0**-24]])).normals(3)[0]
+    assert normals.isfinite().all()
+    torch.testing.assert_close(normals[[0, 2]], torch.tensor([-5.42, 5.29]), atol=0.02, rtol=0)
+
+
 def test_probabilities_are_frequencies() -> None:
     white = torch.ones(400, 3, 16, 16)
     framed = PhotoAugment(flip=0, frame=0.3)(white, seed=1, step=0, samples=torch.arange(400))
@@ -189,6 +196,8 @@ def test_probabilities_are_frequencies() -> None:
     ("jpeg", 1.5, "augment.jpeg=1.5: must be a probability in [0, 1]"),
     ("blur_sigma", [2.0, 1.0], "augment.blur_sigma=[2.0, 1.0]: must be two rising numbers within [0, inf]"),
     ("low_resolution_px", [0, 50], "augment.low_resolution_px=[0, 50]: must be two rising numbers within [1, 112]"),
+    ("side_light_strength", 5, "augment.side_light_strength=5: must be in [0, 1]"),
+    ("frame_cuts", [35, 8, 20], "augment.frame_cuts=[35, 8, 20]: top and bottom together, and both sides, must be below 1"),
 ])  # fmt: skip
 def test_mistakes_are_sentences(key: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError) as refused:

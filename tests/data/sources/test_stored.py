@@ -84,6 +84,9 @@ def test_embeddings_are_computed_once_and_another_teacher_has_its_own():
     other = Teacher("b" * 64)
     StoredFaces(faces, seed=3).cache_teacher(other)
     assert other.asked == 32
+    other.input_spec = InputSpec(color="BGR")  # the same weights, shown other numbers
+    StoredFaces(faces, seed=3).cache_teacher(other)
+    assert other.asked == 64
     larger = DrawnSet(images=9)
     StoredFaces(larger, seed=3).cache_teacher(teacher)
     assert teacher.asked == 32 + 36
@@ -121,7 +124,16 @@ def test_an_interrupted_computation_continues_where_it_stopped(tmp_path):
     kept().fill(compute, block=10, title="squares")
     assert asked[-8:] == list(range(320, 400, 10))
     assert (kept()[:, 0] == np.arange(400) ** 2).all()
+    kept().path.unlink()  # its note stays, and must not vouch for the file that is begun in its place
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        kept().fill(lambda start, stop: compute(start + 340, stop + 340), block=10, title="squares")
+    assert not kept().path.with_suffix(".json").exists()
+    asked += [-1] * 40
+    kept().fill(compute, block=10, title="squares")
+    assert (kept()[:, 0] == np.arange(400) ** 2).all()
     kept().path.write_bytes(b"torn")  # a damaged file is made anew
+    kept().path.with_suffix(".json").write_text("[]")
     kept().fill(compute, block=10, title="squares")
     assert kept()[399, 0] == 399**2
 

@@ -122,6 +122,7 @@ def test_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:
             ([b"a"] * 19, [True] * 10),
             "holds 19 images for 10 pairs; two a pair and at least 10 pairs are needed",
         ),
+        (([b"a"] * 20, [False] * 10), "all 10 pairs are impostor; a verification set needs both kinds"),
         (([b"a"] * 4, [True] * 2), "holds 4 images for 2 pairs; two a pair and at least 10 pairs are needed"),
     ],
 )
@@ -144,7 +145,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_images_stay_in_the_file_where_they_can_and_read_the_same(tmp_path: Path, protocol: int) -> None:
     images = [draw(number % 7, 0) for number in range(20)]
-    loaded = load_bin(write_bin(tmp_path / "x.bin", images, [True] * 10, protocol))
+    loaded = load_bin(write_bin(tmp_path / "x.bin", images, [True, False] * 5, protocol))
     archive = loaded.image_set.archive  # type: ignore[attr-defined]
     assert type(archive).__name__ == ("_FileArchive" if protocol == 4 else "_ListArchive")
     for number, image in enumerate(images):

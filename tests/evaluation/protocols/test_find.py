@@ -62,10 +62,12 @@ def test_bin_is_found_and_folders_are_taken_in_order(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for folder, images in ((first, 2), (second, 3)):
         folder.mkdir()
-        write_bin(folder / "calfw.bin", [draw(i % images, 0) for i in range(20)], [True] * 10)
+        write_bin(folder / "calfw.bin", [draw(i % images, 0) for i in range(20)], [True, False] * 5)
     assert found("calfw", [first, second]).num_images == 2
     assert found("calfw", [second, first]).num_images == 3
-    assert found("mine", [write_bin(first / "mine.bin", [b"a"] * 20, [True] * 10).parent]).name == "mine"
+    assert (
+        found("mine", [write_bin(first / "mine.bin", [b"a"] * 20, [True, False] * 5).parent]).name == "mine"
+    )
 
 
 def test_paths_are_opened(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_paths_are_opened(tmp_path: Path) -> None:
     (images / "pairs.txt").write_text(lfw_list())
     assert len(found(str(images), []).same) == 16
     assert found(str(images), []).name == "lfw112"
-    path = write_bin(tmp_path / "x.bin", [b"a"] * 20, [True] * 10)
+    path = write_bin(tmp_path / "x.bin", [b"a"] * 20, [True, False] * 5)
     assert found(str(path), []).name == "x"
     with pytest.raises(DataError) as caught:
         find_protocol(str(tmp_path / "none"), [], PLACES)
@@ -137,12 +139,26 @@ def test_shipped_places_are_complete() -> None:
             {"layout": "csv"},
             "evaluation.places.x.layout: must be lfw, tsv, ijb, rfw or tinyface, got 'csv'",
         ),
+        ({"images": "faces.tar"}, "evaluation.places.x.images: must be a list; write [faces.tar]"),
     ],
 )
 def test_bad_places_raise(entry: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_places({"x": entry})
     assert str(caught.value) == message
+
+
+def test_null_in_a_place_is_the_default() -> None:
+    assert read_places({"x": {"images": None, "title": None}}) == {"x": Place()}
+
+
+def test_a_list_of_one_fold_is_refused(tmp_path: Path) -> None:
+    images = write_lfw(tmp_path)
+    (images / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Bob 1\n")
+    with pytest.raises(
+        DataError, match=r"pairs\.txt: needs genuine and impostor pairs in at least two folds"
+    ):
+        find_protocol(str(images), [])
 
 
 def test_search_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +193,7 @@ def test_absent_folder_layouts_name_their_files(tmp_path: Path) -> None:
 
 def test_two_protocols_of_one_name_raise(tmp_path: Path) -> None:
     write_lfw(tmp_path)
-    path = write_bin(tmp_path / "other" / "lfw.bin", [b"a"] * 20, [True] * 10)
+    path = write_bin(tmp_path / "other" / "lfw.bin", [b"a"] * 20, [True, False] * 5)
     with pytest.raises(ConfigError) as caught:
         open_protocols(["lfw", str(path)], [tmp_path], PLACES)
     assert str(caught.value) == (
@@ -187,7 +203,7 @@ def test_two_protocols_of_one_name_raise(tmp_path: Path) -> None:
         ConfigError, match=r"^evaluation.protocols: two protocols are named lfw: lfw and lfw; "
     ):
         open_protocols(["lfw", "lfw"], [tmp_path], PLACES)
-    mine = write_bin(tmp_path / "generated.bin", [b"a"] * 20, [True] * 10)
+    mine = write_bin(tmp_path / "generated.bin", [b"a"] * 20, [True, False] * 5)
     with pytest.raises(ConfigError, match=r"two protocols are named generated: the generated pairs and "):
         open_protocols([str(mine)], [tmp_path], PLACES)
     found, absent = open_protocols(["lfw", "calfw"], [tmp_path], PLACES)
