@@ -90,10 +90,9 @@ class DDL(IdentityMethod):
     ) -> tuple[Tensor, PairSimilarities, PairSimilarities]:
         assert batch.labels is not None
         student = self.student(batch.images)
+        # An image's genuine pair is with the next one, in the order of the global batch.
         gathered = gather_constant(teacher), gather(student), gather_constant(batch.labels)
-        theirs, ours, labels = map(
-            in_sample_order, gathered
-        )  # an image's genuine pair is with the next in order
+        theirs, ours, labels = map(in_sample_order, gathered)
         return student, labelled_pairs(theirs, labels), labelled_pairs(ours, labels)
 
     def _by_views(
