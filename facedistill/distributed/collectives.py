@@ -40,6 +40,11 @@ def gather_constant(tensor: Tensor) -> Tensor:
     return tensor if world_size() == 1 else _joined(tensor.detach())
 
 
+def in_sample_order(gathered: Tensor) -> Tensor:
+    """Gathered rows (W·N, ...) in the order of the global batch, of which each process has every W-th image."""
+    return gathered.unflatten(0, (world_size(), -1)).transpose(0, 1).flatten(0, 1)
+
+
 def total_constant(values: Tensor) -> Tensor:
     """Sum over the processes, elementwise, without gradient; the shape is the same everywhere."""
     values = values.detach().clone(memory_format=torch.contiguous_format)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from facedistill.distributed.collectives import in_sample_order
 from facedistill.losses.ranks import ROUNDING, ScoredPairs, thresholds_at
 
 
@@ -111,11 +112,11 @@ class RankThresholds(nn.Module):
         old.copy_(torch.where(count > 0, momentum * old + (1 - momentum) * measured, old))
 
     def _remember(self, pairs: ScoredPairs) -> None:
-        newest = slice(-self.queue_size, None)
-        labels = pairs.labels[newest]
+        kept = pairs.unit.detach(), pairs.teacher_unit, pairs.labels
+        unit, teacher_unit, labels = (in_sample_order(gathered)[-self.queue_size :] for gathered in kept)
         places = (self.queue_place + torch.arange(len(labels), device=labels.device)) % self.queue_size
-        self.queue_student[places] = pairs.unit.detach()[newest].to(self.queue_student.dtype)
-        self.queue_teacher[places] = pairs.teacher_unit[newest].to(self.queue_teacher.dtype)
+        self.queue_student[places] = unit.to(self.queue_student.dtype)
+        self.queue_teacher[places] = teacher_unit.to(self.queue_teacher.dtype)
         self.queue_labels[places] = labels
         self.queue_place.copy_((self.queue_place + len(labels)) % self.queue_size)
 

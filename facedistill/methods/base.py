@@ -58,6 +58,11 @@ class DistillationMethod(LightningModule):
         self.images_seen = 0
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that learn: the student, and a method's other students."""
+        return (self.student,)
+
+    @property
     def progress(self) -> float:
         """Fraction of the image budget trained on so far, in [0, 1]; 0 outside a run."""
         data = getattr(self._trainer, "datamodule", None)
@@ -90,7 +95,8 @@ class DistillationMethod(LightningModule):
 
     def on_fit_start(self) -> None:
         """Sets train mode: Lightning leaves a student that was loaded in eval mode in eval mode."""
-        self.student.train()
+        for network in self.networks:
+            network.train()
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """Returns the loss of one step and reports the agreement to the source of faces.
@@ -151,7 +157,8 @@ class DistillationMethod(LightningModule):
         """The optimizer over all trainable parameters, with one kernel for all of them on a GPU if it has one."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         if "matrices" in inspect.signature(self.make_optimizer).parameters:  # heads and centers are no layers
-            return self.make_optimizer(parameters, matrices=matrices_of(self.student.parameters()))  # type: ignore[call-arg]
+            layers = (p for network in self.networks for p in network.parameters())
+            return self.make_optimizer(parameters, matrices=matrices_of(layers))  # type: ignore[call-arg]
         fused = may_fuse and all(p.device.type == "cuda" for p in parameters)
         return self.make_optimizer(
             parameters, **({"fused": True} if fused and takes_fused(self.make_optimizer) else {})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from facedistill.distributed.collectives import gather, gather_constant
+from facedistill.distributed.collectives import gather, gather_constant, in_sample_order
 from facedistill.errors import ConfigError
 from facedistill.losses.pair_distributions import (
     PairSimilarities,
@@ -89,9 +89,11 @@ class DDL(IdentityMethod):
         self, batch: FaceBatch, teacher: Tensor
     ) -> tuple[Tensor, PairSimilarities, PairSimilarities]:
         assert batch.labels is not None
-        student, labels = self.student(batch.images), gather_constant(batch.labels)
-        easy = labelled_pairs(gather_constant(teacher), labels)
-        return student, easy, labelled_pairs(gather(student), labels)
+        student = self.student(batch.images)
+        # An image's genuine pair is with the next one, in the order of the global batch.
+        gathered = gather_constant(teacher), gather(student), gather_constant(batch.labels)
+        theirs, ours, labels = map(in_sample_order, gathered)
+        return student, labelled_pairs(theirs, labels), labelled_pairs(ours, labels)
 
     def _by_views(
         self, batch: FaceBatch, teacher: Tensor

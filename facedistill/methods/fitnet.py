@@ -18,7 +18,8 @@ from facedistill.types import FaceBatch, Requirements, StepOutput
 class FeatureMapMethod(IdentityMethod):
     """What methods on feature maps share: a tap in either network.
 
-    The teacher always sees the images: cached embeddings have no feature map.
+    The teacher always sees the images: cached embeddings have no feature map. With `identity_weight: 0`, nothing teaches the
+    student's layers after the map, the embedding's among them: they stay as they are.
 
     Args:
         weight: Weight of the term on the maps, >= 0.
@@ -53,6 +54,8 @@ class FeatureMapMethod(IdentityMethod):
             size_px=size_px,
         )
         self.teacher_tap = teacher_tap(self.teacher, name=teacher_layer, size_px=size_px)
+        if not self.identity_weight:
+            self.student_tap.freeze_rest()
 
     def map_errors(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Compares maps (N, C, H, W) and (N, C', H', W'), giving (N,)."""

@@ -60,7 +60,7 @@ class IdentityMethod(DistillationMethod):
         """
         return {} if self.head is None else {"identity": mean_head_loss(self.head, embeddings, batch)}
 
-    def total(self, terms: Mapping[str, Tensor], **weights: float) -> Tensor:
+    def total(self, terms: Mapping[str, Tensor], /, **weights: float) -> Tensor:
         """Weighted sum of terms by name; `identity` has its own weight, a name without one has 1."""
         weights = {"identity": self.identity_weight, **weights}
         return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()

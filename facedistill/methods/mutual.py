@@ -76,7 +76,7 @@ class Mutual(IdentityMethod):
         )
         return StepOutput(loss=loss, terms=terms)
 
-    def on_fit_start(self) -> None:
-        """Puts both students into train mode."""
-        super().on_fit_start()
-        self.peer.train()
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Both students."""
+        return (self.student, self.peer)

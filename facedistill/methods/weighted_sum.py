@@ -77,7 +77,7 @@ def _named(losses: Any) -> dict[str, Mapping[str, Any]]:
         raise ConfigError("method.losses: is empty; name at least one loss with its _target_ and weight")
     seen: set[str] = set()
     for name, item in pairs:
-        if name in seen or name == "identity":
+        if name in seen or name in ("identity", "loss"):  # "loss" is their sum in the logs
             raise ConfigError(f"method.losses: two losses are named {name}; give each its own name")
         seen.add(name)
         if not isinstance(item, Mapping) or not callable(item.get("loss")):

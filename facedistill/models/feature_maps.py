@@ -49,7 +49,7 @@ class FeatureMapTap:
         Raises:
             ConfigError: If there is no such layer, or its output is not a feature map.
         """
-        self.network = network
+        self.network, self._input_px = network, input_px
         layers = _layers(network, input_px)
         self.layer = _by_name(layers, network, key, name) if name else _by_size(layers, network, size_px)
 
@@ -64,6 +64,16 @@ class FeatureMapTap:
         with _hook(self.network.get_submodule(self.layer.name), lambda output: maps.append(output.clone())):
             embeddings = embed()
         return embeddings, maps[-1]
+
+    @torch.enable_grad()
+    def freeze_rest(self) -> None:
+        """Has the parameters that the map does not depend on learn no more: DDP requires a gradient of those that do."""
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        _, maps = self.read(lambda: _embed_black(self.network, self._input_px))
+        for parameter, gradient in zip(
+            learned, torch.autograd.grad(maps.sum(), learned, allow_unused=True), strict=True
+        ):
+            parameter.requires_grad_(gradient is not None)
 
 
 def teacher_tap(teacher: Any, *, name: str | None, size_px: int) -> FeatureMapTap:
@@ -102,15 +112,22 @@ def _layers(network: nn.Module, input_px: int) -> list[Layer]:
     handles = [
         module.register_forward_hook(_recorder(name, found)) for name, module in network.named_modules()
     ]
-    was_training = network.training
-    parameter = next(iter(network.parameters()), torch.empty(0))
     try:
-        network.eval()(torch.zeros(1, 3, input_px, input_px, device=parameter.device))
+        _embed_black(network, input_px)
     finally:
-        network.train(was_training)
         for handle in handles:
             handle.remove()
     return found
+
+
+def _embed_black(network: nn.Module, input_px: int) -> Tensor:
+    """The embedding (1, D) of a black face in eval mode."""
+    was_training = network.training
+    parameter = next(iter(network.parameters()), torch.empty(0))
+    try:
+        return network.eval()(torch.zeros(1, 3, input_px, input_px, device=parameter.device))
+    finally:
+        network.train(was_training)
 
 
 def _recorder(name: str, found: list[Layer]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.distributed.collectives import gather_constant, world_size
+from facedistill.distributed.collectives import gather_constant, in_sample_order
 from facedistill.models.latents import row_generators
 
 
@@ -88,15 +88,11 @@ class EmbeddingQueue(nn.Module):
         size = len(self.student)
         if not size:
             return
-        student, teacher = (_in_order(gathered)[-size:] for gathered in (student, teacher))
+        student, teacher = (in_sample_order(gathered)[-size:] for gathered in (student, teacher))
         places = (self.place + torch.arange(len(student), device=self.place.device)) % size
         self.student[places] = F.normalize(student.detach().to(self.student))
         self.teacher[places] = F.normalize(teacher.detach().to(self.teacher))
         self.place.copy_((self.place + len(student)) % size)
-
-
-def _in_order(gathered: Tensor) -> Tensor:
-    return gathered.unflatten(0, (world_size(), -1)).transpose(0, 1).flatten(0, 1)
 
 
 def draw_indices(seed: int, stream: str, counters: Tensor, count: int, num_images: int) -> Tensor:

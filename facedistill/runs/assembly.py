@@ -213,13 +213,19 @@ def build_method(
 
 
 def refuse_other_width(config: DictConfig, student: nn.Module, teacher: Teacher) -> None:
-    """Refuses a student whose width was not in the configuration and is not the one that the method needs."""
-    if isinstance(teacher, TeacherTeam):
+    """Refuses a student whose width was not in the configuration and is not the one that the method or the data need."""
+    required, width = requirements(config), lead_of(teacher).embedding_dim
+    if student.embedding_dim == width:
         return
-    if requirements(config).equal_widths and student.embedding_dim != teacher.embedding_dim:
+    if required.equal_widths and not isinstance(teacher, TeacherTeam):
         raise ConfigError(
-            f"backbone: its embeddings have {student.embedding_dim} dimensions and the teacher's {teacher.embedding_dim}; "
+            f"backbone: its embeddings have {student.embedding_dim} dimensions and the teacher's {width}; "
             "make them equal, or use a method that compares relations or logits, such as method=rkd"
+        )
+    if not required.equal_widths and OmegaConf.select(config, "data.source.resampling") == "dynamic":
+        raise ConfigError(
+            f"data.source.resampling=dynamic: needs embeddings of one width, and the student's have {student.embedding_dim} "
+            f"dimensions and the teacher's {width}; use data.source.resampling=static"
         )
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from facedistill.distributed import collectives
 from facedistill.losses.rank_thresholds import RankThresholds
 from facedistill.losses.ranks import rank_losses, score_pairs, soft_rank, thresholds_at, weighted_sums
 from tests.helpers.random_tensors import cosine, random_embeddings, random_labels
@@ -204,6 +205,21 @@ def test_a_queue_widens_the_impostor_pairs(size):
     clone = RankThresholds(FARS, queue_size=size, student_dim=5, teacher_dim=7).double()
     clone.load_state_dict(tracker.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(clone.buffers(), tracker.buffers(), strict=True))
+
+
+def test_the_queue_is_the_same_in_two_processes(monkeypatch):
+    student, teacher, labels = _labelled_embeddings()
+    size, gathered = (
+        len(labels) - 3,
+        torch.cat([torch.arange(0, len(labels), 2), torch.arange(1, len(labels), 2)]),
+    )
+    queues = []
+    for rows, world_size in ((torch.arange(len(labels)), 1), (gathered, 2)):
+        monkeypatch.setattr(collectives, "world_size", lambda number=world_size: number)
+        tracker = RankThresholds(FARS, queue_size=size, student_dim=5, teacher_dim=7).double()
+        tracker.update(score_pairs(student[rows], teacher[rows], labels[rows]), 5)
+        queues.append((tracker.queue_student, tracker.queue_teacher, tracker.queue_labels))
+    assert all(torch.equal(one, other) for one, other in zip(*queues, strict=True))
 
 
 def test_rates_below_one_pair_are_unresolved():

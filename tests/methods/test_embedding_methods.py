@@ -93,6 +93,8 @@ def test_a_weighted_sum_is_the_sum_of_its_terms():
     assert output.loss.item() == pytest.approx(2 * output.terms["mse"].item() + output.terms["cosine"].item())
     listed = [{"name": name, **item} for name, item in LOSSES.items()]
     assert small(WeightedSum, losses=listed).distill(batch).loss.item() == output.loss.item()
+    names = {"terms": {"loss": cosine_loss}, "self": {"loss": cosine_loss}}
+    assert small(WeightedSum, losses=names).distill(batch).terms.keys() == names.keys()
     learned = small(WeightedSum, losses={"own": {"loss": _Scaled()}}, head=True, identity_weight=1.0)
     output = learned.distill(batch)
     output.loss.backward()
@@ -114,6 +116,10 @@ def test_a_weighted_sum_is_the_sum_of_its_terms():
         (
             {"identity": {"loss": cosine_loss}},
             "method.losses: two losses are named identity; give each its own name",
+        ),
+        (
+            {"loss": {"loss": cosine_loss}},
+            "method.losses: two losses are named loss; give each its own name",
         ),
         (
             {"a": {"weight": 1.0}},

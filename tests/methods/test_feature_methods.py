@@ -109,6 +109,16 @@ def test_kept_embeddings_are_no_use_and_the_rest_learns(method):
     assert bare.distill(FaceBatch(images=batch.images[:1])).loss.shape == ()
 
 
+@pytest.mark.parametrize("method", [FitNet, AttentionTransfer])
+def test_without_labels_only_layers_below_the_map_learn(method):
+    instance = small(method, size_px=4, identity_weight=0)
+    instance.distill(faces()).loss.backward()
+    assert instance.student.training
+    assert all(p.grad is not None for p in instance.parameters() if p.requires_grad)  # DDP requires that
+    kept = {name for name, p in instance.student.named_parameters() if not p.requires_grad}
+    assert kept == {"last.weight", "last.bias"}
+
+
 def test_layers_of_different_sizes_can_be_named():
     instance = small(FitNet, student_layer="first", teacher_layer="pool", identity_weight=0)
     assert (instance.student_tap.layer.height, instance.teacher_tap.layer.height) == (4, 2)

@@ -20,6 +20,7 @@ from facedistill.methods.kd import KD
 from facedistill.models.heads.cosface import CosFaceHead
 from facedistill.models.heads.curricularface import CurricularFaceHead
 from facedistill.models.heads.sharded import ShardedHead
+from facedistill.models.heads.uniface import UniFaceHead
 from facedistill.types import FaceBatch
 from tests.distributed.processes import in_processes
 from tests.helpers.cosface_logits import cosface_logits
@@ -288,3 +289,10 @@ def test_messages(attempt, error, message):
 def test_a_copy_of_the_method_can_be_made():
     method = _method(GKD)
     assert torch.equal(copy.deepcopy(method).teacher_head.head.weight, method.teacher_head.head.weight)
+
+
+def test_every_parameter_takes_part_without_the_heads_loss():
+    method = _method(KD, head=UniFaceHead, identity_weight=0.0)
+    method.distill(_batch()).loss.backward()
+    assert not [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
+    assert method.head.bias.grad.item() == 0

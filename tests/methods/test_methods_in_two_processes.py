@@ -9,8 +9,11 @@ from facedistill.methods.at import AttentionTransfer
 from facedistill.methods.cosine import Cosine
 from facedistill.methods.coupleface import CoupleFace
 from facedistill.methods.crd import CRD
+from facedistill.methods.ddl import DDL
+from facedistill.methods.ekd import EKD
 from facedistill.methods.embedding_mse import EmbeddingMSE
 from facedistill.methods.fitnet import FitNet
+from facedistill.methods.iled_rpsd import ILEDRPSD
 from facedistill.methods.mutual import Mutual
 from facedistill.methods.refo import ReFO
 from facedistill.methods.shrinkteanet import ShrinkTeaNet
@@ -25,12 +28,16 @@ CASES = [
     (Cosine, LABELLED),
     (ShrinkTeaNet, LABELLED),
     (FitNet, {"size_px": 4, **LABELLED}),
+    (FitNet, {"size_px": 4, "identity_weight": 0.0}),
     (AttentionTransfer, {"size_px": 4, **LABELLED}),
     (CRD, CRD_SMALL),
     (CRD, {**CRD_SMALL, **LABELLED, "negatives": "per_image"}),
     (TripletDistillation, {"reach": 4.0, **LABELLED}),
     (CoupleFace, {"centers": CENTERS, "num_relations": 2, **LABELLED}),
     (ReFO, {}),
+    (DDL, LABELLED),
+    (EKD, {"impostor_queue": 5, **LABELLED}),
+    (ILEDRPSD, {"num_pairs": 12, "bank_size": 5, "identity_weight": 0.0}),
     (Mutual, {"peer": SmallStudent(seed=5), **LABELLED}),
     (
         WeightedSum,

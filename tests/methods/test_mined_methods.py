@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from facedistill.distributed import collectives
 from facedistill.errors import ConfigError
 from facedistill.losses import mined, pair_distributions
+from facedistill.methods import ddl
 from facedistill.methods.ddl import DDL
 from facedistill.methods.iled_rpsd import ILEDRPSD
 from facedistill.types import Offers
@@ -27,6 +29,20 @@ def test_ddl_takes_the_easy_pairs_from_what_the_teacher_sees():
     expected = 0.1 * terms["genuine"] + 0.02 * terms["impostor"] + 0.5 * terms["order"]
     assert output.loss.item() == pytest.approx(expected.item())
     assert output.agreement.shape == (8,)
+
+
+def _rank_major(rows: torch.Tensor) -> torch.Tensor:
+    """What gathering returns in two processes, each with every second image."""
+    return torch.cat([rows[0::2], rows[1::2]])
+
+
+def test_ddl_takes_the_same_pairs_in_two_processes(monkeypatch):
+    batch = replace(faces(), labels=torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))
+    alone = small(DDL, identity_weight=0.0).distill(batch)
+    monkeypatch.setattr(collectives, "world_size", lambda: 2)
+    for name in ("gather", "gather_constant"):
+        monkeypatch.setattr(ddl, name, _rank_major)
+    assert small(DDL, identity_weight=0.0).distill(batch).loss.item() == pytest.approx(alone.loss.item())
 
 
 def test_ddl_on_views_needs_no_label_and_teaches_both_views():

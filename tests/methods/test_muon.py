@@ -15,7 +15,8 @@ from facedistill.config.combinations import combination_problems
 from facedistill.methods import muon
 from facedistill.methods.cosine import Cosine
 from facedistill.methods.muon import Muon, orthogonal
-from tests.methods.small_methods import SmallHead, SmallStudent
+from facedistill.methods.mutual import Mutual
+from tests.methods.small_methods import SmallHead, SmallStudent, small
 
 
 @pytest.mark.parametrize("shape", [(8, 32), (32, 8), (16, 16)])
@@ -99,6 +100,18 @@ def test_class_centers_are_no_layer():
     optimizer.step()
     orthogonalized = {name for name, p in method.named_parameters() if "momentum" in optimizer.state[p]}
     assert orthogonalized == {"student.first.weight", "student.second.0.weight", "student.last.weight"}
+
+
+def test_a_peer_learns_as_the_student_does():
+    method = small(Mutual, head=True, peer=SmallStudent(seed=5))
+    method.make_optimizer = Muon
+    optimizer = method.build_optimizer()
+    for parameter in method.parameters():
+        parameter.grad = torch.randn_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    orthogonalized = {name for name, p in method.named_parameters() if "momentum" in optimizer.state[p]}
+    layers = ("first.weight", "second.0.weight", "last.weight")
+    assert orthogonalized == {f"{network}.{layer}" for network in ("student", "peer") for layer in layers}
 
 
 def test_fsdp_is_refused_because_it_splits_matrices():

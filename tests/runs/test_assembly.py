@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
-from facedistill.errors import AssetError
-from facedistill.runs.assembly import instantiate
+from facedistill.config import compose
+from facedistill.errors import AssetError, ConfigError
+from facedistill.runs.assembly import instantiate, refuse_other_width
 from facedistill.system.trust import admit
 
 admit([__name__])
@@ -15,3 +18,15 @@ def test_user_error_inside_a_constructor_is_not_wrapped():
     with pytest.raises(AssetError) as caught:
         instantiate({"_target_": f"{__name__}.refuse", "asset": "weights"})
     assert str(caught.value) == "asset weights: is not available"
+
+
+def test_dynamic_resampling_with_a_student_of_another_width_is_refused():
+    student, teacher = SimpleNamespace(embedding_dim=128), SimpleNamespace(embedding_dim=512)
+    overrides = ["data=stylegan", "method=rkd", "method.identity_weight=0"]
+    refuse_other_width(compose("train", [*overrides, "data.source.resampling=static"]), student, teacher)
+    with pytest.raises(ConfigError) as caught:
+        refuse_other_width(compose("train", overrides), student, teacher)
+    assert str(caught.value) == (
+        "data.source.resampling=dynamic: needs embeddings of one width, and the student's have 128 dimensions and the "
+        "teacher's 512; use data.source.resampling=static"
+    )
