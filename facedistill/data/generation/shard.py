@@ -87,17 +87,21 @@ def make_shard(
 def choose(
     generator: Generator, teacher: nn.Module, plan: SetPlan, store: Store, scratch: Path, *, quiet: bool
 ) -> ChosenIdentities:
-    """The identities that the store names; chosen and written there first if it names none."""
-    if CHOICE not in store.names():
-        path = scratch / f"chosen-{CHOICE}"
-        if not path.is_file():
-            count = plan.settings.identities
-            with ProgressBar("choosing identities", count, "identities", quiet=quiet) as progress:
-                chosen = choose_identities(generator, teacher, plan.settings, progress.advance)
-            write_weights(path, {"candidates": chosen.candidates, "embeddings": chosen.embeddings}, {})
+    """The identities that the store names; chosen and written there first if it names none.
+
+    Of several processes with one `scratch`, one chooses and the others wait.
+    """
+    with one_at_a_time(scratch / f"{CHOICE}.lock"):
         if CHOICE not in store.names():
-            store.upload(CHOICE, path)
-        path.unlink(missing_ok=True)
+            path = scratch / f"chosen-{CHOICE}"
+            if not path.is_file():
+                count = plan.settings.identities
+                with ProgressBar("choosing identities", count, "identities", quiet=quiet) as progress:
+                    chosen = choose_identities(generator, teacher, plan.settings, progress.advance)
+                write_weights(path, {"candidates": chosen.candidates, "embeddings": chosen.embeddings}, {})
+            if CHOICE not in store.names():
+                store.upload(CHOICE, path)
+            path.unlink(missing_ok=True)
     return read_choice(store, scratch)
 
 

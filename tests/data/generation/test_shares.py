@@ -3,17 +3,25 @@
 import json
 import multiprocessing
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from facedistill.data.formats.open import open_faces
 from facedistill.data.generation import shard as shard_module
+from facedistill.data.generation.plan import SetPlan, describe
 from facedistill.data.generation.synthetic_set import make_synthetic_set
 from facedistill.errors import ConfigError, DataError
-from facedistill.models.synthetic_identities import SyntheticIdentities, render_identity_images
+from facedistill.models.synthetic_identities import (
+    ChosenIdentities,
+    SyntheticIdentities,
+    render_identity_images,
+)
 from facedistill.system.store import Store
 from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
 
@@ -127,6 +135,24 @@ def test_the_id_of_a_set_covers_every_byte(tmp_path: Path) -> None:
 def _job(folder: str, share: tuple[int, int], cache: str) -> None:
     os.environ["FACEDISTILL_CACHE"] = cache
     make(folder, share)
+
+
+def test_processes_that_begin_at_once_choose_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def slow(*arguments: object) -> ChosenIdentities:
+        calls.append(arguments)
+        time.sleep(0.1)
+        return ChosenIdentities(torch.zeros(6, dtype=torch.int64), torch.ones(6, 4))
+
+    monkeypatch.setattr(shard_module, "choose_identities", slow)
+    plan = SetPlan(describe(GENERATOR, TEACHER, SETTINGS, 4), SETTINGS, 4, 95, 5)
+    store = Store(tmp_path / "out")
+    choose = partial(shard_module.choose, GENERATOR, TEACHER, plan, store, tmp_path, quiet=True)
+    with ThreadPoolExecutor(3) as pool:
+        found = [job.result() for job in [pool.submit(choose) for _ in range(3)]]
+    assert len(calls) == 1
+    assert [len(one.candidates) for one in found] == [6, 6, 6]
 
 
 @pytest.mark.slow
