@@ -124,7 +124,7 @@ class LogitMethod(IdentityMethod):
             terms[name] = global_mean(partition.own_rows(values))
             weights[name] = self.weight * self.rise * weight
         loss = self.total(terms, **weights)
-        if not self.identity_weight:  # DDP requires every parameter, and UniFace's bias is in the head's loss only
+        if not self.identity_weight:  # DDP requires every parameter, so UniFace's bias too
             loss = loss + sum(0.0 * p.sum() for p in head.parameters() if p is not head.unsplit.weight)
         return StepOutput(loss=loss, terms=terms, agreement=agreement(student, teacher))
 
