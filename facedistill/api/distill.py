@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from facedistill.api.overrides import as_overrides
@@ -16,7 +18,7 @@ from facedistill.api.student import Student, load
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose, validate
-from facedistill.config.files import options
+from facedistill.config.files import options, parsed
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, read_metadata
 from facedistill.models.backbones import Backbone
@@ -117,12 +119,15 @@ def _compose(overrides: list[str], modules: Mapping[str, nn.Module]) -> DictConf
         config[group] = (_student_node if group == "backbone" else _teacher_node)(module)
     OmegaConf.set_struct(config, True)
     for line in own:
-        key, _, value = line.lstrip("+").partition("=")
-        if "." not in key:
+        key = line.lstrip("+").partition("=")[0]
+        group = key.split(".")[0]
+        if key == group:
             raise ConfigError(f"{line}: a module is given as {key} already; leave one out")
-        OmegaConf.update(
-            config, key, OmegaConf.create({"value": value}).value, force_add=line.startswith("+")
-        )
+        try:
+            OmegaConf.update(config, key, parsed(line).value(), force_add=line.startswith("+"))
+        except (HydraException, OmegaConfBaseException) as error:
+            known = ", ".join(map(str, config[group]))
+            raise ConfigError(f"{line}: cannot be set below a module, whose keys are {known}") from error
     return config
 
 

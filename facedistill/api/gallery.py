@@ -104,6 +104,8 @@ class Gallery:
             DataError: If there is no image, or an aligned face cannot be read.
         """
         files = image_files([images] if isinstance(images, str | Path) else images)
+        if not files:
+            raise DataError("no image is given for the gallery; give a folder or files")
         gallery = cls([], torch.empty(0, student.embedding_dim), student.run)
         rows = []
         with ProgressBar("embedding", len(files), quiet=quiet) as progress:
@@ -140,13 +142,13 @@ class Gallery:
             arrays = read_npz(Path(path), ("files", "embeddings", "run"))
             names, rows = [str(name) for name in arrays["files"]], arrays["embeddings"]
             run = str(arrays.get("run", ""))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
             raise DataError(
                 f"{path} holds no embeddings; give a folder of images or an .npz of `facedistill embed --out`"
             ) from error
-        if rows.ndim != 2 or len(rows) != len(names) or not np.isfinite(rows).all():
+        if rows.ndim != 2 or len(rows) != len(names) or rows.dtype.kind != "f" or not np.isfinite(rows).all():
             raise DataError(
-                f"{path}: {len(names)} names and embeddings of shape {rows.shape}; embed it again"
+                f"{path}: {len(names)} names and embeddings of {rows.dtype} and shape {rows.shape}; embed it again"
             )
         return cls(names, torch.nn.functional.normalize(torch.from_numpy(rows).float()), run)
 
@@ -192,7 +194,9 @@ def image_files(paths: Iterable[str | Path]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         inside = (
-            sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+            sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if path.is_dir()
+            else [path]
         )
         if not inside:
             raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")

@@ -14,7 +14,7 @@ from torch import Tensor
 from facedistill.api.photographs import Picture, name_of, open_photograph
 from facedistill.errors import DataError
 from facedistill.export.embed import face_tensor, read_face
-from facedistill.images import to_float
+from facedistill.images import image_errors, to_float, to_rgb
 
 Pictures: TypeAlias = Picture | Tensor | Sequence[Picture]
 """One image, a sequence of images, an (N, H, W, 3) uint8 array, or an (N, 3, H, W) tensor."""
@@ -42,13 +42,22 @@ def batches(images: Pictures, size_px: int, batch_size: int) -> Iterator[Tensor]
         return
     pictures = pictures_of(images)
     for start in range(0, len(pictures), batch_size):
-        yield torch.stack([_face(picture, size_px) for picture in pictures[start : start + batch_size]])
+        portion = pictures[start : start + batch_size]
+        yield torch.stack([face_tensor(aligned_face(one), size_px, name_of(one)) for one in portion])
 
 
-def _face(picture: Picture, size_px: int) -> Tensor:
+def aligned_face(picture: Picture) -> Image.Image:
+    """An aligned face in eight-bit RGB; EXIF, which tells how to turn a photograph, turns nothing here.
+
+    Raises:
+        DataError: If it cannot be read, or is no picture.
+    """
     if isinstance(picture, str | Path):
-        return read_face(Path(picture), size_px)
-    return face_tensor(open_photograph(picture), size_px, name_of(picture))
+        return read_face(Path(picture))
+    if isinstance(picture, Image.Image):
+        with image_errors(name_of(picture)):
+            return to_rgb(picture)
+    return open_photograph(picture)
 
 
 def _checked(images: Tensor, size_px: int) -> Tensor:

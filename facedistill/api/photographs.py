@@ -13,7 +13,7 @@ from PIL import Image
 from facedistill.data.alignment.choose_face import Detector, checked_faces
 from facedistill.data.alignment.photograph import read_photograph, upright
 from facedistill.errors import DataError, NoFaceError
-from facedistill.images import MAX_PIXELS
+from facedistill.images import MAX_PIXELS, image_errors
 from facedistill.models.detectors.similarity import align_face
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def open_photograph(image: Picture) -> Image.Image:
     if isinstance(image, Image.Image):
         if image.width * image.height > MAX_PIXELS:
             raise DataError(f"{name_of(image)} has more than {MAX_PIXELS // 1_000_000} million pixels")
-        return upright(image)
+        with image_errors(name_of(image)):
+            return upright(image)
     if not isinstance(image, str | Path):
         raise DataError(
             f"{type(image).__name__}: is no photograph; give a path, a PIL image, or an (H, W, 3) uint8 RGB array"

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from facedistill.api.gallery import Gallery, Hit, SearchResult
 from facedistill.api.hub import hub_file, is_hub_name
-from facedistill.api.inputs import Pictures, batches, pictures_of
+from facedistill.api.inputs import Pictures, aligned_face, batches, pictures_of
 from facedistill.api.match import Match, crop_of
-from facedistill.api.photographs import Chosen, Face, Picture, faces_of, open_photograph
+from facedistill.api.photographs import Chosen, Face, Picture, faces_of
 from facedistill.api.thresholds import choose_threshold
 from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import AssetError, UserError
@@ -173,7 +173,7 @@ def _faces(
     picture: Picture, face: Chosen, aligned: bool, detector: Detector | None
 ) -> list[Face] | list[Image.Image]:
     if aligned:
-        return [open_photograph(picture)]
+        return [aligned_face(picture)]
     return faces_of(picture, detector, every=face == "all")
 
 

@@ -24,7 +24,7 @@ from facedistill.errors import AssetError
 
 _CHUNK = 1 << 20
 _DAMAGE = (
-    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
+    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, OSError,
 )  # fmt: skip
 _MOST_UNPACKED = 20  # times the size of a compressed archive; weights hardly shrink
 
@@ -135,6 +135,8 @@ def _opener(card: AssetCard, delivered: Path) -> Iterator[_Finder]:
             ):
                 yield _Finder(delivered, bundle)
     except _DAMAGE as error:
+        if getattr(error, "errno", None):  # of the disk; those of gzip and bz2 have no number
+            raise
         raise AssetError(
             f"asset {card.name}: {delivered} is not a readable archive ({_what(error)}); "
             f"it may be cut short, fetch it again"

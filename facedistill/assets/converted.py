@@ -43,9 +43,14 @@ def problem(card: AssetCard, path: Path, *, thorough: bool = False) -> str | Non
     if header.get("asset") != card.name or header.get("members") != _hashes(card):
         return "was made from other members"
     if thorough:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if _digest(load_file(path)) != header.get("tensors_sha256"):
+        try:
+            found = _digest(load_file(path))
+        except SafetensorError:
+            return "is damaged"
+        if found != header.get("tensors_sha256"):
             return "is damaged: its tensors are not the ones that were converted"
     return None
 

@@ -127,4 +127,8 @@ def download_hub(card: AssetCard, folder: Path) -> Path:
         why = "the hub did not answer"
     except ValueError:
         why = "not a valid repository name"
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # of the client's HTTP library, which changes with its version
+        why = f"the download broke off, {type(error).__name__}"
     raise AssetError(f"asset {card.name}: cannot download {what} ({why}); {card.fix}")

@@ -40,7 +40,13 @@ def cached_path(card: AssetCard) -> Path:
     return cache_dir() / f"{card.name}-{key}{suffix}"
 
 
-def obtain(name_or_card: str | Path | AssetCard, *, source: str | None = None, quiet: bool = False) -> Path:
+def obtain(
+    name_or_card: str | Path | AssetCard,
+    *,
+    source: str | None = None,
+    quiet: bool = False,
+    thorough: bool = False,
+) -> Path:
     """The asset's file in the cache; fetches, verifies and converts it first if it is missing.
 
     Two processes that call this at the same time do the work once. No partial file remains after an error.
@@ -50,6 +56,7 @@ def obtain(name_or_card: str | Path | AssetCard, *, source: str | None = None, q
         source: `file:/path` of the archive or member, in place of the card's own source; the environment
             variable `FACEDISTILL_ASSET_<NAME>` does the same. The hashes are checked as well.
         quiet: Whether to draw no progress and show no licence.
+        thorough: Whether to hash every tensor of the cached file as well; see `problem`.
 
     Returns:
         `<cache>/<name>-<sha8>.safetensors`, or the raw member if the card has no converter.
@@ -60,17 +67,17 @@ def obtain(name_or_card: str | Path | AssetCard, *, source: str | None = None, q
     card = name_or_card if isinstance(name_or_card, AssetCard) else read_card(name_or_card)
     path = cached_path(card)
     with _file_problems(card):
-        if problem(card, path) is not None:
-            _make(card, path, source, quiet)
+        if problem(card, path, thorough=thorough) is not None:
+            _make(card, path, source, quiet, thorough)
         if not quiet:
             show_licence_once(card, path.parent)
     return path
 
 
-def _make(card: AssetCard, path: Path, source: str | None, quiet: bool) -> None:
+def _make(card: AssetCard, path: Path, source: str | None, quiet: bool, thorough: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(path.parent / f".{card.name}.lock"):
-        if (wrong := problem(card, path)) is None:  # another process was faster
+        if (wrong := problem(card, path, thorough=thorough)) is None:  # another process was faster
             return
         if path.exists() and not quiet:
             print(f"asset {card.name}: {path} {wrong}; obtaining it again", file=sys.stderr)

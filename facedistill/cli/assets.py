@@ -80,10 +80,7 @@ def _fetch(options: argparse.Namespace) -> int:
             f"--source names one file, but {len(names)} assets are asked for; fetch them one by one"
         )
     for card in _cards(names):
-        path = cached_path(card)
-        if path.is_file() and problem(card, path, thorough=True):
-            path.unlink()
-        print(obtain(card, source=options.source, quiet=options.quiet))
+        print(obtain(card, source=options.source, quiet=options.quiet, thorough=True))
     return 0
 
 

@@ -55,8 +55,8 @@ def thresholds_from_results(protocols: Mapping[str, Mapping[str, Any]]) -> list[
     return [
         found
         for name, figures in protocols.items()
-        if "accuracy" in figures
-        for far, entry in figures.get("tar", {}).items()
+        if "accuracy" in figures and isinstance(rates := figures.get("tar"), Mapping)
+        for far, entry in rates.items()
         if (found := _of_entry(name, far, entry, figures)) is not None
     ]
 

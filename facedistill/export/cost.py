@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from facedistill.export.formats import FORMATS, ExportedNetwork, as_input
+from facedistill.export.formats import FORMATS, ExportedNetwork
+from facedistill.export.pixels import as_input
 from facedistill.export.student import load_student
 from facedistill.models.cost import Latency, latency_of
 from facedistill.system.machine import forget_peak_memory, peak_memory_mib

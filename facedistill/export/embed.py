@@ -15,6 +15,7 @@ from facedistill.errors import AssetError, DataError, reason
 from facedistill.evaluation.thresholds import parse_thresholds
 from facedistill.export.onnx import INPUT
 from facedistill.export.parity import open_session
+from facedistill.export.pixels import as_input, as_pixels
 from facedistill.export.student import load_student, parse_description
 from facedistill.images import decode_face, to_float
 from facedistill.models.weights import read_weights
@@ -25,7 +26,7 @@ _SAME_DIRECTION = (
 
 
 class Embedder:
-    """An exported student, .safetensors or .onnx, that embeds image files.
+    """An exported student, .safetensors or .onnx of any `--pixels`, that embeds image files.
 
     Attributes:
         embedding_dim: D.
@@ -52,6 +53,7 @@ class Embedder:
             raise AssetError(
                 f"{path} is no student; give a .safetensors or .onnx file that facedistill exported"
             )
+        self._pixels = as_pixels(metadata.get("pixels"))
         description = parse_description(metadata, path)
         self.embedding_dim = int(description["embedding_dim"])
         self.size_px = int(description["input_spec"]["size_px"])
@@ -79,7 +81,8 @@ class Embedder:
         """
         parts = [torch.empty(0, self.embedding_dim)]
         for start in range(0, len(files), batch_size):
-            faces = [read_face(Path(file), self.size_px) for file in files[start : start + batch_size]]
+            portion = files[start : start + batch_size]
+            faces = [face_tensor(read_face(Path(file)), self.size_px, str(file)) for file in portion]
             parts.append(self.embed_images(torch.stack(faces)))
         return torch.cat(parts)
 
@@ -94,7 +97,9 @@ class Embedder:
             embeddings = self._backbone(images)
         else:
             assert self._session is not None
-            embeddings = torch.from_numpy(self._session.run(None, {INPUT: images.numpy()})[0])
+            embeddings = torch.from_numpy(
+                self._session.run(None, {INPUT: as_input(images, self._pixels).numpy()})[0]
+            )
         if not torch.isfinite(embeddings).all():
             raise AssetError(
                 f"{self._path} gives embeddings that are not numbers; its weights are damaged, export it again"
@@ -112,18 +117,11 @@ def _unlike_images(size_px: int) -> Tensor:
     return torch.stack([noise, torch.linspace(-1, 1, size_px).expand_as(noise)])
 
 
-def read_face(file: Path, size_px: int) -> Tensor:
-    """Decodes one aligned face; a square one of another size is resized.
-
-    Args:
-        file: A JPEG, PNG, WebP or BMP image.
-        size_px: Side of the face returned.
-
-    Returns:
-        (3, size_px, size_px) RGB in [-1, 1].
+def read_face(file: Path) -> Image.Image:
+    """Decodes one aligned face, a JPEG, PNG, WebP or BMP image, as `decode_face` does: EXIF turns nothing.
 
     Raises:
-        DataError: If the file is missing, damaged, no image, or not square.
+        DataError: If the file is missing, damaged or no image.
     """
     try:
         data = file.read_bytes()
@@ -131,7 +129,7 @@ def read_face(file: Path, size_px: int) -> Tensor:
         raise DataError(f"{file} does not exist; give the path of a jpg or png image") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read ({reason(error)}); give a jpg or png file") from error
-    return face_tensor(Image.fromarray(decode_face(data, str(file), size_px=None)), size_px, str(file))
+    return Image.fromarray(decode_face(data, str(file), size_px=None))
 
 
 def face_tensor(face: Image.Image, size_px: int, where: str) -> Tensor:

@@ -19,9 +19,8 @@ from facedistill.evaluation.thresholds import Threshold, format_thresholds
 from facedistill.export.int8 import NUM_CALIBRATION, quantize
 from facedistill.export.onnx import INPUT, OUTPUT, example_input, inference_network, onnx_model
 from facedistill.export.parity import LEAST_COSINE, open_session
-from facedistill.export.pixels import Pixels, as_pixels, contract
+from facedistill.export.pixels import Pixels, as_input, as_pixels, contract
 from facedistill.export.student import KEY, describe
-from facedistill.images import to_uint8
 from facedistill.models.backbones import Backbone
 from facedistill.models.backbones.quantized import QuantizedBackbone
 
@@ -117,18 +116,6 @@ class ExportedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeds images, which are rounded to uint8 pixels where the file takes those."""
         return self.run(as_input(images, self.pixels))
-
-
-def as_input(images: Tensor, pixels: Pixels) -> Tensor:
-    """(N, 3, H, W) RGB images in [-1, 1] as a file takes them.
-
-    >>> as_input(torch.ones(1, 3, 2, 2), "bgr").shape
-    torch.Size([1, 2, 2, 3])
-    """
-    if pixels == "float":
-        return images.contiguous()
-    rgb = to_uint8(images).permute(0, 2, 3, 1)
-    return (rgb if pixels == "rgb" else rgb.flip(-1)).contiguous()
 
 
 class Onnx(Format):

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facedistill.images import to_uint8
 from facedistill.types import InputSpec
 
 Pixels: TypeAlias = Literal["float", "rgb", "bgr"]
@@ -16,6 +17,19 @@ PIXELS: tuple[Pixels, ...] = ("float", "rgb", "bgr")
 def as_pixels(name: str | None) -> Pixels:
     """The kind of input that a file's metadata names; files without the entry take scaled floats."""
     return next((pixels for pixels in PIXELS if pixels == name), "float")
+
+
+def as_input(images: Tensor, pixels: Pixels) -> Tensor:
+    """(N, 3, H, W) RGB images in [-1, 1] as a file takes them.
+
+    >>> import torch
+    >>> as_input(torch.ones(1, 3, 2, 2), "bgr").shape
+    torch.Size([1, 2, 2, 3])
+    """
+    if pixels == "float":
+        return images.contiguous()
+    rgb = to_uint8(images).permute(0, 2, 3, 1)
+    return (rgb if pixels == "rgb" else rgb.flip(-1)).contiguous()
 
 
 class PixelInput(nn.Module):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from facedistill.errors import DataError
 from facedistill.evaluation.protocols.titles import protocol_title
@@ -20,6 +20,7 @@ VERSION = 2
 """1 (files without a version): as 2, but results.json names neither titles nor the student's sha256."""
 NETWORKS = ("student", "teacher")
 _FIX = "restore it, or delete it and run the command that writes it again"
+_KINDS = {dict: "an object", str: "a text"}
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -37,15 +38,27 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def _checked(held: Any, kind: type, where: str) -> Any:
+    """A list or object without its nulls, after a check that its other values are of a kind."""
+    items = held.items() if isinstance(held, dict) else enumerate(held)
+    found = {key: value for key, value in items if value is not None}
+    for key, value in found.items():
+        if not isinstance(value, kind):
+            raise DataError(f"{where}.{key} is a {type(value).__name__} instead of {_KINDS[kind]}; {_FIX}")
+    return found if isinstance(held, dict) else list(found.values())
+
+
 @dataclass
 class _JsonObject:
     """A dataclass read from a JSON object. Unknown keys are kept in `other`; null counts as missing."""
 
     other: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    _inside: ClassVar[Mapping[str, type]] = {}
+    """Kind of the values in a list or object."""
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> Self:
-        """Checks lists and objects for their kind; other values are taken as they are.
+        """Checks lists and objects, and what `_inside` names in them, for their kind; other values are taken as they are.
 
         Raises:
             DataError: If a value is of the wrong kind, or a newer version has written it.
@@ -62,6 +75,8 @@ class _JsonObject:
                 raise DataError(
                     f"{where}: {name} is a {type(value).__name__} instead of a {kind.__name__}; {_FIX}"
                 )
+        for name in cls._inside.keys() & values.keys():
+            values[name] = _checked(values[name], cls._inside[name], f"{where}: {name}")
         if isinstance(version := values.pop("version", 1), int) and version > VERSION:
             raise DataError(
                 f"{where} has version {version}; this facedistill reads up to {VERSION}, update it"
@@ -117,6 +132,7 @@ class RunRecord(_JsonObject):
         time_share: Fractions of the training time by network.
     """
 
+    _inside: ClassVar = {"licences": dict}
     version: int = VERSION
     id: str | None = None
     name: str | None = None
@@ -156,6 +172,7 @@ class NetworkResults(_JsonObject):
         yaw: Accuracy by yaw, see `facedistill.evaluation.yaw.yaw_figures`.
     """
 
+    _inside: ClassVar = {"protocols": dict}
     params: int | None = None
     macs: float | None = None
     quantization: str | None = None
@@ -167,13 +184,8 @@ class NetworkResults(_JsonObject):
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> Self:
-        """As the base class, and the figures of each protocol are an object."""
+        """As the base class; a protocol without figures was not measured."""
         found = super().from_json(content, where)
-        for name, figures in found.protocols.items():
-            if not isinstance(figures, dict | None):
-                raise DataError(
-                    f"{where}: protocols.{name} is a {type(figures).__name__} instead of an object; {_FIX}"
-                )
         found.protocols = {name: figures for name, figures in found.protocols.items() if figures}
         return found
 
@@ -189,6 +201,7 @@ class Results(_JsonObject):
         titles: What people call a protocol, by name.
     """
 
+    _inside: ClassVar = {"absent": str, "titles": str}
     version: int = VERSION
     images_seen: int | None = None
     unfinished: dict[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,8 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Any]:
             return {name: arrays[name] for name in names if name in arrays.files}
     except MemoryError as error:
         raise ValueError("it claims an array larger than the memory") from error
+    except (zlib.error, RuntimeError) as error:  # damaged inside, or encrypted
+        raise ValueError(str(error)) from error
 
 
 @contextmanager

@@ -112,6 +112,18 @@ def test_a_list_names_several_teachers(started):
     assert list(config.teacher.others) == ["edgeface_s"]
 
 
+def test_keys_below_a_module_have_their_kind(started):
+    below = {"teacher.compile": True, "teacher.licence": "MIT, or so", "teacher.input_spec.mean": 3}
+    config, _, _ = started("++teacher.card.accuracy=0.5", teacher=Own(), images=256, **below)
+    assert config.teacher.compile is True
+    assert config.teacher.licence == "MIT, or so"
+    assert (config.teacher.input_spec.mean, config.teacher.card.accuracy) == (3, 0.5)
+    sentence = error_message(ConfigError, fd.distill, teacher=Own(), images=256, **{"teacher.licens": "MIT"})
+    assert sentence.startswith(
+        "teacher.licens=MIT: cannot be set below a module, whose keys are name, file, "
+    )
+
+
 def test_mistakes_are_sentences(started):
     assert error_message(ConfigError, fd.distill, data="no/such/folder").startswith(
         "data=no/such/folder: is no path, and no choice; there are faces, folder, "

@@ -1,6 +1,7 @@
 """A gallery is built, kept, read again and searched."""
 
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -39,6 +40,27 @@ def test_a_gallery_of_another_student_is_refused(student, tmp_path):
     assert "embed it again" in error_message(DataError, fd.Gallery.load, tmp_path / "wrong.npz")
     (tmp_path / "text.npz").write_text("no archive")
     assert "holds no embeddings" in error_message(DataError, fd.Gallery.load, tmp_path / "text.npz")
+
+
+def test_what_holds_no_gallery_is_refused(student, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    for images in ([], tmp_path):
+        assert "no image" in error_message(DataError, fd.Gallery.build, student, images, quiet=True)
+    path = fd.Gallery(["a"] * 50, torch.rand(50, 32)).save(tmp_path / "damaged.npz")
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("embeddings.npy").header_offset
+    content[start + 30 + sum(content[start + 26 : start + 30])] = (
+        0xFF  # a kind of deflate block that does not exist
+    )
+    path.write_bytes(content)
+    assert "holds no embeddings" in error_message(DataError, fd.Gallery.load, path)
+    for arrays in (
+        {"files": "a", "embeddings": np.ones((1, 2))},
+        {"files": ["a"], "embeddings": [["b", "c"]]},
+    ):
+        np.savez(tmp_path / "odd.npz", **arrays)
+        assert "embed" in error_message(DataError, fd.Gallery.load, tmp_path / "odd.npz")
 
 
 def test_a_large_gallery_is_searched_by_faiss():

@@ -69,6 +69,25 @@ def test_what_is_no_face_is_refused(student, images, sentence):
         student.embed(images)
 
 
+def test_exif_turns_no_aligned_face(student, tmp_path):
+    face, turned, exif = photograph(1).resize((112, 112)), tmp_path / "face.png", Image.Exif()
+    exif[0x0112] = 6
+    face.save(turned, exif=exif)
+    expected = student.embed(face)
+    for same in (turned, Image.open(turned)):
+        torch.testing.assert_close(student.embed(same), expected, rtol=0, atol=1e-6)
+        assert student.verify(same, face, aligned=True).score == pytest.approx(1, abs=1e-5)
+
+
+def test_an_opened_image_that_is_cut_short_is_refused(student, tmp_path):
+    photograph(1).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    for read in (student.embed, fd.align):
+        with Image.open(tmp_path / "a.png") as opened, pytest.raises(DataError, match=r"a\.png is cut short"):
+            read(opened)
+
+
 def test_verify_decides_at_a_far(student, photos):
     match = student.verify(photos / "ann.png", photograph(1))
     assert match.score == pytest.approx(1, abs=1e-5)

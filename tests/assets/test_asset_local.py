@@ -105,6 +105,23 @@ def test_truncated_archive(
     assert sentence.endswith("); it may be cut short, fetch it again")
 
 
+@pytest.mark.parametrize("kind", ["bz2", "encrypted"])
+def test_damage_without_a_number_of_the_system_is_the_archives(
+    write_card: CardWriter, tmp_path: Path, cache: Path, kind: str
+) -> None:
+    path = tmp_path / "x.zip"
+    if kind == "bz2":
+        path.write_bytes(b"BZh9" + bytes(200))
+    else:
+        with zipfile.ZipFile(path, "w") as bundle:
+            bundle.writestr(MEMBER, WEIGHT)
+        content = bytearray(path.read_bytes())
+        content[6] |= 1
+        content[content.rfind(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(content)
+    assert refused(write_card(), path, cache).startswith(f"asset tiny: {path} is not a readable archive (")
+
+
 def test_member_larger_than_the_card_says(write_card: CardWriter, tmp_path: Path, cache: Path) -> None:
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as bundle:

@@ -90,6 +90,15 @@ def test_only_a_thorough_look_sees_a_changed_value(card: Path, converter: list[M
     )
 
 
+def test_a_thorough_look_at_a_damaged_header(card: Path, converter: list[Mapping[str, Path]]) -> None:
+    path = obtain(card, quiet=True)
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b'"dtype":"U8"', b'"dtype":"Q8"'))
+    assert path.read_bytes() != good
+    assert problem(read_card(card), path, thorough=True) == "is damaged"
+    assert obtain(card, quiet=True, thorough=True).read_bytes() == good
+
+
 def test_a_raw_member_is_hashed_on_every_hit(write_card: CardWriter, wheel: Path) -> None:
     card = write_card(file=str(wheel))
     path = obtain(card, quiet=True)

@@ -196,20 +196,26 @@ def test_a_bare_member_from_an_address(server: Server, write_card: CardWriter) -
     assert len(WEIGHT_SHA) == 64
 
 
+class ReadError(Exception):
+    """As the HTTP library of the hub's client raises it."""
+
+
+@pytest.mark.parametrize("why", ["the hub did not answer", "the download broke off, ReadError"])
 def test_the_hub_needs_no_network_to_fail_in_a_sentence(
-    write_card: CardWriter, monkeypatch: pytest.MonkeyPatch
+    write_card: CardWriter, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     hub = pytest.importorskip("huggingface_hub")
+    error = ReadError() if "ReadError" in why else hub.errors.LocalEntryNotFoundError("no connection")
 
     def nobody(*args: object, **kwargs: object) -> None:
-        raise hub.errors.LocalEntryNotFoundError("no connection")
+        raise error
 
     monkeypatch.setattr(hub, "hf_hub_download", nobody)
     card = write_card(source="hub", file=None, repo="who/what", filename="x.bin", revision="abc")
     with pytest.raises(AssetError) as caught:
         obtain(card, quiet=True)
     assert str(caught.value) == (
-        "asset tiny: cannot download who/what/x.bin@abc (the hub did not answer); on a machine with network "
+        f"asset tiny: cannot download who/what/x.bin@abc ({why}); on a machine with network "
         "run `facedistill assets fetch tiny`, or give the file: FACEDISTILL_ASSET_TINY=/path/to/tiny.bin"
     )
 

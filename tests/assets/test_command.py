@@ -1,7 +1,9 @@
 """`facedistill assets …` as a user types it."""
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -24,8 +26,9 @@ def test_list_shows_every_card(capsys: Capture, cache: Path) -> None:
 
 
 def test_fetch_path_verify(
-    write_card: CardWriter, wheel: Path, converter: list[Mapping[str, Path]], capsys: Capture
-) -> None:
+    write_card: CardWriter, wheel: Path, converter: list[Mapping[str, Path]], capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     card = str(write_card(convert=CONVERTER))
     with pytest.raises(UserError, match=r" is not in the cache; run `facedistill assets fetch tiny`$"):
         main(["path", card])
@@ -45,6 +48,11 @@ def test_fetch_path_verify(
         f"asset tiny: {path} is damaged: its tensors are not the ones that were converted; "
         "run `facedistill assets fetch tiny`\n"
     )
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "mkdir", Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+        with pytest.raises(UserError, match=r" cannot be written; set FACEDISTILL_CACHE to "):
+            main(["fetch", card, "--source", f"file:{wheel}"])
+    assert path.read_bytes() == data
     assert main(["fetch", card, "--source", f"file:{wheel}"]) == 0
     assert main(["verify", card]) == 0
 

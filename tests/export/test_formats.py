@@ -11,9 +11,9 @@ from torch import nn
 
 from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.thresholds import Threshold, parse_thresholds
-from facedistill.export.formats import FORMATS, NOTES, NUM_CALIBRATION, Export, as_input, find_format
+from facedistill.export.formats import FORMATS, NOTES, NUM_CALIBRATION, Export, find_format
 from facedistill.export.gate import Row, check, compare
-from facedistill.export.pixels import PIXELS, PixelInput, Pixels
+from facedistill.export.pixels import PIXELS, PixelInput, Pixels, as_input
 from facedistill.images import to_float
 from facedistill.models.backbones import Backbone, TinyFaR
 from facedistill.types import InputSpec

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from facedistill.errors import AssetError, DataError, UserError
 from facedistill.export import Embedder, check_parity, export_onnx, save_student
 from facedistill.export import onnx as onnx_export
+from facedistill.export.student import KEY
 from facedistill.models.backbones import Backbone, MobileFaceNet, TinyFaR
 
 FACTS = {"run_id": "abc123"}
@@ -162,6 +163,28 @@ def test_both_files_embed_alike(path: Path, weights: Path, files: list[Path], ba
         expected = torch.nn.functional.normalize(backbone.eval()(image))
     backbone.train()
     torch.testing.assert_close(embeddings[:1], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pixels", ["rgb", "bgr"])
+def test_a_file_of_pixels_gets_pixels(path: Path, tmp_path: Path, pixels: str) -> None:
+    """A graph that returns the mean of each channel of its uint8 input."""
+    shapes = {"images": ["N", 112, 112, 3], "embeddings": ["N", 3]}
+    kinds = {"images": onnx.TensorProto.UINT8, "embeddings": onnx.TensorProto.FLOAT}
+    ends = [onnx.helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
+    nodes = [
+        onnx.helper.make_node("Cast", ["images"], ["floats"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("ReduceMean", ["floats"], ["embeddings"], axes=[1, 2], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(nodes, "means", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    notes = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    description = {**json.loads(notes[KEY]), "embedding_dim": 3}
+    onnx.helper.set_model_props(model, {"pixels": pixels, KEY: json.dumps(description)})
+    onnx.save(model, tmp_path / "student.onnx")
+    Image.new("RGB", (112, 112), (200, 100, 0)).save(tmp_path / "face.png")
+    (found,) = Embedder(tmp_path / "student.onnx").embed([tmp_path / "face.png"])
+    expected = torch.tensor([200.0, 100.0, 0.0] if pixels == "rgb" else [0.0, 100.0, 200.0])
+    torch.testing.assert_close(found, expected / expected.norm())
 
 
 def test_no_files_no_embeddings(weights: Path) -> None:

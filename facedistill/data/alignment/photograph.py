@@ -6,12 +6,26 @@ import math
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from facedistill.images import MAX_PIXELS, PARSER_ERRORS, to_rgb, webp_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What Pillow may read as a photograph; some of its other readers start programs."""
+_TURNS = dict(enumerate(
+    (
+        Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+    ),
+    start=2,
+))  # fmt: skip
+"""By EXIF orientation."""
+_ORIENTED = (
+    "exif",
+    "Raw profile type exif",
+    "xmp",
+    "XML:com.adobe.xmp",
+)  # entries of `Image.info` that tell it
 
 
 def read_photograph(path: Path) -> Image.Image | str:
@@ -36,5 +50,16 @@ def read_photograph(path: Path) -> Image.Image | str:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """An opened photograph, turned as its EXIF says, in eight-bit RGB."""
-    return to_rgb(ImageOps.exif_transpose(image))
+    """An opened photograph, turned as its EXIF says, in eight-bit RGB; damaged EXIF turns nothing.
+
+    `ImageOps.exif_transpose` writes the EXIF anew and fails where any of its values is odd.
+    """
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises errors of many kinds; the picture itself is sound
+        turn = None
+    if turn is not None:
+        image = image.transpose(turn)
+        image.info = {name: value for name, value in image.info.items() if name not in _ORIENTED}
+    return to_rgb(image)

@@ -59,7 +59,8 @@ def teacher_assets(config: Mapping[str, Any]) -> str:
 
 
 def _other_teachers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [{"teacher": node} for _, node in sorted((part(config, "teacher", "others") or {}).items())]
+    others = part(config, "teacher", "others")
+    return [{"teacher": node} for _, node in sorted(others.items())] if isinstance(others, Mapping) else []
 
 
 def network_name(config: Mapping[str, Any], group: str) -> str:

@@ -141,12 +141,15 @@ def read_curves(path: Path) -> dict[str, Series]:
     resumed run has logged again replace the earlier ones.
 
     Raises:
-        DataError: If a cell is neither empty nor a number.
+        DataError: If it cannot be read, or a cell is neither empty nor a number.
     """
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); restore or delete it") from None
     names = [name for name in (rows[0] if rows else {}) if name not in (None, "step", "images_seen", "epoch")]
     table = {
         name: np.array([_cell(row.get(name), path, line) for line, row in enumerate(rows, 2)])
@@ -190,7 +193,7 @@ def read_scores(folder: Path, protocol: str, network: str) -> Scores | None:
 
 
 def read_faces(path: Path) -> Faces | None:
-    """Reads faces.npz, or returns None where it is missing.
+    """Reads faces.npz, or returns None where it is missing or holds no face.
 
     Raises:
         DataError: If arrays are missing or of unequal length.
@@ -203,6 +206,8 @@ def read_faces(path: Path) -> Faces | None:
     if not shapes_fit or any(arrays[name].shape != base.shape[:1] for name in _FACE_COSINES):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{path}: shapes do not fit each other ({shapes}); train or evaluate the run again")
+    if not len(base):
+        return None
     return Faces(
         base.astype(np.uint8), arrays["variation"].astype(np.uint8), *(arrays[n] for n in _FACE_COSINES)
     )
@@ -246,4 +251,6 @@ def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise DataError(
             f"{path} has no array {', '.join(lacking)}; delete it and run the command that writes it"
         )
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise DataError(f"{path}: {odd[0]} holds no numbers; delete it and run the command that writes it")
     return arrays

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from facedistill.reporting.figures import part
-from facedistill.reporting.numbers import percent, percent_interval, whole
+from facedistill.reporting.numbers import is_number, percent, percent_interval, whole
 from facedistill.reporting.record import NETWORKS, Results
 
 
@@ -37,16 +38,26 @@ def yaw_table(results: Results) -> YawTable | None:
     rows = [
         YawRow(
             f"{one['low']:g} to {one['high']:g}°",
-            f"{whole(one['genuine'])} genuine, {whole(one['impostor'])} impostor",
+            f"{whole(one.get('genuine'))} genuine, {whole(one.get('impostor'))} impostor",
             *(_accuracy(results, role, one) for role in NETWORKS),
         )
-        for one in measured.get("buckets", [])
+        for one in _buckets(measured)
     ]
     return YawTable(results.title(str(measured.get("protocol"))), whole(measured.get("unknown")), rows)
 
 
-def _accuracy(results: Results, role: str, bucket: dict[str, Any]) -> str:
-    for one in results.network(role).yaw.get("buckets", []):
+def _buckets(yaw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those that have both ends."""
+    found = yaw.get("buckets")
+    return [
+        one
+        for one in (found if isinstance(found, list) else [])
+        if is_number(part(one, "low")) and is_number(part(one, "high"))
+    ]
+
+
+def _accuracy(results: Results, role: str, bucket: Mapping[str, Any]) -> str:
+    for one in _buckets(results.network(role).yaw):
         if (one["low"], one["high"]) == (bucket["low"], bucket["high"]):
             return f"{percent(part(one, 'accuracy'))} {percent_interval(part(one, 'accuracy_ci'))}".rstrip()
     return percent(None)

@@ -1,5 +1,6 @@
 """`facedistill data align` with an invented detector: folders, names, failures, interruptions."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from facedistill.cli.align import main
 from facedistill.data.alignment import align
 from facedistill.data.alignment.align import plan
 from facedistill.data.alignment.choose_face import Rule, choose_face
+from facedistill.data.alignment.photograph import read_photograph, upright
 from facedistill.errors import DataError, UserError
 from facedistill.models.detectors.scrfd import Faces
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
@@ -113,6 +115,16 @@ def test_a_turned_photograph_is_turned_back(tmp_path: Path) -> None:
         align.align_photograph(OneFace(), tmp_path / name) for name in ("turned.png", "upright.png")
     )  # type: ignore[arg-type]
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_odd_exif_keeps_no_photograph_from_being_turned(tmp_path: Path) -> None:
+    orientation, width = struct.pack("<HHI2H", 0x112, 3, 1, 6, 0), struct.pack("<HHI4s", 0x100, 2, 4, b"wide")
+    tags = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + width + orientation + bytes(4)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "odd.jpg", exif=b"Exif\0\0" + tags)
+    turned = read_photograph(tmp_path / "odd.jpg")
+    assert isinstance(turned, Image.Image)
+    assert turned.size == (10, 20)
+    assert upright(turned).size == (10, 20)  # once is enough
 
 
 def test_too_many_pixels(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,12 @@ def test_a_cell_that_is_no_number_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}, line 3: 'fast' is not a number; correct or delete the line"
 
 
+def test_curves_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"step,images_seen,lr\n1,10,\xff\n")
+    with pytest.raises(DataError, match=r"metrics\.csv cannot be read as CSV"):
+        read_curves(tmp_path / "metrics.csv")
+
+
 def test_smoothing_is_the_mean_of_the_window() -> None:
     value = np.random.default_rng(0).normal(size=400)
     half = int(400 * 0.03 / 2)
@@ -85,6 +91,14 @@ def test_scores_that_do_not_fit_are_refused(run: Path, spoil: Spoil, message: st
     with pytest.raises(DataError) as caught:
         read_scores(run, "lfw", "student")
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("name", ["scores/lfw.student.npz", "faces.npz"])
+def test_arrays_of_texts_are_refused(run: Path, name: str) -> None:
+    with np.load(run / name) as arrays:
+        np.savez(run / name, **{key: array.astype(str) for key, array in arrays.items()})
+    with pytest.raises(DataError, match=r"\w+ holds no numbers; "):
+        read_run(run)
 
 
 def test_pickles_are_never_loaded(run: Path) -> None:

@@ -197,6 +197,32 @@ def test_escapes_hostile_text(run: Path) -> None:
     assert "{{ 7 * 7 }}" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("run.json", {"licences": ["MIT"]}, "licences.0 is a str instead of an object"),
+        ("results.json", {"absent": {"lfw": 1}}, "absent.lfw is a int instead of a text"),
+        ("results.json", {"titles": {"lfw": []}}, "titles.lfw is a list instead of a text"),
+    ],
+)
+def test_refuses_values_of_another_kind(run: Path, name: str, changes: dict, reason: str) -> None:
+    _edit(run / name, **changes)
+    with pytest.raises(DataError, match=re.escape(f"{run / name}: {reason}; ")):
+        write_report(run)
+
+
+def test_parts_of_another_shape_are_not_shown(run: Path) -> None:
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("teacher:\n", "teacher:\n  others: [1]\n", 1))
+    assert "others" in (run / "config.yaml").read_text()
+    figures = {"lfw": {"accuracy": 0.9, "tar": [1]}}
+    yaw = {"protocol": "lfw", "buckets": [3, {"low": "a", "high": 3}]}
+    _edit(run / "results.json", student={"protocols": figures, "yaw": yaw})
+    faces = np.load(run / "faces.npz")
+    np.savez(run / "faces.npz", **{key: faces[key][:0] for key in faces.files})
+    assert "No faces are shown" in write_report(run).read_text()
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "run.json"])
 def test_refuses_what_is_not_a_run(run: Path, name: str) -> None:
     (run / name).unlink()
