@@ -256,11 +256,6 @@ def test_landmarks_in_one_place_and_empty_files(src: Path) -> None:
     assert align.align_photograph(OneFace(), src / "zero.jpg") == "zero bytes"
 
 
-def test_damaged_exif_is_one_failure_and_no_traceback(tmp_path: Path) -> None:
-    Image.new("RGB", (224, 224), "gray").save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\x08")
-    assert align.align_photograph(OneFace(), tmp_path / "x.jpg") == "not a readable image"
-
-
 def test_sixteen_bits_and_cmyk_become_rgb(tmp_path: Path) -> None:
     level = np.full((224, 224), 150 * 257, dtype=np.uint16)
     Image.fromarray(level).save(tmp_path / "deep.png")
