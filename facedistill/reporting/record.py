@@ -20,7 +20,7 @@ VERSION = 2
 """1 (files without a version): as 2, but results.json names neither titles nor the student's sha256."""
 NETWORKS = ("student", "teacher")
 _FIX = "restore it, or delete it and run the command that writes it again"
-_KINDS = {dict: "an object", str: "a text"}
+_KINDS: dict[type, str] = {dict: "an object", str: "a text"}
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class TeacherCache:
             {
                 "teacher": teacher.fingerprint,
                 "precision": teacher.precision,
-                "input_specs": [asdict(member.input_spec) for member in members],
+                "input_specs": [asdict(member.input_spec) for member in members],  # type: ignore[call-overload]
                 "faces": faces.fingerprint,
                 "views": ["plain", "mirrored"][:views],
             },
