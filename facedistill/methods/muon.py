@@ -22,7 +22,7 @@ class Muon(Optimizer):
     A matrix W (m, n) moves by -lr · 0.2 · sqrt(max(m, n)) · U Vᵀ, where U S Vᵀ is the momentum's singular value
     decomposition, found up to the size of its singular values (0.7 to 1.2) by five Newton-Schulz iterations. The factor gives
     the update the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025, equation 4), so both share `lr` and
-    `weight_decay`. In a short run it took a student as far as AdamW with half as many images again
+    `weight_decay`. Runs of 16,000 to 200,000 images reached AdamW's cosine with half to two thirds of its images
     (`benchmarks/results/optimizers.md`).
 
     `timm.optim.Muon` differs in its coefficients and always iterates in bfloat16, which takes seconds a step on a CPU without
