@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from facedistill.assets import archive, cache_dir, licence_record, obtain, read_card
+from facedistill.assets import archive, cache_dir, obtain, read_card
 from facedistill.assets.converted import problem
 from facedistill.errors import AssetError
 from tests.assets.invented_assets import CONVERTER, MEMBER, WEIGHT, WEIGHT_SHA, install_converter
@@ -274,29 +274,6 @@ def test_two_processes_convert_once(
     assert [process.exitcode for process in running] == [0, 0]
     assert log.read_text() == "converted\n"
     assert leftovers(cache) == [obtain(card, quiet=True).name]
-
-
-def test_the_licence_is_shown_once_and_again_when_it_changes(
-    write_card: CardWriter, wheel: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    card = write_card(file=str(wheel), licence_note="ask first", origin="invented")
-    obtain(card, quiet=True)
-    assert capsys.readouterr().err == ""
-    obtain(card)
-    assert capsys.readouterr().err == "licence of tiny: for nobody. ask first. invented.\n"
-    obtain(card)
-    assert capsys.readouterr().err == ""
-    obtain(write_card(file=str(wheel), licence="for all"))
-    assert capsys.readouterr().err == "licence of tiny: for all.\n"
-
-
-def test_the_record_for_a_report(write_card: CardWriter) -> None:
-    assert licence_record(read_card(write_card(origin="invented"))) == {
-        "asset": "tiny",
-        "licence": "for nobody",
-        "note": "",
-        "origin": "invented",
-    }
 
 
 def test_member_is_not_a_path_of_the_cards_choosing(card: Path, converter: list[Mapping[str, Path]]) -> None:

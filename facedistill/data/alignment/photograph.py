@@ -52,7 +52,7 @@ def read_photograph(path: Path) -> Image.Image | str:
 def upright(image: Image.Image) -> Image.Image:
     """An opened photograph, turned as its EXIF says, in eight-bit RGB; damaged EXIF turns nothing.
 
-    `ImageOps.exif_transpose` writes the EXIF anew and fails where any of its values is odd.
+    `ImageOps.exif_transpose` rewrites the EXIF and fails if any of its values is invalid.
     """
     image.load()
     try:
