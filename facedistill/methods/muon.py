@@ -82,21 +82,27 @@ class Muon(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
-            for parameter in moved:
-                if id(parameter) in self._matrices:
-                    self._move(parameter, group)
+            self._move_matrices([p for p in moved if id(p) in self._matrices], group)
             self._move_others([p for p in moved if id(p) not in self._matrices], group)
         return loss
 
-    def _move(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
-        assert matrix.grad is not None
-        state, momentum = self.state[matrix], group["momentum"]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(matrix)
-        state["momentum"].lerp_(matrix.grad, 1 - momentum)
-        update = orthogonal(matrix.grad.lerp(state["momentum"], momentum).flatten(1))
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update.view_as(matrix), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+    def _move_matrices(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
+        if not matrices:
+            return
+        for matrix in matrices:
+            if "momentum" not in self.state[matrix]:
+                self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+        gradients = [p.grad for p in matrices if p.grad is not None]
+        momenta = [self.state[p]["momentum"] for p in matrices]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        torch._foreach_mul_(list[Tensor](matrices), 1 - group["lr"] * group["weight_decay"])
+        for indices in _of_equal_shape(matrices).values():
+            updates = orthogonal(torch.stack([_wide(directions[i]) for i in indices]))
+            updates *= -group["lr"] * 0.2 * updates.shape[-1] ** 0.5
+            for i, update in zip(indices, updates, strict=True):
+                rows = update.T if len(update) != len(matrices[i]) else update
+                matrices[i].add_(rows.reshape(matrices[i].shape))
 
     def _move_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         for parameter in parameters:
@@ -129,16 +135,27 @@ def matrices_of(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
     return (p for p in parameters if p.dim() >= 2 and min(p.shape[:2]) > 1)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """U Vᵀ of U S Vᵀ = `matrix` (m, n), with singular values in about [0.7, 1.2]; of the same dtype."""
-    half = matrix.is_cuda or cpu_has_bfloat16()
-    x = matrix.to(torch.bfloat16 if half else torch.float32)
-    tall = len(x) > x.shape[1]
-    if tall:
-        x = x.T
-    x = x / x.norm().clamp_min(1e-7)
+def _wide(matrix: Tensor) -> Tensor:
+    """A layer's weight as (m, n), n >= m."""
+    flat = matrix.flatten(1)
+    return flat.T if len(flat) > flat.shape[1] else flat
+
+
+def _of_equal_shape(matrices: list[nn.Parameter]) -> dict[tuple[int, ...], list[int]]:
+    """Indices of the matrices of each shape; one shape is orthogonalized at once, with fewer launches on a GPU."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        groups.setdefault(tuple(_wide(matrix).shape), []).append(index)
+    return groups
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """U Vᵀ of each U S Vᵀ of `matrices` (k, m, n), n >= m, with singular values in about [0.7, 1.2]; of the same dtype."""
+    half = matrices.is_cuda or cpu_has_bfloat16()
+    x = matrices.to(torch.bfloat16 if half else torch.float32)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     a, b, c = _NEWTON_SCHULZ
     for _ in range(_ITERATIONS):
-        square = x @ x.T
-        x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.to(matrices.dtype)

@@ -110,8 +110,8 @@ class FrozenTeacher(nn.Module):
         # Outside inference mode, so that training and validation share one compiled graph.
         with torch.inference_mode(False), torch.no_grad(), half:
             adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
-            if adapted.is_inference():
-                adapted = adapted.clone()
+            # Another tensor object than the batch's images: the student is compiled for its one batch size.
+            adapted = adapted.clone() if adapted.is_inference() else adapted.detach()
             torch._dynamo.maybe_mark_dynamic(adapted, 0)  # one compiled graph for any batch
             return self._run(adapted).float()
 

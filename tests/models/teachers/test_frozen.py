@@ -206,6 +206,18 @@ def test_validation_compiles_nothing_again(weights: Path, monkeypatch: pytest.Mo
     assert len(graphs) == 1
 
 
+def test_the_batchs_own_images_are_not_marked_dynamic(teacher: FrozenTeacher) -> None:
+    """Or the student, which sees them next, would be compiled for any batch size: slower, and longer to compile."""
+    images = draw_faces(2).contiguous(memory_format=torch.channels_last)
+    seen: list[Tensor] = []
+    run = teacher._run
+    object.__setattr__(teacher, "_run", lambda adapted: (seen.append(adapted), run(adapted))[1])
+    teacher(images)
+    assert seen[0].data_ptr() == images.data_ptr()
+    assert not hasattr(images, "_dynamo_weak_dynamic_indices")
+    assert seen[0]._dynamo_weak_dynamic_indices == {0}  # type: ignore[attr-defined]
+
+
 def test_unknown_compile(weights: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         FrozenTeacher(Small(), weights, InputSpec(), compile="yes")  # type: ignore[arg-type]
