@@ -52,7 +52,7 @@ class Robustness:
 
 
 def robustness_settings(evaluation: DictConfig) -> Robustness | None:
-    """The settings in the `evaluation` part of a configuration; None if it measures no robustness.
+    """The settings in the `evaluation` part of a configuration; None if it measures no robustness, or no protocol at all.
 
     Raises:
         ConfigError: If a key is unknown or a value cannot be used.
@@ -66,7 +66,8 @@ def robustness_settings(evaluation: DictConfig) -> Robustness | None:
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     if unknown := [key for key in values if key not in known]:
         raise ConfigError(f"evaluation.robustness.{unknown[0]}: unknown key; known: {', '.join(known)}")
-    return Robustness(**values)
+    chosen = Robustness(**values)
+    return None if evaluation.get("protocols") == [] else chosen
 
 
 def corrupted_protocols(evaluation: DictConfig, opened: Sequence[Protocol]) -> dict[str, PairsProtocol]:

@@ -22,7 +22,7 @@ _KEYS = ("protocol", "edges")
 
 
 def yaw_settings(evaluation: DictConfig) -> tuple[str, list[float]] | None:
-    """Protocol and edges in degrees of `evaluation.yaw`; None if accuracy by yaw is not measured.
+    """Protocol and edges in degrees of `evaluation.yaw`; None if accuracy by yaw, or no protocol at all, is measured.
 
     Raises:
         ConfigError: If a key is unknown, or the edges do not ascend within 0 and 90.
@@ -38,7 +38,7 @@ def yaw_settings(evaluation: DictConfig) -> tuple[str, list[float]] | None:
     edges = [float(edge) for edge in values.get("edges", (0, 30, 45, 60, 75, 90))]
     if len(edges) < 2 or not all(0 <= low < high <= 90 for low, high in pairwise(edges)):
         raise ConfigError(f"evaluation.yaw.edges: must ascend within 0 and 90 degrees, got {edges}")
-    return values.get("protocol", "cfp_fp"), edges
+    return None if evaluation.get("protocols") == [] else (values.get("protocol", "cfp_fp"), edges)
 
 
 def protocol_yaws(

@@ -12,6 +12,7 @@ from facedistill.errors import ConfigError
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.runs.robustness import corrupted_protocols, robustness_settings
+from facedistill.runs.yaw import yaw_settings
 
 
 @pytest.fixture
@@ -62,3 +63,12 @@ def test_wrong_settings_are_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         robustness_settings(compose("train", [override]).evaluation)
     assert str(caught.value) == message
+
+
+def test_no_protocol_means_that_nothing_is_measured() -> None:
+    """A recipe that sets `evaluation.robustness.pairs` would bring back what `evaluation=none` turned off."""
+    for overrides in (["experiment=demo", "evaluation=none"], ["evaluation.protocols=[]"]):
+        assert robustness_settings(compose("train", overrides).evaluation) is None
+    by_yaw = ["evaluation.yaw={protocol: cfp_fp, edges: [0, 90]}"]
+    assert yaw_settings(compose("train", by_yaw).evaluation) == ("cfp_fp", [0.0, 90.0])
+    assert yaw_settings(compose("train", [*by_yaw, "evaluation=none"]).evaluation) is None
