@@ -13,10 +13,14 @@ from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.thresholds import Threshold, parse_thresholds
 from facedistill.export.formats import FORMATS, NOTES, NUM_CALIBRATION, Export, find_format
 from facedistill.export.gate import Row, check, compare
+from facedistill.export.onnx import TracingError
 from facedistill.export.pixels import PIXELS, PixelInput, Pixels, as_input
 from facedistill.images import to_float
 from facedistill.models.backbones import Backbone, TinyFaR
+from facedistill.models.backbones.own import OwnBackbone, register
+from facedistill.models.imported import ImportedBackbone
 from facedistill.types import InputSpec
+from tests.helpers.errors import error_message
 
 
 def pixel_images(number: int) -> torch.Tensor:
@@ -73,6 +77,34 @@ def test_a_file_says_how_to_feed_it_and_its_thresholds(student: Backbone) -> Non
     assert tuple(notes) == NOTES
     assert notes["input_contract"].startswith("BGR aligned faces of 112x112 px, uint8")
     assert parse_thresholds(notes, "student") == [FITTED]
+
+
+class Branching(nn.Module):
+    """A network that torch cannot trace."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        means = images.mean((2, 3))
+        return 2 * means if means.sum() > 1 else means
+
+
+@pytest.mark.parametrize("name", [pytest.param("onnx", marks=pytest.mark.slow), "torch-export"])
+def test_a_network_of_the_users_that_torch_cannot_trace_is_one_sentence(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = OwnBackbone(register(Branching()), "Branching", 3)
+    for network, called in ((ImportedBackbone(Branching(), "mine.Net", {}), "mine.Net"), (own, "Branching")):
+        message = error_message(
+            TracingError,
+            find_format(name).write,
+            Export(network, {}, "float", pixel_images(1)),
+            tmp_path / "f",
+        )
+        assert message.startswith(
+            f"backbone: torch cannot trace {called} (GuardOnDataDependentSymNode: Could not guard"
+        )
+        assert "\n" not in message
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "f").exists()
 
 
 @pytest.mark.slow
