@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from facedistill.runs.profiling import clock as clock_module
 from facedistill.runs.profiling.clock import Clock, Work
 
 CPU = torch.device("cpu")
@@ -31,3 +32,12 @@ def test_flops_and_bytes_go_to_the_part_that_runs_backward_passes_included() -> 
             result.backward(torch.ones(4, 2))
     assert clock.flops == {"forward": 2 * 4 * 8 * 2, "backward": 2 * 4 * 2 * 8}
     assert clock.bytes["forward"] == 4 * (32 + 16 + 8)
+
+
+def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        clock_module, "_shortest", lambda work, device, seconds: len(work())
+    )  # an edge, or a copy's bytes
+    flops_per_s, bytes_per_s = clock_module.ceilings(CPU)
+    assert flops_per_s == 2 * 1536**2
+    assert bytes_per_s == 2
