@@ -35,9 +35,7 @@ def test_flops_and_bytes_go_to_the_part_that_runs_backward_passes_included() -> 
 
 
 def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        clock_module, "_shortest", lambda work, device, seconds: len(work())
-    )  # an edge, or a copy's bytes
-    flops_per_s, bytes_per_s = clock_module.ceilings(CPU)
-    assert flops_per_s == 2 * 1536**2
-    assert bytes_per_s == 2
+    rates = {512: 1.0, 1024: 3.0, 1536: 2.0}
+    monkeypatch.setattr(clock_module, "_product_rate", lambda edge, *rest: rates[edge])
+    monkeypatch.setattr(clock_module, "_shortest", lambda *rest: 2.0)
+    assert clock_module.ceilings(CPU) == (3.0, 1 << 24)
