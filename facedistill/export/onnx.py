@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "images", "embeddings"
+_ANY_BATCH = ({0: torch.export.Dim("N")},)
 
 
 class TracingError(UserError):
@@ -94,13 +95,32 @@ def _float_model(backbone: Backbone, pixels: Pixels) -> onnx.ModelProto:
             inference_network(backbone, pixels),
             (example_input(backbone, pixels),),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamic_shapes=_ANY_BATCH,
             input_names=[INPUT],
             output_names=[OUTPUT],
             verbose=False,
         )
-    assert program is not None
-    return _without_traces(program.model_proto)
+        assert program is not None
+        model = program.model_proto
+        if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter's last resort
+            raise RuntimeError("the graph takes one batch size only")
+        return _without_traces(model)
+
+
+def traced_program(backbone: Backbone, pixels: Pixels) -> torch.export.ExportedProgram:
+    """The network as a `torch.export` program for any batch size.
+
+    Raises:
+        TracingError: See `tracing`.
+    """
+    with tracing(backbone):
+        network, example = inference_network(backbone, pixels), example_input(backbone, pixels)
+        return torch.export.export(network, (example,), dynamic_shapes=_ANY_BATCH)
+
+
+def is_of_the_user(backbone: Backbone) -> bool:
+    """Whether the network is code of the user's, which torch may not be able to trace."""
+    return isinstance(backbone, ImportedBackbone | OwnBackbone)
 
 
 @contextlib.contextmanager
@@ -117,7 +137,7 @@ def tracing(backbone: Backbone) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # whatever the user's code or the tracer raises
-        if isinstance(error, UserError) or not isinstance(backbone, ImportedBackbone | OwnBackbone):
+        if isinstance(error, UserError) or not is_of_the_user(backbone):
             raise
         name = backbone.path if isinstance(backbone, ImportedBackbone) else backbone.arguments["name"]
         cause = error.__cause__ or error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.evaluation.thresholds import Threshold, parse_thresholds
 from facedistill.export.formats import FORMATS, NOTES, NUM_CALIBRATION, Export, find_format
 from facedistill.export.gate import Row, as_text, check, compare
-from facedistill.export.onnx import TracingError
+from facedistill.export.onnx import TracingError, onnx_model
 from facedistill.export.pixels import PIXELS, PixelInput, Pixels, as_input
 from facedistill.images import to_float
 from facedistill.metrics.confidence import mean_interval
@@ -90,7 +91,9 @@ class Branching(nn.Module):
         return 2 * means if means.sum() > 1 else means
 
 
-@pytest.mark.parametrize("name", [pytest.param("onnx", marks=pytest.mark.slow), "torch-export"])
+@pytest.mark.parametrize(
+    "name", ["torch-export", *(pytest.param(n, marks=pytest.mark.slow) for n in ("onnx", "openvino"))]
+)
 def test_a_network_of_the_users_that_torch_cannot_trace_is_one_sentence(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +111,19 @@ def test_a_network_of_the_users_that_torch_cannot_trace_is_one_sentence(
         assert "\n" not in message
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "f").exists()
+
+
+def test_a_graph_for_one_batch_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter's last resort for a network of the user's."""
+    import onnx
+
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [2, 3, 112, 112])
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [images], [images]))
+    monkeypatch.setattr(torch.onnx, "export", lambda *parts, **options: SimpleNamespace(model_proto=model))
+    network = ImportedBackbone(Branching(), "mine.Net", {})
+    assert error_message(TracingError, onnx_model, network, {}).startswith(
+        "backbone: torch cannot trace mine.Net (RuntimeError: the graph takes one batch size only); "
+    )
 
 
 @pytest.mark.slow
