@@ -21,9 +21,11 @@ from facedistill.config import compose, validate
 from facedistill.config.files import options, parsed
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, read_metadata
+from facedistill.images import SIZE_PX
 from facedistill.models.backbones import Backbone
-from facedistill.models.backbones.own import OwnBackbone, StartedBackbone, embedding_width, register
+from facedistill.models.backbones.own import OwnBackbone, StartedBackbone, register
 from facedistill.models.fingerprint import state_fingerprint
+from facedistill.models.imported import embedding_width
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.weights import write_weights
 from facedistill.runs.inputs import open_inputs
@@ -123,6 +125,8 @@ def _compose(overrides: list[str], modules: Mapping[str, nn.Module]) -> DictConf
         group = key.split(".")[0]
         if key == group:
             raise ConfigError(f"{line}: a module is given as {key} already; leave one out")
+        if group == "backbone":
+            raise ConfigError(f"{line}: the student is a module, which is used as it is; leave the key out")
         try:
             OmegaConf.update(config, key, parsed(line).value(), force_add=line.startswith("+"))
         except (HydraException, OmegaConfBaseException) as error:
@@ -140,7 +144,7 @@ def _teacher_node(module: nn.Module) -> dict[str, Any]:
     """The node of a teacher with its weights in a file of the cache, as if they had been downloaded."""
     spec = getattr(module, "input_spec", InputSpec())
     module = module.network if isinstance(module, FrozenTeacher) else module
-    name, network = type(module).__name__, _given(module, OwnBackbone)
+    name, network = type(module).__name__, _given(module, OwnBackbone, spec.size_px)
     path = cache_dir() / f"own-{name.lower()}-{state_fingerprint(module)[:12]}.safetensors"
     if not path.is_file():
         write_weights(path, {f"network.{key}": value for key, value in module.state_dict().items()}, {})
@@ -159,12 +163,12 @@ def _teacher_node(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _given(module: nn.Module, kind: type[Backbone]) -> dict[str, Any]:
+def _given(module: nn.Module, kind: type[Backbone], size_px: int = SIZE_PX) -> dict[str, Any]:
     return {
         "_target_": f"{kind.__module__}.{kind.__qualname__}",
         "fingerprint": register(module),
         "name": type(module).__name__,
-        "embedding_dim": embedding_width(module),
+        "embedding_dim": embedding_width(module, type(module).__name__, size_px),
     }
 
 

@@ -20,7 +20,9 @@ from facedistill.data.alignment.choose_face import Detector
 from facedistill.errors import AssetError, UserError
 from facedistill.evaluation.thresholds import Threshold
 from facedistill.export import Embedder, read_metadata
-from facedistill.models.backbones.own import embedding_width, register_for_file
+from facedistill.images import SIZE_PX
+from facedistill.models.backbones.own import register_for_file
+from facedistill.models.imported import embedding_width
 from facedistill.system.paths import config_dir
 
 
@@ -222,13 +224,12 @@ def _teacher(name: str) -> Student:
     from facedistill.config import compose
     from facedistill.runs.assembly import load_teacher
 
-    student = _of_module(load_teacher(compose("train", [f"teacher={name}"])))
-    student.run = name
-    return student
+    teacher = load_teacher(compose("train", [f"teacher={name}"]))
+    return Student(teacher, teacher.embedding_dim, run=name)
 
 
 def _of_module(network: nn.Module) -> Student:
-    return Student(network.eval(), embedding_width(network))
+    return Student(network.eval(), embedding_width(network, type(network).__name__, SIZE_PX))
 
 
 def _student_in(folder: Path) -> Path:

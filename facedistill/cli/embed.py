@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facedistill.cli.recognition import EXIT_CODES, FACE, print_failures
-from facedistill.errors import DataError
+from facedistill.errors import DataError, UserError
 from facedistill.system.messages import print_message
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def main(arguments: Sequence[str]) -> int:
     parsed = _parser().parse_args(arguments)
     if parsed.out and parsed.out.suffix not in _WRITERS:
         raise DataError(f"--out {parsed.out}: name a file that ends in {' or '.join(_WRITERS)}")
+    if parsed.face == "all" and not parsed.align:
+        raise UserError(
+            "--face all: has no effect on aligned faces; add --align if the images are photographs"
+        )
     from facedistill.api.gallery import Gallery
     from facedistill.api.student import load
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from facedistill.errors import UserError
+
 if TYPE_CHECKING:
     from facedistill.api.student import Student
     from facedistill.evaluation.thresholds import Threshold
@@ -37,6 +39,22 @@ def add_decision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aligned", action="store_true", help="the images are square aligned faces, not photographs"
     )
+
+
+def demand_effect(parsed: argparse.Namespace) -> None:
+    """Refuses options of `verify` and `search` that change nothing next to another.
+
+    Raises:
+        UserError: If there is one.
+    """
+    if parsed.aligned and parsed.face == "all":
+        raise UserError(
+            "--face all: has no effect with --aligned, whose images are one face each; leave one out"
+        )
+    if parsed.threshold is not None and (parsed.far is not None or parsed.protocol is not None):
+        raise UserError(
+            "--threshold: takes the place of the model's, which --far and --protocol choose; leave one out"
+        )
 
 
 def fraction(text: str) -> float:

@@ -13,10 +13,11 @@ from facedistill.cli.recognition import (
     FACE,
     add_decision,
     add_model,
+    demand_effect,
     origin_of,
     print_failures,
 )
-from facedistill.errors import NoFaceError
+from facedistill.errors import NoFaceError, UserError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,15 +34,20 @@ def main(arguments: Sequence[str]) -> int:
         "--face", choices=["largest", "all"], default="largest", help=f"{FACE}, in the gallery"
     )
     parsed = parser.parse_args(arguments)
+    demand_effect(parsed)
+    if parsed.face == "all" and parsed.gallery.is_file():
+        raise UserError(
+            f"--face all: has no effect on {parsed.gallery}, which is embedded already; leave it out"
+        )
     from facedistill.api.gallery import Gallery
     from facedistill.api.student import load
 
     student = load(parsed.model)
     if parsed.gallery.is_dir():
         gallery = Gallery.build(student, parsed.gallery, aligned=parsed.aligned, face=parsed.face)
-        print_failures(gallery.failures)
     else:
         gallery = Gallery.load(parsed.gallery)
+    print_failures(gallery.failures)
     try:
         result = student.search(
             gallery, parsed.probe, top=parsed.top, far=parsed.far, protocol=parsed.protocol,
@@ -54,4 +60,4 @@ def main(arguments: Sequence[str]) -> int:
     for hit in result.hits:
         decision = {True: "same person", False: "different people", None: ""}[hit.same]
         print(f"{hit.rank:4d}  {hit.score:7.4f}  {hit.name}  {decision}".rstrip())
-    return 0
+    return 1 if gallery.failures else 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.cli.recognition import EXIT_CODES, FACE, add_decision, add_model, origin_of
+from facedistill.cli.recognition import EXIT_CODES, FACE, add_decision, add_model, demand_effect, origin_of
 from facedistill.errors import NoFaceError
 
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         "--picture", type=Path, metavar="FILE", help="write both aligned faces and the score, .png or .jpg"
     )
     parsed = parser.parse_args(arguments)
+    demand_effect(parsed)
     if parsed.picture:
         from facedistill.reporting.face_sheet import picture_kind
 

@@ -30,8 +30,8 @@ def worst_errors(score: Tensor, same: Tensor, threshold: float, number: int = 12
     Returns:
         Indices of pairs: false accepts in descending order of score, false rejects in ascending order.
     """
-    accepts = (~same & (score >= threshold)).nonzero().flatten()
-    rejects = (same & (score < threshold)).nonzero().flatten()
+    accepted = score.double() >= threshold
+    accepts, rejects = (~same & accepted).nonzero().flatten(), (same & ~accepted).nonzero().flatten()
     accepts = accepts[torch.argsort(score[accepts], descending=True, stable=True)]
     return accepts[:number], rejects[torch.argsort(score[rejects], stable=True)][:number]
 

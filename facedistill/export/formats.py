@@ -17,7 +17,16 @@ from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.thresholds import KEY as THRESHOLDS
 from facedistill.evaluation.thresholds import Threshold, format_thresholds
 from facedistill.export.int8 import NUM_CALIBRATION, quantize
-from facedistill.export.onnx import INPUT, OUTPUT, example_input, inference_network, onnx_model
+from facedistill.export.onnx import (
+    INPUT,
+    OUTPUT,
+    example_input,
+    inference_network,
+    is_of_the_user,
+    onnx_model,
+    traced_program,
+    tracing,
+)
 from facedistill.export.parity import LEAST_COSINE, open_session
 from facedistill.export.pixels import Pixels, as_input, as_pixels, contract
 from facedistill.export.student import KEY, describe
@@ -87,7 +96,7 @@ class Format(ABC):
         """Writes the file.
 
         Raises:
-            UserError: If the format's library is not installed.
+            UserError: If the format's library is not installed, or torch cannot trace a network of the user's.
         """
 
     @abstractmethod
@@ -172,12 +181,7 @@ class TorchExport(Format):
     name, suffix, runtime = "torch-export", ".pt2", "PyTorch"
 
     def write(self, export: Export, path: Path) -> None:
-        with torch.no_grad():
-            program = torch.export.export(
-                inference_network(export.student, export.pixels),
-                (example_input(export.student, export.pixels),),
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-            )
+        program = traced_program(export.student, export.pixels)
         with path.open("wb") as file:
             torch.export.save(program, file, extra_files=export.notes)
 
@@ -196,8 +200,11 @@ class OpenVino(Format):
     def write(self, export: Export, path: Path) -> None:
         openvino = _openvino()
         example = example_input(export.student, export.pixels)
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # OpenVINO uses deprecated functions of torch
+        if is_of_the_user(
+            export.student
+        ):  # OpenVINO would keep one of two branches, or the batch size, without a word
+            traced_program(export.student, export.pixels)
+        with tracing(export.student):
             model = openvino.convert_model(
                 inference_network(export.student, export.pixels), example_input=example
             )

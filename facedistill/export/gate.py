@@ -13,6 +13,8 @@ from facedistill.errors import UserError
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.export.parity import LEAST_COSINE
+from facedistill.metrics.confidence import Interval, mean_interval
+from facedistill.metrics.verification import tenfold_accuracy
 
 LEAST_MEAN_COSINE = 0.98  # of a format that rounds, on faces
 FAR = "1e-3"
@@ -29,6 +31,7 @@ class Row:
         min_cosine: Least of them.
         accuracy: Of the student and of the exported file, fractions; None without pairs.
         tar: TAR at FAR 1e-3 of both; None where it is not measurable.
+        loss: 95 % interval of the accuracy that the file loses, a fraction: Student's t over the differences of the folds.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Row:
     min_cosine: float
     accuracy: tuple[float, float] | None = None
     tar: tuple[float, float] | None = None
+    loss: Interval | None = None
 
 
 def compare(
@@ -59,7 +63,9 @@ def compare(
     for protocol in protocols:
         expected, found = (embed(network, protocol) for network in (student, exported))
         cosines = _cosines(found, expected)
-        both = [protocol.figures(protocol.score(part), resamples=1).figures for part in (expected, found)]
+        scores = [protocol.score(part) for part in (expected, found)]
+        both = [protocol.figures(part, resamples=1).figures for part in scores]
+        folds = [tenfold_accuracy(part, protocol.same, protocol.fold)[1] for part in scores]
         tars = [figures["tar"].get(FAR) for figures in both]
         rows.append(
             Row(
@@ -69,6 +75,7 @@ def compare(
                 float(cosines.min()),
                 (both[0]["accuracy"], both[1]["accuracy"]),
                 (tars[0]["tar"], tars[1]["tar"]) if all(isinstance(tar, dict) for tar in tars) else None,
+                mean_interval(folds[0] - folds[1]),
             )
         )
     return rows
@@ -88,7 +95,7 @@ def check(
         path: Of the file, for the message.
         rows: Of `compare`.
         is_exact: Whether every cosine must be at least `least_cosine`, and not only the mean on faces high.
-        allowed_loss: Of accuracy, as a fraction.
+        allowed_loss: Of accuracy, as a fraction; a file that loses more is refused; the message names the interval of its loss.
         least_cosine: Of an exact format.
 
     Raises:
@@ -100,10 +107,12 @@ def check(
             raise UserError(
                 f"{path.name} does not embed as its student does (cosine {cosine:.6f}, needed {least}); it was not kept"
             )
-        if row.accuracy and not row.accuracy[0] - row.accuracy[1] <= allowed_loss:
+        if row.loss and row.accuracy and not row.accuracy[0] - row.accuracy[1] <= allowed_loss:
+            low, high = (100 * end for end in row.loss)
             raise UserError(
                 f"{path.name} has {100 * row.accuracy[1]:.2f} % on {row.name} where the student has "
-                f"{100 * row.accuracy[0]:.2f} %; it was not kept; --allowed-loss admits more than "
+                f"{100 * row.accuracy[0]:.2f} % (95 % interval of the loss: {low:.2f} to "
+                f"{high:.2f} points); it was not kept; --allowed-loss admits more than "
                 f"{100 * allowed_loss:g} points"
             )
 
@@ -111,16 +120,18 @@ def check(
 def as_text(rows: Sequence[Row]) -> str:
     """A table for the terminal."""
     lines = [
-        f"{'faces':12} {'pairs':>7} {'mean cosine':>12} {'min cosine':>11} {'accuracy, %':>16} {'TAR at 1e-3, %':>16}"
+        f"{'faces':12} {'pairs':>7} {'mean cosine':>12} {'min cosine':>11} {'accuracy, %':>16} "
+        f"{'points lost':>15} {'TAR at 1e-3, %':>16}"
     ]
     for row in rows:
         figures = [
             "" if both is None else f"{100 * both[0]:.2f} > {100 * both[1]:.2f}"
             for both in (row.accuracy, row.tar)
         ]
+        lost = f"{100 * row.loss[0]:.2f} to {100 * row.loss[1]:.2f}" if row.loss else ""
         lines.append(
             f"{row.name:12} {row.pairs or '':>7} {row.mean_cosine:12.6f} {row.min_cosine:11.6f} "
-            f"{figures[0]:>16} {figures[1]:>16}"
+            f"{figures[0]:>16} {lost:>15} {figures[1]:>16}"
         )
     return "\n".join(line.rstrip() for line in lines)
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, UserError, reason
 from facedistill.export.pixels import PixelInput, Pixels, contract
 from facedistill.export.student import KEY, describe
 from facedistill.models.backbones import Backbone
+from facedistill.models.backbones.own import OwnBackbone
 from facedistill.models.backbones.quantized import QuantizedBackbone
+from facedistill.models.imported import ImportedBackbone
 from facedistill.system.files import write_atomically
 
 if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "images", "embeddings"
+_ANY_BATCH = ({0: torch.export.Dim("N")},)
+
+
+class TracingError(UserError):
+    """torch cannot trace a network of the user's."""
 
 
 def export_onnx(
@@ -42,6 +52,7 @@ def export_onnx(
 
     Raises:
         ConfigError: If the backbone's class is unknown.
+        TracingError: If torch cannot trace it.
         UserError: If the file cannot be written.
     """
     write_atomically(path, onnx_model(backbone, metadata, pixels).SerializeToString())
@@ -79,19 +90,63 @@ def _quantized_model(backbone: QuantizedBackbone, pixels: Pixels) -> onnx.ModelP
 
 
 def _float_model(backbone: Backbone, pixels: Pixels) -> onnx.ModelProto:
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns about its own and onnxscript's deprecations
+    with tracing(backbone):
         program = torch.onnx.export(
             inference_network(backbone, pixels),
             (example_input(backbone, pixels),),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamic_shapes=_ANY_BATCH,
             input_names=[INPUT],
             output_names=[OUTPUT],
             verbose=False,
         )
-    assert program is not None
-    return _without_traces(program.model_proto)
+        assert program is not None
+        model = program.model_proto
+        if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter's last resort
+            raise RuntimeError("the graph takes one batch size only")
+        return _without_traces(model)
+
+
+def traced_program(backbone: Backbone, pixels: Pixels) -> torch.export.ExportedProgram:
+    """The network as a `torch.export` program for any batch size.
+
+    Raises:
+        TracingError: See `tracing`.
+    """
+    with tracing(backbone):
+        network, example = inference_network(backbone, pixels), example_input(backbone, pixels)
+        return torch.export.export(network, (example,), dynamic_shapes=_ANY_BATCH)
+
+
+def is_of_the_user(backbone: Backbone) -> bool:
+    """Whether the network is code of the user's, which torch may not be able to trace."""
+    return isinstance(backbone, ImportedBackbone | OwnBackbone)
+
+
+@contextlib.contextmanager
+def tracing(backbone: Backbone) -> Iterator[None]:
+    """For a block in which torch traces `backbone`: no gradients, and none of the tracer's output.
+
+    Raises:
+        TracingError: If the block raises and the network is the user's.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # whatever the user's code or the tracer raises
+        if isinstance(error, UserError) or not is_of_the_user(backbone):
+            raise
+        name = backbone.path if isinstance(backbone, ImportedBackbone) else backbone.arguments["name"]
+        cause = error.__cause__ or error
+        raise TracingError(
+            f"backbone: torch cannot trace {name} ({type(cause).__name__}: {reason(cause):.160}); its forward must not "
+            "depend on the values of tensors or on the batch size; student.safetensors works without tracing"
+        ) from error
+    finally:
+        logging.disable(disabled)
 
 
 def inference_network(backbone: Backbone, pixels: Pixels) -> nn.Module:

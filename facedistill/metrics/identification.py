@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from facedistill.metrics.confidence import rate_interval, subject_bootstrap
-from facedistill.metrics.operating import NOT_MEASURABLE, ROUNDING, between
+from facedistill.metrics.operating import NOT_MEASURABLE, ROUNDING, above, between
 
 FPIRS = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3}
 _ELEMENTS = 2**24  # scores in memory at a time
@@ -126,10 +126,10 @@ def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple
         raise ValueError(f"fpir must be within 1 / non-mated searches = {floor:.3g} and 1, got {fpir:g}")
     rate, highest = _weighted_tpir(searches, np.ones(len(mated)), fpir, max_rank)
     scores = np.concatenate([searches.mate[mated], searches.other[~mated]])
-    above = scores[scores > highest]
+    higher = scores[scores > highest]
     if highest == -math.inf:
         return rate, float(scores.min())
-    return rate, between(highest, float(above.min())) if len(above) else math.nextafter(highest, math.inf)
+    return rate, between(highest, float(higher.min())) if len(higher) else above(highest)
 
 
 def insightface_tpir(

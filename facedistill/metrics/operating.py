@@ -92,7 +92,7 @@ def operating_point(
     highest = float(impostor[rejected - 1])
     missed, not_accepted = (int(np.searchsorted(scores, highest, "right")) for scores in (genuine, impostor))
     accepted = [*genuine[missed : missed + 1].tolist(), *impostor[not_accepted : not_accepted + 1].tolist()]
-    threshold = between(highest, min(accepted)) if accepted else math.nextafter(highest, math.inf)
+    threshold = between(highest, min(accepted)) if accepted else above(highest)
     return (len(genuine) - missed) / len(genuine), threshold
 
 
@@ -121,7 +121,7 @@ def _nearest_corner(genuine: np.ndarray, impostor: np.ndarray, far: float) -> tu
         threshold = distinct[is_corner]
         if first == 0:  # the curve begins at the origin
             tar, rate = np.append(0, tar), np.append(0, rate)
-            threshold = np.append(math.nextafter(float(distinct[0]), math.inf), threshold)
+            threshold = np.append(above(float(distinct[0])), threshold)
         distance = np.abs(rate - far)
         if len(rate) and (distance.min() * q < reach - 1 or (first == 0 and last == q)):
             best = np.flatnonzero(distance == distance.min())[-1]
@@ -130,6 +130,11 @@ def _nearest_corner(genuine: np.ndarray, impostor: np.ndarray, far: float) -> tu
 
 
 def between(low: float, high: float) -> float:
-    """A threshold that rejects `low` and accepts `high`: the middle, or `high` where float64 has none."""
+    """A threshold that rejects `low` and accepts `high`, in float32 too: the middle, or `high` where there is none."""
     middle = (low + high) / 2
-    return middle if middle > low else high
+    return middle if np.float32(middle) > np.float32(low) else high
+
+
+def above(score: float) -> float:
+    """The lowest float32 above a score: a threshold that rejects it, compared in float32 or float64."""
+    return float(np.nextafter(np.float32(score), np.float32(np.inf)))

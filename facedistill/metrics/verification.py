@@ -21,6 +21,7 @@ from facedistill.metrics.operating import (
     ROUNDING,
     Convention,
     Values,
+    above,
     between,
     checked_scores,
     operating_point,
@@ -197,8 +198,8 @@ def accuracy_figures(score: Values, same: Values, fold: Values) -> dict[str, Any
     score, same = _checked_pairs(score, same, fold)
     mean, per_fold, thresholds = tenfold_accuracy(score, same, fold)
     order = np.argsort(score)
-    best = _best_threshold(score[order].astype(np.float64), same[order])
-    fitted = int(np.count_nonzero((score >= best) == same))
+    ascending, label = score[order].astype(np.float64), same[order]
+    fitted = int(np.count_nonzero((ascending >= _best_threshold(ascending, label)) == label))
     interval = accuracy_interval(mean.item() * len(score), fitted, len(score))
     return {
         "accuracy": mean.item(),
@@ -258,7 +259,7 @@ def _best_threshold(ascending: np.ndarray, same: np.ndarray) -> float:
         return float(ascending[0])
     highest_rejected = float(ascending[last[chosen - 1]])
     if chosen == len(last):
-        return math.nextafter(highest_rejected, math.inf)
+        return above(highest_rejected)
     return between(highest_rejected, float(ascending[last[chosen]]))
 
 

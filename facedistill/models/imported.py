@@ -57,8 +57,9 @@ def embedding_width(network: nn.Module, what: str, size_px: int) -> int:
             f"{what} makes a {type(network).__name__}, not a torch.nn.Module; name a class of networks"
         )
     modes = {module: module.training for module in network.modules()}
+    device = next((parameter.device for parameter in network.parameters()), None)
     try:
-        found = network.eval()(torch.zeros(2, 3, size_px, size_px))
+        found = network.eval()(torch.zeros(2, 3, size_px, size_px, device=device))
     except Exception as error:  # whatever the user's code raises
         raise ConfigError(
             f"{what} cannot embed faces (2, 3, {size_px}, {size_px}) ({type(error).__name__}: {reason(error):.160})"

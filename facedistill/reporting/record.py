@@ -127,7 +127,7 @@ class RunRecord(_JsonObject):
         files: sha256 of weights and fingerprint of faces, by name; part of the run id.
         wandb_id: Id of the wandb run that an interrupted run continues.
         unfinished: `images_seen` and `images` of a student that was exported before the end.
-        export: Parity of the exported files, `onnx_min_cosine`.
+        export: Parity of the exported files, `onnx_min_cosine`; or `no_onnx`, why there is no ONNX file.
         teacher_centers: What served as the teacher's class centers.
         time_share: Fractions of the training time by network.
     """

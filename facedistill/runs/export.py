@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from facedistill.config import result_relevant
 from facedistill.data.sources.base import Source
-from facedistill.errors import UserError
 from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.export.onnx import TracingError
 from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
 from facedistill.models.execution import as_built
-from facedistill.models.imported import ImportedBackbone
 from facedistill.models.weights import load_state
 from facedistill.runs.assembly import Assembly
 from facedistill.runs.checkpointing import read_checkpoint
@@ -39,13 +38,13 @@ def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     method = parts.method.eval()
     if config.trainer.strategy == "fsdp":  # each process has a part of the weights
         method.student, _ = student_from_checkpoint(config, folder.checkpoint)
-    parity = export_student(config, folder, method.student, parts.data.validation_faces[:32])
+    exported = export_student(config, folder, method.student, parts.data.validation_faces[:32])
     method.to(parts.trainer.strategy.root_device)
     save_example_faces(parts.data.source, method, folder.path / "faces.npz")
     record: dict[str, Any] = {
         "images_seen": method.images_seen,
         "peak_memory_mib": _peak_memory_mib(),
-        "export": {} if parity is None else {"onnx_min_cosine": parity},
+        "export": exported,
         **parts.timing.summary(method.images_seen),
     }
     if requirements(config).class_centers:
@@ -55,7 +54,9 @@ def export_run(config: DictConfig, folder: RunFolder, parts: Assembly) -> None:
     folder.remove_training_state()
 
 
-def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor) -> float | None:
+def export_student(
+    config: DictConfig, folder: RunFolder, student: nn.Module, faces: Tensor
+) -> dict[str, Any]:
     """Writes student.safetensors and student.onnx and compares their embeddings.
 
     Args:
@@ -65,7 +66,8 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
         faces: (N, 3, H, W) uint8 faces to compare on.
 
     Returns:
-        The lowest cosine of torch and ONNX embeddings over the faces; None if torch cannot export a network of the user's.
+        `onnx_min_cosine`, the lowest cosine of torch and ONNX embeddings over the faces; or `no_onnx`, why torch cannot
+        trace a network of the user's.
 
     Raises:
         UserError: If the two disagree or a file cannot be written.
@@ -83,14 +85,10 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
     save_student(student, folder.student, metadata)
     try:
         export_onnx(student, folder.onnx, metadata)
-    except Exception as error:  # torch cannot trace every network
-        if isinstance(error, UserError) or not isinstance(student, ImportedBackbone):
-            raise
-        print_message(
-            f"backbone: torch cannot export {student.path} to ONNX ({type(error).__name__}); the run has no student.onnx"
-        )
-        return None
-    return check_parity(student, folder.onnx, to_float(faces)).min_cosine
+    except TracingError as error:
+        print_message(f"{error}; the run has no student.onnx")
+        return {"no_onnx": str(error)}
+    return {"onnx_min_cosine": check_parity(student, folder.onnx, to_float(faces)).min_cosine}
 
 
 def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, int]:

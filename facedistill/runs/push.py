@@ -32,12 +32,13 @@ class Upload:
 
 
 def uploads(files: RunFiles, repo: str) -> list[Upload]:
-    """What the repository `repo` of this run holds: the card, the description, and the student twice."""
+    """What the repository `repo` of this run holds: card, description, student; its ONNX file unless torch cannot trace it."""
+    onnx = files.folder / "student.onnx"
     return [
         Upload("README.md", model_card(files, repo).encode()),
         Upload("config.json", _description(files.folder / "student.safetensors")),
         Upload("student.safetensors", files.folder / "student.safetensors"),
-        Upload("student.onnx", files.folder / "student.onnx"),
+        *([Upload(onnx.name, onnx)] if onnx.is_file() else []),
     ]
 
 
@@ -88,7 +89,7 @@ def finished_run(run: Path) -> RunFiles:
     """Reads a run that can be pushed.
 
     Raises:
-        UserError: If it is not finished, or another process trains or evaluates it.
+        UserError: If it is not finished, lacks a file of its student, or another process trains or evaluates it.
     """
     if not run.is_dir():
         raise UserError(f"there is no run folder {run}; give a folder such as runs/<name>-<id>")
@@ -97,9 +98,10 @@ def finished_run(run: Path) -> RunFiles:
     status = files.record.status or "of unknown status"
     if status != "finished":
         raise UserError(f"{run} is {status}, not finished; finish it with the command in its run.json")
-    for name in ("student.safetensors", "student.onnx"):
-        if not (run / name).is_file():
-            raise UserError(f"{run} has no {name}; export it again with force=true")
+    if not (run / "student.safetensors").is_file():
+        raise UserError(f"{run} has no student.safetensors; restore it from a copy")
+    if not (run / "student.onnx").is_file() and "no_onnx" not in files.record.export:
+        raise UserError(f"{run} has no student.onnx; write it with facedistill export {run} --format onnx")
     return files
 
 

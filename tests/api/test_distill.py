@@ -129,7 +129,21 @@ def test_mistakes_are_sentences(started):
         "data=no/such/folder: is no path, and no choice; there are faces, folder, "
     )
     assert "unknown override 'imagse'" in error_message(ConfigError, fd.distill, imagse=3)
-    assert "Conv2d: must map" in error_message(ConfigError, fd.distill, student=nn.Conv2d(1, 1, 1))
+    sentence = error_message(ConfigError, fd.distill, student=nn.Conv2d(1, 1, 1))
+    assert sentence.startswith("Conv2d cannot embed faces (2, 3, 112, 112) (RuntimeError: ")
+    wrong = Own(16)
+    for width in (8, -1, "16"):
+        wrong.embedding_dim = width
+        for use in (
+            fd.load,
+            lambda network: fd.distill(student=network),
+            lambda network: fd.distill(teacher=network),
+        ):
+            assert error_message(ConfigError, use, wrong) == (
+                f"Own has embedding_dim={width}, and its embeddings have 16 dimensions; correct the attribute"
+            )
+    sentence = error_message(ConfigError, fd.distill, student=Own(), **{"backbone.embedding_dim": 64})
+    assert sentence.startswith("backbone.embedding_dim=64: the student is a module, which is used as it is")
     assert "expected a number, a text" in error_message(ConfigError, fd.distill, seed=object())
     sentence = error_message(ConfigError, fd.distill, "teacher=sface", teacher=Own(), images=256)
     assert sentence == "teacher=sface: a module is given as teacher already; leave one out"

@@ -54,6 +54,9 @@ def test_no_face_is_exit_code_one_and_no_image_a_mistake(capsys):
     assert (code, said) == (1, "")
     assert errors.startswith("none.png shows no face that can be found; ")
     assert run(capsys, "search", ".", "none.png")[0] == 1
+    code, said, errors = run(capsys, "search", ".", "a.png", "--top", "1")
+    assert (code, said.splitlines()[1]) == (1, "   1   1.0000  a.png  same person")
+    assert errors.startswith("none.png shows no face that can be found; ")
     error = command_error(capsys, "verify", "a.png", "student.safetensors", "--model", "student.safetensors")
     assert error.startswith("error  student.safetensors: not a readable image; ")
     error = command_error(capsys, "verify", "a.png", "x.png", "--model", "student.safetensors")
@@ -70,3 +73,17 @@ def test_embed_then_search(capsys, tmp_path):
     assert said == (
         "2 faces; threshold 0.9000: FAR 0.001 on lfw (3,000 impostor pairs)\n   1   1.0000  a.png  same person\n"
     )
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ("embed a.png --face all", "--face all: has no effect on aligned faces; add --align if the images are photographs"),
+    ("verify a.png b.png --aligned --face all", "--face all: has no effect with --aligned"),
+    ("search . a.png --aligned --face all", "--face all: has no effect with --aligned"),
+    ("search g.npz a.png --face all", "--face all: has no effect on g.npz, which is embedded already; leave it out"),
+    ("verify a.png b.png --threshold 0.3 --far 1e-2", "--threshold: takes the place of the model's, which --far"),
+    ("search . a.png --threshold 0.3 --protocol lfw", "--threshold: takes the place of the model's, which --far"),
+])  # fmt: skip
+def test_an_option_without_effect_is_refused(words, message, folder, capsys):
+    (folder / "g.npz").touch()
+    said = command_error(capsys, *words.split(), "--model", "student.safetensors")
+    assert said.startswith(f"error  {message}")

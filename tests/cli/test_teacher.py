@@ -40,6 +40,7 @@ from tests.models.teachers.test_vit import vit_state
 def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colored squares for people: 20 of them, two pictures each, without a generator; no benchmark is found."""
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
     monkeypatch.setenv("FACEDISTILL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("FACEDISTILL_SHARED", str(tmp_path / "shared"))
     generator = torch.Generator().manual_seed(0)

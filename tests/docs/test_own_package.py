@@ -15,7 +15,6 @@ from facedistill.export import load_student, read_metadata
 from facedistill.models.imported import ImportedBackbone, embedding_width
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.weights import write_weights
-from facedistill.runs import export
 from facedistill.system import trust
 from facedistill.types import InputSpec
 from tests.cli.data_sets import DRAWN, folder
@@ -51,11 +50,14 @@ def test_the_example_is_trained_saved_and_loaded(example, tmp_path, capsys, monk
     assert f"backbone._target_: {CLASS} is no class of facedistill.models.backbones" in refused
     assert "teacher.convert: my_faces.networks.convert is no converter" in refused
     assert not (tmp_path / "runs").exists()
-    monkeypatch.setattr(export, "export_onnx", _fail)
+    monkeypatch.setattr(torch.onnx, "export", _fail)
     assert main([*example, "trust=my_faces"]) == 0
-    assert f"torch cannot export {CLASS} to ONNX (RuntimeError)" in capsys.readouterr().err
+    why = f"backbone: torch cannot trace {CLASS} (RuntimeError: data-dependent control flow); its forward must not depend"
+    assert why in capsys.readouterr().err
     (run,) = (tmp_path / "runs").iterdir()
-    assert json.loads((run / "run.json").read_text())["command"].endswith("'trust=[my_faces]'")
+    record = json.loads((run / "run.json").read_text())
+    assert record["command"].endswith("'trust=[my_faces]'")
+    assert record["export"]["no_onnx"].startswith(why)
     saved = run / "student.safetensors"
     assert read_metadata(saved)["backbone"] == {"class": CLASS, "arguments": {"channels": 8, "width": 64}}
     image, out = tmp_path / "faces" / "0" / "0.jpg", tmp_path / "out.npz"
@@ -70,7 +72,7 @@ def test_the_example_is_trained_saved_and_loaded(example, tmp_path, capsys, monk
     assert "add trust=my_faces.networks" in command_error(capsys, "evaluate", run)
 
 
-def _fail(*arguments):
+def _fail(*arguments, **options):
     raise RuntimeError("data-dependent control flow")
 
 

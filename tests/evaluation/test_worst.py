@@ -22,6 +22,7 @@ def test_the_most_confident_errors_come_first() -> None:
     assert accepts.tolist() == [3, 5, 4, 7]  # a score on the threshold is accepted
     assert rejects.tolist() == [1, 2]
     assert [x.tolist() for x in worst_errors(score, same, 0.5, number=1)] == [[3], [1]]
+    assert worst_errors(score, same, 0.5 + 1e-12)[0].tolist() == [3, 5, 4]  # compared in float64
 
 
 def test_the_picture_shows_the_faces_of_the_errors(tmp_path: Path) -> None:

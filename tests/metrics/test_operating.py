@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from facedistill.metrics import operating
-from facedistill.metrics.operating import between, tars_at_fars
+from facedistill.metrics.operating import above, between, tars_at_fars
 from facedistill.metrics.verification import tenfold_accuracy, verification_summary
 
 FARS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
@@ -74,6 +74,19 @@ def test_a_threshold_between_neighboring_floats_is_the_higher_one() -> None:
     assert between(0.25, 0.75) == 0.5
 
 
+def test_a_threshold_decides_alike_in_float32_and_float64() -> None:
+    low = np.float32(0.3)
+    high = np.nextafter(low, np.float32(1))
+    (_, threshold), (_, none_above) = (
+        tars_at_fars(np.array([top]), np.array([low, low]), [0.5], "leq")[0] for top in (high, low)
+    )
+    for kind in (np.float32, np.float64):
+        scores = np.array([low, high]).astype(kind)
+        assert (scores >= threshold).tolist() == [False, True]
+        assert not scores[0] >= none_above
+    assert above(0.1 + 1e-12) > 0.1 + 1e-12
+
+
 def test_folds_of_unequal_size_and_any_numbers() -> None:
     """Equals a loop that takes the middle of the best thresholds."""
     rng = np.random.default_rng(0)
@@ -83,7 +96,7 @@ def test_folds_of_unequal_size_and_any_numbers() -> None:
     for number, held_out in enumerate(sorted({7, -3, 100})):
         other = fold != held_out
         distinct = np.unique(score[other])
-        candidates = [distinct[0], *(distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[-1], 9)]
+        candidates = [distinct[0], *(distinct[:-1] + distinct[1:]) / 2, above(distinct[-1])]
         right = np.array([((score[other] >= t) == same[other]).sum() for t in candidates])
         best = np.flatnonzero(right == right.max())
         assert thresholds[number] == candidates[best[len(best) // 2]]

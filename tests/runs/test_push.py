@@ -170,7 +170,12 @@ def test_only_a_finished_run_goes(run: Path, capsys: pytest.CaptureFixture[str])
     assert said == f"{run} is interrupted, not finished; finish it with the command in its run.json"
     (run / "run.json").write_text(json.dumps(record))
     (run / "student.onnx").unlink()
-    assert "has no student.onnx" in refused(capsys, run, "--repo", "me/tiny-face", "--dry")
+    said = refused(capsys, run, "--repo", "me/tiny-face", "--dry")
+    assert said == f"{run} has no student.onnx; write it with facedistill export {run} --format onnx"
+    no_onnx = {"no_onnx": "backbone: torch cannot trace mine.Net"}
+    (run / "run.json").write_text(json.dumps({**record, "export": no_onnx}))
+    assert main(["push", str(run), "--repo", "me/tiny-face", "--dry"]) == 0
+    assert "student.onnx" not in capsys.readouterr().out
     assert refused(capsys, run.parent / "none", "--repo", "me/x").startswith("there is no run folder")
     assert (
         refused(capsys, run, "--repo", "tiny-face")

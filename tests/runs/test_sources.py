@@ -90,7 +90,7 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
     for name, part in {"load_teacher": SmallTeacher(), "load_generator": SmallGenerator()}.items():
         monkeypatch.setattr(f"facedistill.runs.assembly.{name}", lambda config, part=part: part)
     monkeypatch.setattr("facedistill.runs.train.open_configured_protocols", lambda config: ([], []))
-    monkeypatch.setattr("facedistill.runs.export.export_student", lambda *parts: 1.0)
+    monkeypatch.setattr("facedistill.runs.export.export_student", lambda *parts: {})
     monkeypatch.setattr("facedistill.runs.train.evaluate_run", lambda folder: None)
     monkeypatch.setattr("facedistill.runs.train._publish", lambda *parts: None)
     overrides = [

@@ -100,8 +100,15 @@ def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
 
     Returns:
         `data_dir`, then the developers' `data` below FACEDISTILL_SHARED, or below `../shared` of a checkout.
+
+    Raises:
+        ConfigError: If there is no such folder, unless it is the default `data`.
     """
-    first = Path(data_dir or os.environ.get("FACEDISTILL_DATA") or "data").expanduser()
+    named = os.environ.get("FACEDISTILL_DATA")
+    first = Path(data_dir or named or "data").expanduser()
+    if first != Path("data") and not first.is_dir():
+        key = "FACEDISTILL_DATA" if named and first == Path(named).expanduser() else "evaluation.data_dir"
+        raise ConfigError(f"{key}={first}: there is no such folder; name the one that holds the benchmarks")
     shared = Path(os.environ.get("FACEDISTILL_SHARED") or Path("..") / "shared").expanduser()
     return [first, shared / "data"]
 

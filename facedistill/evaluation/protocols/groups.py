@@ -91,7 +91,7 @@ def group_figures(
     for number, name in enumerate(names):
         mine = group == number
         entry = verification_summary(score[mine], same[mine], fold[mine])
-        accepted = score[mine] >= threshold
+        accepted = score[mine].double() >= threshold
         entry["tar_at_threshold"] = accepted[same[mine]].double().mean().item()
         entry["far_at_threshold"] = accepted[~same[mine]].double().mean().item()
         by_group[name] = entry

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
@@ -72,26 +71,6 @@ def _given(fingerprint: str, name: str) -> nn.Module:
             f"student.onnx, or load student.safetensors with facedistill.load(…, network={name}())"
         )
     return copy.deepcopy(_REGISTERED[fingerprint])
-
-
-@torch.no_grad()
-def embedding_width(network: nn.Module) -> int:
-    """D of a network: its `embedding_dim`, or the width of what it makes of two gray faces.
-
-    Raises:
-        ConfigError: If it does not map (N, 3, 112, 112) to (N, D).
-    """
-    if isinstance(width := getattr(network, "embedding_dim", None), int):
-        return width
-    probe = copy.deepcopy(network).eval().cpu()
-    wrong = f"{type(network).__name__}: must map (N, 3, 112, 112) RGB in [-1, 1] to (N, D) embeddings"
-    try:
-        embeddings = probe(torch.zeros(2, 3, 112, 112))
-    except Exception as error:  # whatever the module raises
-        raise ConfigError(f"{wrong}; it raised {type(error).__name__}: {error}") from error
-    if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or len(embeddings) != 2:
-        raise ConfigError(f"{wrong}; it returned {getattr(embeddings, 'shape', type(embeddings).__name__)}")
-    return int(embeddings.shape[1])
 
 
 def register_for_file(network: nn.Module, description: dict[str, object], path: Path) -> None:

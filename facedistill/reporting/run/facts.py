@@ -25,7 +25,7 @@ from facedistill.reporting.record import NETWORKS, Results, RunRecord
 from facedistill.reporting.run.files import RunFiles
 
 NOT_RECORDED = "not recorded"
-_EXPORT_LABELS = {"onnx_min_cosine": "Lowest cosine, ONNX against PyTorch"}
+_EXPORT_LABELS = {"onnx_min_cosine": "Lowest cosine, ONNX against PyTorch", "no_onnx": "No ONNX file"}
 
 
 @dataclass(frozen=True)

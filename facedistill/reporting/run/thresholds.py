@@ -133,7 +133,7 @@ def warnings(found: Sequence[Transfer]) -> list[Transfer]:
 
 
 def _accepted(score: np.ndarray, threshold: Threshold) -> Counted:
-    return Counted(int((score >= threshold.threshold).sum()), len(score))
+    return Counted(int((score.astype(np.float64) >= threshold.threshold).sum()), len(score))
 
 
 def _far_text(far: float) -> str:

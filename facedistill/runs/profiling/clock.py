@@ -105,19 +105,27 @@ class Work(TorchDispatchMode):
 
 
 def ceilings(device: torch.device, seconds: float = 0.5) -> tuple[float, float]:
-    """FLOP/s of a matrix product and bytes/s of a copy on this device, now: bfloat16 on a GPU, float32 on a CPU.
+    """FLOP/s of the fastest of three matrix products and bytes/s of a copy on this device, now.
+
+    The products are in bfloat16 on a GPU and in float32 on a CPU.
 
     Args:
         device: Where.
         seconds: For each of the two.
     """
-    edge, count = (4096, 1 << 28) if device.type == "cuda" else (1024, 1 << 24)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    left, right = torch.randn(2, edge, edge, device=device, dtype=dtype)
+    on_gpu = device.type == "cuda"
+    edges, count = ((2048, 4096, 8192), 1 << 28) if on_gpu else ((512, 1024, 1536), 1 << 24)
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    multiplied = max(_product_rate(edge, dtype, device, seconds / len(edges)) for edge in edges)
     source = torch.zeros(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    multiplied = 2 * edge**3 / _shortest(lambda: torch.mm(left, right), device, seconds)
     return multiplied, 2 * count / _shortest(lambda: target.copy_(source), device, seconds)
+
+
+def _product_rate(edge: int, dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+    """FLOP/s of a square matrix product."""
+    left, right = torch.randn(2, edge, edge, device=device, dtype=dtype)
+    return 2 * edge**3 / _shortest(lambda: torch.mm(left, right), device, seconds)
 
 
 def wait_for(device: torch.device) -> None:

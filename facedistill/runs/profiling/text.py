@@ -28,8 +28,8 @@ def describe(profile: Profile) -> str:
         seconds = max(part.seconds, 1e-9)
         lines.append(
             f"{part.name:<20}{1e3 * part.seconds:>9.2f}{part.seconds / total:>8.1%}{profile.batch_size / seconds:>12,.0f}"
-            f"{part.bytes / seconds / 1e9:>9.1f}{_of_copy(part, profile):>9.0%}{part.flops / seconds / 1e12:>9.3f}"
-            f"{_of_matmul(part, profile):>11.0%}"
+            f"{part.bytes / seconds / 1e9:>9.1f}{_percent(_of_copy(part, profile)):>9}{part.flops / seconds / 1e12:>9.3f}"
+            f"{_percent(_of_matmul(part, profile)):>11}"
         )
     sequential = profile.batch_size / total
     return "\n".join(
@@ -37,7 +37,8 @@ def describe(profile: Profile) -> str:
             *lines,
             "",
             f"ceilings: {profile.flops_per_s / 1e12:.2f} TFLOP/s (a matrix product), {profile.bytes_per_s / 1e9:.0f} GB/s (a copy)",
-            "FLOPs and bytes are those of uncompiled operations; compiled ones move fewer bytes.",
+            "FLOPs and bytes are those of uncompiled operations. A part is above a ceiling (>100%) if fused operations or caches move "
+            "fewer bytes, a convolution needs fewer FLOPs, or its numbers are narrower than the product's.",
             f"one part after the other, waiting for each: {sequential:,.1f} images/s; together "
             f"{profile.images_per_s / sequential:.2f} times that",
             bottleneck(profile),
@@ -83,6 +84,10 @@ def describe_best(best: Mapping[str, str], trials: list[Trial]) -> str:
 def _words(choice: Mapping[str, str]) -> str:
     threads = [f"{THREADS}={choice[THREADS]}"] if THREADS in choice else []
     return " ".join([*threads, *as_overrides(choice)])
+
+
+def _percent(fraction: float) -> str:
+    return ">100%" if fraction > 1 else f"{fraction:.0%}"
 
 
 def _of_copy(part: Part, profile: Profile) -> float:

@@ -161,14 +161,19 @@ def test_a_list_of_one_fold_is_refused(tmp_path: Path) -> None:
         find_protocol(str(images), [])
 
 
-def test_search_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FACEDISTILL_DATA", raising=False)
     monkeypatch.delenv("FACEDISTILL_SHARED", raising=False)
-    assert search_dirs() == [Path("data"), Path("../shared/data")]
-    monkeypatch.setenv("FACEDISTILL_DATA", "/faces")
+    assert search_dirs() == search_dirs("data") == [Path("data"), Path("../shared/data")]
+    monkeypatch.setenv("FACEDISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("FACEDISTILL_SHARED", "/team")
-    assert search_dirs() == [Path("/faces"), Path("/team/data")]
-    assert search_dirs("/mine")[0] == Path("/mine")
+    assert search_dirs() == [tmp_path, Path("/team/data")]
+    gone, fix = tmp_path / "gone", "there is no such folder; name the one that holds the benchmarks"
+    with pytest.raises(ConfigError, match=f"evaluation.data_dir={gone}: {fix}"):
+        search_dirs(gone)
+    monkeypatch.setenv("FACEDISTILL_DATA", str(gone))
+    with pytest.raises(ConfigError, match=f"FACEDISTILL_DATA={gone}: {fix}"):
+        search_dirs(str(gone))
 
 
 def test_absent_folder_layouts_name_their_files(tmp_path: Path) -> None:

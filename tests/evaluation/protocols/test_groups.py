@@ -66,6 +66,8 @@ def test_gap_error_ratio_and_intervals() -> None:
     assert found["accuracy_gap_ci"][1] == pytest.approx(0.4, abs=0.051)
     assert found["error_ratio"] is None
     assert found["by_group"]["b"]["tar_at_threshold"] == 0.5
+    found = group_figures(score, same, fold, group, ["a", "b"], 1 + 1e-12, resamples=1)  # compared in float64
+    assert found["by_group"]["a"]["tar_at_threshold"] == 0
 
 
 def test_any_pairs_with_a_table(lfw: PairsProtocol) -> None:

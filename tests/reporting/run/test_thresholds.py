@@ -13,11 +13,13 @@ from facedistill.reporting.run.files import Scores
 from facedistill.reporting.run.thresholds import threshold_rows, transfers, warnings
 
 
-def files(genuine_accepted: int, impostor_accepted: int, tar: float = 0.5) -> SimpleNamespace:
-    entry = {"tar": tar, "threshold": 0.5, "ci": [tar - 0.03, tar + 0.03]}
+def files(
+    genuine_accepted: int, impostor_accepted: int, tar: float = 0.5, threshold: float = 0.5
+) -> SimpleNamespace:
+    entry = {"tar": tar, "threshold": threshold, "ci": [tar - 0.03, tar + 0.03]}
     figures = {"accuracy": 0.8, "genuine": 1000, "impostor": 1000, "tar": {"1e-2": entry, "1e-3": entry}}
     results = Results(student=NetworkResults(protocols={"cfp_ff": figures}), titles={"cfp_ff": "FF"})
-    score = np.zeros(2000)
+    score = np.zeros(2000, np.float32)
     score[:genuine_accepted], score[1000 : 1000 + impostor_accepted] = (
         0.5,
         0.9,
@@ -31,6 +33,10 @@ def test_rates_and_counts_on_the_other_protocol() -> None:
     assert (one.fitted_on, one.fitted_far, one.used_on) == ("FF", "1e-3", "CFP-FP")
     assert str(one.far) == "0.70 % [0.31, 1.37], 7 of 1,000"
     assert str(one.tar) == "48.00 % [44.91, 51.10], 480 of 1,000"
+
+
+def test_scores_are_compared_in_float64() -> None:
+    assert str(transfers(files(480, 0, threshold=0.5 + 1e-12))[1].tar).endswith("0 of 1,000")
 
 
 @pytest.mark.parametrize(

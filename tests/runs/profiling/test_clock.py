@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from facedistill.runs.profiling import clock as clock_module
 from facedistill.runs.profiling.clock import Clock, Work
 
 CPU = torch.device("cpu")
@@ -31,3 +32,10 @@ def test_flops_and_bytes_go_to_the_part_that_runs_backward_passes_included() -> 
             result.backward(torch.ones(4, 2))
     assert clock.flops == {"forward": 2 * 4 * 8 * 2, "backward": 2 * 4 * 2 * 8}
     assert clock.bytes["forward"] == 4 * (32 + 16 + 8)
+
+
+def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {512: 1.0, 1024: 3.0, 1536: 2.0}
+    monkeypatch.setattr(clock_module, "_product_rate", lambda edge, *rest: rates[edge])
+    monkeypatch.setattr(clock_module, "_shortest", lambda *rest: 2.0)
+    assert clock_module.ceilings(CPU) == (3.0, 1 << 24)
