@@ -136,7 +136,6 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     resume = not config.force and (folder.checkpoint.exists() or folder.previous_checkpoint.exists())
     if OmegaConf.select(config, "data.synthetic") is not None:
         record_rendered_set(config, folder, source.faces, resume=resume)  # type: ignore[attr-defined]
-    source.open(folder.path, resume=resume, rank=process_rank())
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
@@ -144,6 +143,8 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
         batch_size=config.data.batch_size,
         images=config.images,
         num_workers=config.data.num_workers,
+        folder=folder.path,
+        resume=resume,
     )
     student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
     refuse_other_width(config, student, teacher)
