@@ -16,7 +16,7 @@ from facedistill.errors import Interrupted, UserError
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
-from facedistill.runs.checkpointing import interrupt_on_signals, queued_again
+from facedistill.runs.checkpointing import interrupt_on_signals, started_again, started_by
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_run
 from facedistill.runs.folder import RunFolder, provenance
@@ -50,7 +50,7 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     check_start(config)
     inputs = inputs or open_inputs(config)
     folder = inputs.folder
-    if config.force and queued_again() and not folder.is_trained:
+    if config.force and started_again() and folder.record().started_by == started_by():
         config = with_force(config, False)  # it has started over already
     if not is_main_process():
         if config.force or not folder.is_trained:  # otherwise the main process does not train either
@@ -110,7 +110,7 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
         **provenance(shlex.join(["facedistill", "train", *again, *as_arguments()])),
         licences=licences_learned_from(config, inputs.faces),
         stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,
-        files=dict(inputs.origin.files),
+        files=dict(inputs.origin.files), started_by=started_by(),
         wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
     )  # fmt: skip
 
