@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from facedistill.config import result_relevant
 from facedistill.data.sources.base import Source
 from facedistill.errors import UserError
 from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.export.formats import FORMATS
 from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.backbones import Backbone
@@ -79,6 +81,7 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
         "config": result_relevant(config),
     }
     assert isinstance(student, Backbone)
+    remove_exported(folder)
     as_built(student.cpu())
     save_student(student, folder.student, metadata)
     try:
@@ -91,6 +94,20 @@ def export_student(config: DictConfig, folder: RunFolder, student: nn.Module, fa
         )
         return None
     return check_parity(student, folder.onnx, to_float(faces)).min_cosine
+
+
+def exported_files(folder: RunFolder) -> list[Path]:
+    """The student in other formats than student.safetensors, which a training or `facedistill export` wrote."""
+    suffixes = tuple(form.suffix for form in FORMATS.values())
+    return sorted(path for path in folder.path.glob("student.*") if path.name.endswith(suffixes))
+
+
+def remove_exported(folder: RunFolder) -> None:
+    """Deletes the student in other formats; to be called before another student is written."""
+    for path in (files := exported_files(folder)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if others := [path.name for path in files if path != folder.onnx]:
+        print_message(f"{', '.join(others)}: of the student before this one, and deleted; export again")
 
 
 def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, int]:

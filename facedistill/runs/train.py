@@ -18,7 +18,7 @@ from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
 from facedistill.runs.checkpointing import interrupt_on_signals, started_again, started_by
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
-from facedistill.runs.export import export_run
+from facedistill.runs.export import export_run, remove_exported
 from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.inputs import Inputs, licences_learned_from, open_inputs, stored_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
@@ -122,6 +122,10 @@ def _fit(config: DictConfig, inputs: Inputs) -> None:
     torch.set_float32_matmul_precision("high")
     # With `force` the main process has removed the old checkpoint, or is about to.
     resumed = None if config.force else checkpoint_to_continue(folder, inputs.origin)
+    if resumed is None and is_main_process():
+        remove_exported(folder)
+        for of_an_earlier_training in (folder.student, folder.results):
+            of_an_earlier_training.unlink(missing_ok=True)
     try:
         parts = assemble(config, inputs)
         # Lightning's handler of SIGTERM would start a broadcast in the middle of another collective.

@@ -76,6 +76,16 @@ def test_a_job_that_is_started_again_in_the_evaluation_evaluates(start, monkeypa
     assert module.evaluate_run.called
 
 
+def test_a_training_that_begins_again_leaves_no_earlier_student(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "assemble", Mock(side_effect=UserError("stopped")))
+    folder = RunFolder(tmp_path)
+    for name in ("student.safetensors", "student.int8.onnx", "results.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="stopped"):
+        module._fit(compose("train", ["debug=smoke"]), Inputs(Origin("", {}, {}), folder, None))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
 def test_a_signal_in_the_evaluation_queues_the_job_again(start, monkeypatch, capsys):
     def interrupted(folder):
         raise Interrupted(signal.SIGUSR1)
