@@ -44,7 +44,7 @@ from facedistill.runs.sources import (
     requirements,
     teacher_centers,
 )
-from facedistill.runs.strategies import execution, root_device, trainer_arguments
+from facedistill.runs.strategies import execution, num_processes, root_device, trainer_arguments
 from facedistill.system.devices import usable_precision
 from facedistill.system.messages import print_message
 from facedistill.types import InputSpec, Requirements
@@ -151,7 +151,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
-        _validation_faces(source, held_out, config.data.validation.faces),
+        validation_faces(source, held_out, config.data.validation.faces, num_processes(settings_of(config))),
         batch_size=config.data.batch_size,
         images=config.images,
         num_workers=config.data.num_workers,
@@ -248,20 +248,30 @@ def check_offers(required: Requirements, source: Source) -> None:
         raise ConfigError(f"data: the method needs {name}, and these faces have none")
 
 
-def _validation_faces(source: Source, held_out: PairsProtocol | None, number: int) -> Tensor:
+def validation_faces(source: Source, held_out: PairsProtocol | None, number: int, processes: int) -> Tensor:
     """(M, 3, H, W) uint8, not augmented: generated faces and those that the source holds out, or stored ones.
 
     At most `number` of them are generated or stored.
+
+    Raises:
+        ConfigError: If they are fewer than the processes, each of which validates on its share.
     """
     if held_out is None:
-        stored = source.stored_images(number)
-        if len(stored) < number and process_rank() == 0:
+        found = source.stored_images(number)
+        if len(found) < number and process_rank() == 0:
             print_message(
-                f"data.validation.faces={number}: the set has {len(stored)} images; all of them validate"
+                f"data.validation.faces={number}: the set has {len(found)} images; all of them validate"
             )
-        return stored
-    generated, own = torch.cat(list(held_out.images()))[:number], source.held_out_images()
-    return generated if own is None else torch.cat([generated, own])
+    else:
+        own = source.held_out_images()
+        generated = torch.cat(list(held_out.images()))[:number]
+        found = generated if own is None else torch.cat([generated, own])
+    if len(found) < processes:
+        raise ConfigError(
+            f"trainer.devices: {processes} processes and {len(found)} images to validate on, less than one for each; start "
+            "fewer processes, or train on one"
+        )
+    return found
 
 
 def _trainer(
