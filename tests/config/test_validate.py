@@ -61,6 +61,8 @@ def test_all_problems_are_reported_at_once():
     (["optimizer=sgd_nesterov", "optimizer.momentum=0"], "optimizer._target_=torch.optim.SGD: cannot train a student "
      "(Nesterov momentum requires a momentum and zero dampening); use optimizer=adamw, sgd or muon, or change its "
      "arguments"),
+    (["+optimizer.fused=true", "trainer.precision=16-mixed", "trainer.gradient_clip_val=1"], "optimizer.fused=true: with "
+     "trainer.precision=16-mixed it removes the loss's scale after the gradients are clipped; leave it out, or use bf16-mixed"),
     (["~images"], "images: is missing; every configuration has it"),
     (["~data.source"], "data.source: is missing; every configuration has it"),
     (["name=../x"], "name='../x': is part of a folder's name; give 1 to 100 characters without / and no . in front"),
