@@ -44,6 +44,15 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or lines[0]
 
 
+def memory_error(error: BaseException | None) -> BaseException | None:
+    """The error that says that memory ran out, of Python or of torch on a GPU or a CPU, if it is `error` or its cause."""
+    if error is None:
+        return None
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    cause = getattr(error, "inner_exception", None) or error.__cause__  # the first of torch.compile's errors
+    return memory_error(cause) or (error if is_torchs or isinstance(error, MemoryError) else None)
+
+
 @contextmanager
 def os_errors_as(kind: type[UserError], what: str, fix: str = "") -> Iterator[None]:
     """Turns an OSError inside the block into one sentence of a user: `what (reason); fix`.

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from facedistill import __version__
 from facedistill.cli.commands import COMMANDS
-from facedistill.errors import UserError
+from facedistill.errors import UserError, memory_error, reason
 from facedistill.system.memory import keep_freed_memory
 from facedistill.system.trust import take_trust
 
@@ -74,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 128 + signal.SIGPIPE
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if (found := memory_error(error)) is None:
             raise
         return _refuse(
-            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more can be allocated'}); lower "
+            f"out of memory ({reason(found) if str(found) else 'no more can be allocated'}); lower "
             "data.batch_size or evaluation.batch_size, choose a smaller network, or free memory"
         )
     except KeyboardInterrupt as stop:
@@ -92,12 +92,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Python's error, torch's on a GPU, and torch's on a CPU."""
-    is_torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or is_torchs
 
 
 def _reader_is_gone() -> bool:

@@ -136,10 +136,16 @@ def _quantization(config: Mapping[str, Any], method: str, required: Requirements
 
 
 def _optimizer(config: Mapping[str, Any]) -> list[str]:
-    optimizer = _class(config, "optimizer._target_")
-    if getattr(optimizer, "whole_matrices", False) and config["trainer"]["strategy"] == "fsdp":
+    optimizer, settings = _class(config, "optimizer._target_"), config["trainer"]
+    if getattr(optimizer, "whole_matrices", False) and settings["strategy"] == "fsdp":
         return [
             "optimizer=muon: needs whole matrices, and fsdp splits them; use strategy=ddp, or optimizer=adamw"
+        ]
+    clips = settings["precision"] == "16-mixed" and settings.get("gradient_clip_val") is not None
+    if clips and select(config, "optimizer.fused"):
+        return [
+            "optimizer.fused=true: with trainer.precision=16-mixed it removes the loss's scale after the gradients are clipped; "
+            "leave it out, or use bf16-mixed"
         ]
     return []
 

@@ -92,8 +92,11 @@ _RULES: tuple[tuple[Numbers, str], ...] = (
         "*synthetic.spread head.concentration head.norm_range[] method.power method.width launcher.memory_gb scheduler.gamma "
         "launcher.copy_every_s",
     ),
-    (_BELOW_ONE, "optimizer.momentum optimizer.betas[]"),
-    (_FRACTION, "optimizer.dampening *.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at"),
+    (_BELOW_ONE, "optimizer.momentum method.momentum optimizer.betas[]"),
+    (
+        _FRACTION,
+        "optimizer.dampening head.momentum head.head.momentum scheduler.warmup scheduler.floor method.ramp method.meet_at",
+    ),
     (_FRACTION, "method.return_at method.mass *.accuracy.value"),
     *((_FRACTION, f"*.augment.{name}") for name in _PROBABILITIES),
     (_SHARE, "data.source.yaw_share head.sample_rate scheduler.at[]"),

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from facedistill.config import numbers, signature
 from facedistill.config.combinations import combination_problems
+from facedistill.config.optimizers import optimizer_problems
 from facedistill.config.plain import select
 from facedistill.config.trust import targets
 from facedistill.errors import ConfigError
@@ -46,6 +47,7 @@ def validate(config: DictConfig) -> None:
     plain, found = _resolved(config)
     if not found:
         found = [*_numbers(plain), *_texts(plain), *_arguments(plain), *combination_problems(plain)]
+    found = found or optimizer_problems(plain["optimizer"])
     if found:
         raise ConfigError(
             "\n".join([f"{len(found)} problem(s) in the configuration", *(f"  {p}" for p in found)])

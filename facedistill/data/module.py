@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class FaceDataModule(LightningDataModule):
         images: Image budget: every image trained on counts, fresh, resampled or replayed.
         num_workers: Processes that prepare raw batches; 0 suffices for rendered faces.
         device: Where the batches go; the trainer's device if None.
+        folder: Of the run, where the source keeps what it needs; None outside a run.
+        resume: Whether training continues from a checkpoint.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class FaceDataModule(LightningDataModule):
         images: int,
         num_workers: int = 0,
         device: torch.device | None = None,
+        folder: Path | None = None,
+        resume: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -49,7 +54,13 @@ class FaceDataModule(LightningDataModule):
         self.num_steps = max(1, images // batch_size)
         self.num_workers = num_workers
         self._device = device
+        self._folder, self._resume = folder, resume
         self._next_step = 0
+
+    def setup(self, stage: str) -> None:
+        """Opens the source when all processes have met: the main one has made, or with `force` cleared, the folder by then."""
+        if self._folder is not None:
+            self.source.open(self._folder, resume=self._resume, rank=self._rank_and_world_size()[0])
 
     def train_dataloader(self) -> DataLoader:
         """One pass of `num_steps` raw batches, from the first step not yet trained on."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facedistill.assets.store import cache_dir
 from facedistill.distributed.collectives import rank
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, memory_error, reason
 from facedistill.models.cuda_graphs import GraphedRun
 from facedistill.system.messages import print_message
 
@@ -65,13 +65,14 @@ def compiled(
         except (
             Exception
         ) as error:  # no compiler, no Triton, a full disk: inductor has an error class for each
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if memory := memory_error(error):
+                raise memory from None
             if compile != "auto":
                 raise ConfigError(
-                    f"{key}: {str(compile).lower()}, but the {what} cannot be compiled here ({reason}); "
+                    f"{key}: {str(compile).lower()}, but the {what} cannot be compiled here ({reason(error)}); "
                     "install a C++ compiler or set it to false"
                 ) from error
-            print(f"{what}: runs uncompiled, {otherwise}, because compiling failed ({reason})")
+            print(f"{what}: runs uncompiled, {otherwise}, because compiling failed ({reason(error)})")
             chosen.append(run)
             return run(*arguments)
         chosen.append(fast)

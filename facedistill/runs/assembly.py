@@ -44,7 +44,8 @@ from facedistill.runs.sources import (
     requirements,
     teacher_centers,
 )
-from facedistill.runs.strategies import execution, root_device, trainer_arguments
+from facedistill.runs.strategies import execution, num_processes, root_device, trainer_arguments
+from facedistill.system.devices import usable_precision
 from facedistill.system.messages import print_message
 from facedistill.types import InputSpec, Requirements
 
@@ -71,29 +72,35 @@ def has_batch_norm(backbone: DictConfig) -> bool:
     return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
-def load_teacher(config: DictConfig) -> FrozenTeacher:
-    """Obtains and loads the frozen teacher of `config.teacher`, the first if there are several; checks it against its card."""
-    return _load(config.teacher, "teacher")
+def load_teacher(config: DictConfig, device: torch.device | None = None) -> FrozenTeacher:
+    """Obtains and loads the frozen teacher of `config.teacher`, the first if there are several; checks it against its card.
+
+    It is on the CPU if `device` is None.
+    """
+    return _load(config.teacher, "teacher", device)
 
 
-def load_teachers(config: DictConfig) -> Teacher:
+def load_teachers(config: DictConfig, device: torch.device | None = None) -> Teacher:
     """Obtains, loads and checks the frozen teacher of `config.teacher`, or all of several."""
-    first, others = load_teacher(config), other_teachers(config)
+    first, others = load_teacher(config, device), other_teachers(config)
     if not others:
         return first
     weights = dict(config.teacher.weights)
     (name,) = weights.keys() - others.keys()
-    loaded = {other: _load(node, f"teacher.others.{other}") for other, node in others.items()}
+    loaded = {other: _load(node, f"teacher.others.{other}", device) for other, node in others.items()}
     return TeacherTeam({name: first, **loaded}, weights)
 
 
-def _load(node: DictConfig, key: str) -> FrozenTeacher:
+def _load(node: DictConfig, key: str, device: torch.device | None) -> FrozenTeacher:
     card = card_of(node, key)
+    options = {key: node[key] for key in ("precision", "compile") if key in node}
+    if "precision" in options:
+        options["precision"] = usable_precision(options["precision"], f"{key}.precision", device)
     teacher = FrozenTeacher(
         instantiate(node.network),
         weights=obtain(card),
         input_spec=InputSpec(**node.input_spec),
-        **{key: node[key] for key in ("precision", "compile") if key in node},
+        **options,
     )
     if node.get("embedding_dim", teacher.embedding_dim) != teacher.embedding_dim:
         raise ConfigError(
@@ -102,12 +109,17 @@ def _load(node: DictConfig, key: str) -> FrozenTeacher:
         )
     if golden := OmegaConf.select(node, "card.golden"):
         check_golden(teacher, golden, card.name)
-    return teacher
+    return teacher if device is None else teacher.to(device)
 
 
-def load_generator(config: DictConfig) -> FrozenGenerator:
-    """Obtains and loads the frozen generator of `config.generator`."""
-    return instantiate(config.generator.network, weights=obtain(card_of(config.generator, "generator")))
+def load_generator(config: DictConfig, device: torch.device | None = None) -> FrozenGenerator:
+    """Obtains and loads the frozen generator of `config.generator`; on the CPU if `device` is None."""
+    node, options = config.generator.network, {}
+    if "precision" in node:
+        key = "generator.network.precision"
+        options["precision"] = usable_precision(node.precision, key, device)
+    generator = instantiate(node, weights=obtain(card_of(config.generator, "generator")), **options)
+    return generator if device is None else generator.to(device)
 
 
 def generated_pairs(config: DictConfig, generator: FrozenGenerator, teacher: FrozenTeacher) -> PairsProtocol:
@@ -127,8 +139,8 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     """Builds student, teacher, source, DataModule and trainer."""
     folder = inputs.folder
     device = root_device(settings_of(config))
-    teacher = load_teachers(config).to(device)
-    generator = load_generator(config).to(device) if uses_generated_faces(config) else None
+    teacher = load_teachers(config, device)
+    generator = load_generator(config, device) if uses_generated_faces(config) else None
     held_out = validation_pairs(config, generator, lead_of(teacher)) if generator else None
     seed_everything(config.seed, workers=True, verbose=False)
     source = build_source(config, generator, teacher, inputs.faces)
@@ -136,14 +148,15 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     resume = not config.force and (folder.checkpoint.exists() or folder.previous_checkpoint.exists())
     if OmegaConf.select(config, "data.synthetic") is not None:
         record_rendered_set(config, folder, source.faces, resume=resume)  # type: ignore[attr-defined]
-    source.open(folder.path, resume=resume, rank=process_rank())
     check_offers(requirements(config), source)
     data = FaceDataModule(
         source,
-        _validation_faces(source, held_out, config.data.validation.faces),
+        validation_faces(source, held_out, config.data.validation.faces, num_processes(settings_of(config))),
         batch_size=config.data.batch_size,
         images=config.images,
         num_workers=config.data.num_workers,
+        folder=folder.path,
+        resume=resume,
     )
     student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
     refuse_other_width(config, student, teacher)
@@ -235,20 +248,30 @@ def check_offers(required: Requirements, source: Source) -> None:
         raise ConfigError(f"data: the method needs {name}, and these faces have none")
 
 
-def _validation_faces(source: Source, held_out: PairsProtocol | None, number: int) -> Tensor:
+def validation_faces(source: Source, held_out: PairsProtocol | None, number: int, processes: int) -> Tensor:
     """(M, 3, H, W) uint8, not augmented: generated faces and those that the source holds out, or stored ones.
 
     At most `number` of them are generated or stored.
+
+    Raises:
+        ConfigError: If they are fewer than the processes, each of which validates on its share.
     """
     if held_out is None:
-        stored = source.stored_images(number)
-        if len(stored) < number and process_rank() == 0:
+        found = source.stored_images(number)
+        if len(found) < number and process_rank() == 0:
             print_message(
-                f"data.validation.faces={number}: the set has {len(stored)} images; all of them validate"
+                f"data.validation.faces={number}: the set has {len(found)} images; all of them validate"
             )
-        return stored
-    generated, own = torch.cat(list(held_out.images()))[:number], source.held_out_images()
-    return generated if own is None else torch.cat([generated, own])
+    else:
+        own = source.held_out_images()
+        generated = torch.cat(list(held_out.images()))[:number]
+        found = generated if own is None else torch.cat([generated, own])
+    if len(found) < processes:
+        raise ConfigError(
+            f"trainer.devices: {processes} processes and {len(found)} images to validate on, less than one for each; start "
+            "fewer processes, or train on one"
+        )
+    return found
 
 
 def _trainer(

@@ -31,11 +31,11 @@ from facedistill.evaluation.robustness import fingerprint, robustness_figures
 from facedistill.evaluation.thresholds import thresholds_from_results
 from facedistill.evaluation.yaw import yaw_figures
 from facedistill.export import load_student, read_metadata, read_thresholds, write_thresholds
-from facedistill.export.formats import FORMATS
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.fingerprint import state_fingerprint
 from facedistill.reporting.record import Results
 from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
+from facedistill.runs.export import exported_files
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import GENERATED, evaluates_generated_pairs
 from facedistill.runs.robustness import corrupted_protocols, robustness_settings
@@ -157,11 +157,7 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
 def _write_thresholds(results: Results, folder: RunFolder) -> None:
     """Puts the thresholds of the student into its files, so that they travel with it; names exported files without them."""
     thresholds = thresholds_from_results(results.student.protocols)
-    stale = [
-        file.name
-        for file in sorted(folder.path.glob("student.*"))
-        if file != folder.onnx and any(file.name.endswith(form.suffix) for form in FORMATS.values())
-    ]
+    stale = [file.name for file in exported_files(folder) if file != folder.onnx]
     if stale and read_thresholds(folder.student) != thresholds:
         print_message(
             f"{', '.join(stale)}: written before this evaluation, so with other thresholds or none; export again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from facedistill.config import result_relevant
 from facedistill.data.sources.base import Source
 from facedistill.export import check_parity, export_onnx, save_student
+from facedistill.export.formats import FORMATS
 from facedistill.export.onnx import TracingError
 from facedistill.images import to_float, to_uint8
 from facedistill.methods.base import DistillationMethod
@@ -81,6 +83,7 @@ def export_student(
         "config": result_relevant(config),
     }
     assert isinstance(student, Backbone)
+    remove_exported(folder)
     as_built(student.cpu())
     save_student(student, folder.student, metadata)
     try:
@@ -89,6 +92,20 @@ def export_student(
         print_message(f"{error}; the run has no student.onnx")
         return {"no_onnx": str(error)}
     return {"onnx_min_cosine": check_parity(student, folder.onnx, to_float(faces)).min_cosine}
+
+
+def exported_files(folder: RunFolder) -> list[Path]:
+    """The student in other formats than student.safetensors, which a training or `facedistill export` wrote."""
+    suffixes = tuple(form.suffix for form in FORMATS.values())
+    return sorted(path for path in folder.path.glob("student.*") if path.name.endswith(suffixes))
+
+
+def remove_exported(folder: RunFolder) -> None:
+    """Deletes the student in other formats; to be called before another student is written."""
+    for path in (files := exported_files(folder)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if others := [path.name for path in files if path != folder.onnx]:
+        print_message(f"{', '.join(others)}: of the student before this one, and deleted; export again")
 
 
 def student_from_checkpoint(config: DictConfig, path: Path) -> tuple[Backbone, int]:

@@ -8,7 +8,7 @@ import signal
 from facedistill.errors import UserError
 from facedistill.export import read_metadata, save_student
 from facedistill.runs.checkpointing import newest_intact, requeue
-from facedistill.runs.export import student_from_checkpoint
+from facedistill.runs.export import remove_exported, student_from_checkpoint
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
 from facedistill.runs.publish import finish_wandb
@@ -63,10 +63,13 @@ def export_last_checkpoint(folder: RunFolder) -> str | None:
     config = folder.config()
     if path is None or config is None:
         return None
-    if folder.student.exists() and "unfinished" not in read_metadata(folder.student)["metadata"]:
+    earlier = read_metadata(folder.student)["metadata"] if folder.student.exists() else {"unfinished": None}
+    if "unfinished" not in earlier:
         return None
     student, seen = student_from_checkpoint(config, path)
     progress = {"images_seen": seen, "images": config.images}
+    if earlier["unfinished"] != progress:
+        remove_exported(folder)
     save_student(student, folder.student, {"run": folder.path.name, "unfinished": progress})
     folder.update_record(unfinished=progress, images_seen=seen)
     return f"{folder.student} is unfinished: {seen:,} of {config.images:,} images; the command in run.json continues it"

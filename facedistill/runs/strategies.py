@@ -184,6 +184,12 @@ def runs_on_cuda(settings: Mapping[str, Any]) -> bool:
     return torch.cuda.is_available() and settings["accelerator"] in ("auto", "gpu", "cuda")
 
 
+def num_processes(settings: Mapping[str, Any]) -> int:
+    """Processes of the run, on all machines."""
+    devices, nodes = _devices_and_nodes(settings)
+    return devices * nodes
+
+
 def num_gpus() -> int:
     """Number of GPUs visible to this process."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())

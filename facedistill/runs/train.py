@@ -16,9 +16,9 @@ from facedistill.errors import Interrupted, UserError
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
-from facedistill.runs.checkpointing import interrupt_on_signals, queued_again
+from facedistill.runs.checkpointing import interrupt_on_signals, started_again, started_by
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
-from facedistill.runs.export import export_run
+from facedistill.runs.export import export_run, remove_exported
 from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.inputs import Inputs, licences_learned_from, open_inputs, stored_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
@@ -50,7 +50,7 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     check_start(config)
     inputs = inputs or open_inputs(config)
     folder = inputs.folder
-    if config.force and queued_again() and not folder.is_trained:
+    if config.force and started_again() and folder.record().started_by == started_by():
         config = with_force(config, False)  # it has started over already
     if not is_main_process():
         if config.force or not folder.is_trained:  # otherwise the main process does not train either
@@ -110,7 +110,7 @@ def _record_start(config: DictConfig, inputs: Inputs, overrides: Sequence[str]) 
         **provenance(shlex.join(["facedistill", "train", *again, *as_arguments()])),
         licences=licences_learned_from(config, inputs.faces),
         stored_faces=stored_faces(config, inputs.faces) or folder.record().stored_faces,
-        files=dict(inputs.origin.files),
+        files=dict(inputs.origin.files), started_by=started_by(),
         wandb_id=folder.record().wandb_id or f"{folder.path.name}-{secrets.token_hex(3)}",
     )  # fmt: skip
 
@@ -122,6 +122,10 @@ def _fit(config: DictConfig, inputs: Inputs) -> None:
     torch.set_float32_matmul_precision("high")
     # With `force` the main process has removed the old checkpoint, or is about to.
     resumed = None if config.force else checkpoint_to_continue(folder, inputs.origin)
+    if resumed is None and is_main_process():
+        remove_exported(folder)
+        for of_an_earlier_training in (folder.student, folder.results):
+            of_an_earlier_training.unlink(missing_ok=True)
     try:
         parts = assemble(config, inputs)
         # Lightning's handler of SIGTERM would start a broadcast in the middle of another collective.

@@ -21,14 +21,16 @@ def cpu_has_bfloat16() -> bool:
 
 
 @functools.cache
-def usable_precision(precision: Precision, key: str) -> Precision:
-    """`precision`, or "fp32" and a message where neither a GPU nor the CPU multiplies bfloat16 in hardware.
+def usable_precision(precision: Precision, key: str, device: torch.device | None = None) -> Precision:
+    """`precision`, or "fp32" and a message where the device does not multiply bfloat16 in hardware.
 
     Args:
         precision: As configured.
         key: Its key, for the message.
+        device: That computes; None: a GPU if there is one.
     """
-    if precision == "fp32" or torch.cuda.is_available() or cpu_has_bfloat16():
+    on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
+    if precision != "bf16" or on_gpu or cpu_has_bfloat16():
         return precision
     print_message(
         f"{key}=bf16: this CPU has no bfloat16 instructions, so float32 is used, which is 8 or more times as fast here"

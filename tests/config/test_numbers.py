@@ -38,6 +38,12 @@ def test_names_of_a_users_own_class_have_no_range():
     assert problems({"method": {"_target_": "own.Method", "temperature": -1}}) == []
 
 
+def test_momentum_is_below_one_and_the_weight_of_the_newest_batch_may_be_one():
+    method = {"_target_": "facedistill.methods.crd.CRD", "momentum": 1}
+    head = {"_target_": "facedistill.models.heads.adaface.AdaFace", "momentum": 1}
+    assert problems({"method": method, "head": head}) == ["method.momentum=1: must be in [0, 1)"]
+
+
 def test_an_integral_number_is_an_integer():
     images = compose("train", ["images=1e4"]).images
     assert images == 10_000

@@ -53,6 +53,16 @@ def test_all_problems_are_reported_at_once():
      "quantization=qat: its ranges are found on rendered faces; use data=stylegan"),
     ([*_QAT, "method=at", "data.source.resampling=static"],
      "quantization=qat: AttentionTransfer reads feature maps, which the quantized student has not; use method=cosine"),
+    (["optimizer._target_=torch.optim.LBFGS"], "optimizer._target_=torch.optim.LBFGS: computes the loss 20 times a step, and "
+     "a step here computes it once; use optimizer=adamw, sgd or muon, or change its arguments"),
+    (["optimizer._target_=torch.optim.SparseAdam"], "optimizer._target_=torch.optim.SparseAdam: cannot train a student "
+     "(SparseAdam does not support dense gradients, please consider Adam instead); use optimizer=adamw, sgd or muon, or "
+     "change its arguments"),
+    (["optimizer=sgd_nesterov", "optimizer.momentum=0"], "optimizer._target_=torch.optim.SGD: cannot train a student "
+     "(Nesterov momentum requires a momentum and zero dampening); use optimizer=adamw, sgd or muon, or change its "
+     "arguments"),
+    (["+optimizer.fused=true", "trainer.precision=16-mixed", "trainer.gradient_clip_val=1"], "optimizer.fused=true: with "
+     "trainer.precision=16-mixed it removes the loss's scale after the gradients are clipped; leave it out, or use bf16-mixed"),
     (["~images"], "images: is missing; every configuration has it"),
     (["~data.source"], "data.source: is missing; every configuration has it"),
     (["name=../x"], "name='../x': is part of a folder's name; give 1 to 100 characters without / and no . in front"),

@@ -40,6 +40,23 @@ def test_student_of_the_last_checkpoint_is_exported_as_unfinished(interrupted):
     assert folder.record().unfinished == {"images_seen": 48, "images": 128}
 
 
+def test_files_of_an_earlier_student_are_deleted(interrupted, capsys):
+    folder, _ = interrupted
+    exported = [folder.path / f"student.{name}" for name in ("int8.onnx", "onnx", "rgb.pt2")]
+    export_last_checkpoint(folder)
+    (folder.path / "student.openvino").mkdir()
+    for path in exported:
+        path.touch()
+    export_last_checkpoint(folder)  # of the same checkpoint
+    assert all(path.exists() for path in exported)
+    torch.save({**torch.load(folder.checkpoint), "images_seen": 64}, folder.checkpoint)
+    export_last_checkpoint(folder)
+    assert [path.name for path in folder.path.glob("student.*")] == ["student.safetensors"]
+    assert capsys.readouterr().err == (
+        "student.int8.onnx, student.openvino, student.rgb.pt2: of the student before this one, and deleted; export again\n"
+    )
+
+
 def test_no_checkpoint_no_student(interrupted):
     folder, _ = interrupted
     folder.checkpoint.unlink()

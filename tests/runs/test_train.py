@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from unittest.mock import Mock
 
 import pytest
 from omegaconf import OmegaConf
@@ -50,8 +51,39 @@ def test_force_starts_over_once_and_is_not_in_the_record(start, monkeypatch):
     assert folder.record().command.split()[:3] == ["facedistill", "train", "debug=smoke"]
     assert "force=true" not in folder.record().command
     assert OmegaConf.load(folder.path / "config.yaml").force is False
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the run has asked for it, and continues
+
+
+@pytest.mark.parametrize(("job", "restarts"), [
+    ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"), ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+])  # fmt: skip
+def test_a_job_that_is_started_again_starts_over_once(start, monkeypatch, job, restarts):
+    start()
+    for name in (job, "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv(restarts, "1")  # preempted before it began: the run is an earlier job's
+    assert start("force=true")[1] == (True, False)
     assert start("force=true")[1] == (False, True)
+
+
+def test_a_job_that_is_started_again_in_the_evaluation_evaluates(start, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    folder, _ = start("force=true")
+    folder.update_record(status="trained")
+    folder.student.touch()
+    monkeypatch.setattr(module, "evaluate_run", Mock(side_effect=UserError("stopped")))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    start("force=true")
+    assert module.evaluate_run.called
+
+
+def test_a_training_that_begins_again_leaves_no_earlier_student(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "assemble", Mock(side_effect=UserError("stopped")))
+    folder = RunFolder(tmp_path)
+    for name in ("student.safetensors", "student.int8.onnx", "results.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="stopped"):
+        module._fit(compose("train", ["debug=smoke"]), Inputs(Origin("", {}, {}), folder, None))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_signal_in_the_evaluation_queues_the_job_again(start, monkeypatch, capsys):

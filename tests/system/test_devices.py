@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
+from facedistill.config import compose
 from facedistill.models.generators.frozen import check_precision
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import draw_faces
+from facedistill.runs import assembly
 from facedistill.system import devices
 from facedistill.types import InputSpec
 from tests.models.teachers.test_frozen import Small, weights  # noqa: F401
@@ -34,6 +38,29 @@ def test_an_old_cpu_computes_in_float32_and_says_so_once(old_cpu, weights, capsy
         "generator.network.precision",
     ]
     assert "no bfloat16 instructions" in messages[0]
+
+
+def test_the_device_that_computes_decides(old_cpu, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    used = [
+        devices.usable_precision("bf16", "key", device)
+        for device in (None, torch.device("cuda"), torch.device("cpu"))
+    ]
+    assert used == ["bf16", "bf16", "fp32"]
+    assert "key=bf16: this CPU has no bfloat16" in capsys.readouterr().err
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_computes_in_float32(old_cpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    made = {name: Mock() for name in ("FrozenTeacher", "instantiate", "obtain", "check_golden")}
+    for name, stand_in in made.items():
+        monkeypatch.setattr(assembly, name, stand_in)
+    made["FrozenTeacher"].return_value.embedding_dim = 512
+    config = compose("train", ["teacher.precision=bf16", "generator=mobilestylegan"])
+    assembly.load_teacher(config, torch.device("cpu"))
+    assembly.load_generator(config, torch.device("cpu"))
+    used = [made[name].call_args.kwargs["precision"] for name in ("FrozenTeacher", "instantiate")]
+    assert used == ["fp32", "fp32"]
 
 
 def test_this_cpu_says_whether_it_has_bfloat16():

@@ -6,8 +6,9 @@ from facedistill.runs.checkpointing.finite import FiniteOnly
 from facedistill.runs.checkpointing.interruption import (
     Interruption,
     interrupt_on_signals,
-    queued_again,
     requeue,
+    started_again,
+    started_by,
 )
 from facedistill.runs.checkpointing.origin import Origin, changed_files, check_origin, different_config
 
@@ -22,8 +23,9 @@ __all__ = [
     "interrupt_on_signals",
     "newest_intact",
     "previous_of",
-    "queued_again",
     "read_checkpoint",
     "remove_leftovers",
     "requeue",
+    "started_again",
+    "started_by",
 ]

@@ -60,9 +60,19 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def queued_again() -> bool:
-    """Whether SLURM has started this job before, and queued it again after a preemption or at the run's own request."""
-    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+def started_again() -> bool:
+    """Whether SLURM or torchrun has started this process before, and starts it again after a preemption or a failure."""
+    return any(
+        os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+    )
+
+
+def started_by() -> str | None:
+    """The job of SLURM or torchrun that started this process, the same when it starts it again; None of neither."""
+    for launcher, name in (("SLURM", "SLURM_JOB_ID"), ("torchrun", "TORCHELASTIC_RUN_ID")):
+        if job := os.environ.get(name):
+            return f"{launcher} {job}"
+    return None
 
 
 def requeue() -> str:

@@ -103,7 +103,11 @@ def search(
         choice = {**best, **option}
         try:
             trial = Trial(choice, rate(choice))
-        except (UserError, RuntimeError) as error:  # not offered here, out of memory, or it does not compile
+        except (
+            UserError,
+            MemoryError,
+            RuntimeError,
+        ) as error:  # not offered here, out of memory, or it does not compile
             trial = Trial(choice, None, (str(error).strip() or type(error).__name__).splitlines()[0])
         trials.append(trial)
         tell(trial)

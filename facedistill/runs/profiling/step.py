@@ -86,8 +86,8 @@ class TrainingStep:
         self.device = root_device(settings)
         self.clock = Clock(self.device)
         self.batch_size = config.data.batch_size
-        teacher = load_teachers(config).to(self.device)
-        generator = load_generator(config).to(self.device) if trains_on_generated_faces(config) else None
+        teacher = load_teachers(config, self.device)
+        generator = load_generator(config, self.device) if trains_on_generated_faces(config) else None
         torch.manual_seed(config.seed)
         source = build_source(config, generator, teacher, open_inputs(config).faces)
         check_offers(requirements(config), source)

@@ -72,7 +72,6 @@ class Pool:
                 self.view.set(
                     job, "waiting", "lost with its machine; it starts again from its last checkpoint"
                 )
-                job.config.force = False  # it has started over already
                 self._lost.append(job)
             elif code is not None:
                 del self.active[job.id]

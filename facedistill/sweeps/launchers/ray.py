@@ -207,12 +207,15 @@ class _Sent:
         job, log = str(self.config), str(self.log)
         if self.launcher.storage == "copy":
             self._held.enter_context(self.job.folder.held())
+            if self.job.config.get("force"):
+                self.job.folder.clear()  # the worker clears its own folder only
             self._transfer = Transfer(self.worker.ask, folder, self.job.folder, self.log)
             job, log = self._transfer.job(self.config), ""
             self._transfer.send()
         threads = self.launcher.cpus
         self.worker.begin("run", job, log, threads, as_arguments())
         self._has_begun = True
+        self.job.config.force = False  # if its machine is lost from now on, it continues
 
     def _end(self, code: int) -> None:
         if self._transfer and code != LOST:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -5,6 +7,7 @@ from lightning.fabric.utilities import move_data_to_device
 from facedistill.data.augment import Augment
 from facedistill.data.augmentation import PhotoAugment
 from facedistill.data.cache.replay_pool import FacePool
+from facedistill.data.module import FaceDataModule
 from facedistill.data.sources.rendered import RenderedFaces
 from facedistill.errors import UserError
 from facedistill.models.generators.directions import Directions
@@ -137,6 +140,16 @@ def test_a_killed_run_leaves_the_faces_that_its_checkpoint_needs(tiny_generator,
 def test_a_pool_that_should_be_there_is_asked_for(tiny_generator, tmp_path):
     with pytest.raises(UserError, match=r"faces.pool is missing or of another size"):
         FacePool(8).open(tmp_path / "faces.pool", resumes=True)
+
+
+def test_a_pool_is_made_when_the_processes_have_met(tiny_generator, tmp_path):
+    """Not when the parts are built: with `force` the main process may clear the folder after that."""
+    source = RenderedFaces(tiny_generator, seed=0, replay=1, pool_images=4)
+    data = FaceDataModule(source, torch.zeros(0), batch_size=4, images=8, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    data.trainer = SimpleNamespace(global_rank=1, world_size=2)
+    data.setup("fit")
+    assert [file.name for file in tmp_path.iterdir()] == ["faces.1.pool"]
 
 
 def _turning(generator, **settings):

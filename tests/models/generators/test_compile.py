@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.runtime.cache_dir_utils import cache_dir as torch_cache_dir
 
 from facedistill.errors import ConfigError
@@ -63,6 +64,22 @@ def test_an_explicit_wish_that_cannot_be_met_stops(monkeypatch: pytest.MonkeyPat
         "generator.network.compile: true, but the generator cannot be compiled here (no C++ compiler); "
         "install a C++ compiler or set it to false"
     )
+
+
+@pytest.mark.parametrize("wish", [True, "auto"])
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("Tried to allocate 2 GiB"),
+])  # fmt: skip
+def test_too_little_memory_is_no_missing_compiler(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, wish: compilation.Compile
+) -> None:
+    def fail(*arguments: Tensor) -> Tensor:
+        raise BackendCompilerFailed(double, error, None)
+
+    monkeypatch.setattr(torch, "compile", lambda *arguments, **options: fail)
+    with pytest.raises(type(error)) as caught:
+        compiled(double, wish)(torch.ones(1))
+    assert caught.value is error
 
 
 def test_what_compiled_once_stays_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

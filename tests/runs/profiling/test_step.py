@@ -27,8 +27,8 @@ def test_rendered_and_replayed_steps_are_measured_in_their_share(resampling: Any
 def test_the_networks_are_those_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """All teachers, and the student in 8 bits where the run trains one."""
     teachers, student = TinyTeacher(), TinyBackbone()
-    monkeypatch.setattr(step, "load_teachers", lambda config: teachers)
-    monkeypatch.setattr(step, "load_generator", lambda config: TinyGenerator())
+    monkeypatch.setattr(step, "load_teachers", lambda *parts: teachers)
+    monkeypatch.setattr(step, "load_generator", lambda *parts: TinyGenerator())
     monkeypatch.setattr(step, "open_inputs", lambda config: SimpleNamespace(faces=None))
     monkeypatch.setattr(step, "quantized_student", lambda config, folder, generator: student)
     config = compose("train", ["debug=smoke", "data.batch_size=4", "data.num_workers=0", "strategy=cpu"])

@@ -93,7 +93,7 @@ def test_a_job_that_is_lost_too_often_fails(job, tmp_path):
 def test_a_worker_that_is_lost_before_its_job_begins_is_no_restart(job, tmp_path):
     launcher = RayLauncher(cluster=FakeCluster([Node(1, 0)]), restarts=1)
     (tmp_path / "logs").mkdir()
-    running = launcher.start(job("a"), tmp_path / "logs" / "a.log")
+    running = launcher.start(job("a", force=True), tmp_path / "logs" / "a.log")
     first = running.worker
     first.is_lost = True
     assert running.poll() is None
@@ -102,6 +102,7 @@ def test_a_worker_that_is_lost_before_its_job_begins_is_no_restart(job, tmp_path
     running.worker.is_lost = True
     assert running.poll() == LOST
     assert launcher._lost == {"a": 1}
+    assert running.job.config.force  # it has not started over yet
 
 
 def test_a_folder_that_the_machine_does_not_see_is_named(tmp_path):
@@ -111,7 +112,8 @@ def test_a_folder_that_the_machine_does_not_see_is_named(tmp_path):
     assert not (tmp_path / "log").exists()
 
 
-def test_runs_are_sent_and_brought_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("force", [False, True])
+def test_runs_are_sent_and_brought_back(tmp_path, monkeypatch, force):
     """What the sweep has of the run goes to the worker's folder, and what happens there comes back with the log."""
     replace_training(tmp_path, monkeypatch.setattr)
     monkeypatch.undo()
@@ -122,14 +124,18 @@ def test_runs_are_sent_and_brought_back(tmp_path, monkeypatch):
     folder.checkpoint.write_bytes(b"step 1")
     (folder.path / "config.yaml").write_text(f"runs_dir: {runs}\nseed: 1\n")
     config = OmegaConf.create({"images": 1, "runs_dir": str(runs), "curve": [0.5, 0.6], "pause_s": 0.01})
+    config.force = force
     monkeypatch.setattr("sys.executable", _python(tmp_path, script))
     cluster = FakeCluster([Node(1, 0)])
     launcher = RayLauncher(cluster=cluster, storage="copy", copy_every_s=0.01)
     assert execute([Job("a", (), folder, config)], launcher, logs=runs / "logs") == []
     assert folder.is_finished
     assert (folder.path / "metrics.csv").read_text() == "step,val/cosine\n1,0.5\n2,0.6\n"
-    assert folder.checkpoint.read_bytes() == b"step 1"
-    assert f"runs_dir: {runs}\n" in (folder.path / "config.yaml").read_text()
+    if force:  # a lost job would have continued from there
+        assert not folder.checkpoint.exists()
+    else:
+        assert folder.checkpoint.read_bytes() == b"step 1"
+        assert f"runs_dir: {runs}\n" in (folder.path / "config.yaml").read_text()
     assert folder.holder is None
     assert not os.path.exists(cluster.workers[0].worker._own)
 
