@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedistill.cli.arguments import positive
-from facedistill.errors import ConfigError
+from facedistill.errors import ConfigError, reason
 from facedistill.system.paths import config_dir
 from facedistill.types import Offers
 
@@ -112,7 +112,7 @@ def _cost(name: str, sizes: Sizes) -> Cost | str:
     try:
         return measure(config, sizes)
     except (ConfigError, MemoryError, RuntimeError) as error:
-        return str(error).splitlines()[0]
+        return reason(error)
 
 
 def _table(rows: Sequence[MethodRow], costs: Mapping[str, Cost | str]) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facedistill.errors import reason
 from facedistill.system.messages import print_message
 
 Run = Callable[..., Tensor]
@@ -82,9 +83,8 @@ class GraphedRun:
         try:
             self._graphs[key] = self._capture(self._run, arguments)
         except RuntimeError as error:  # too little memory, or an operation that cannot be captured
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             print_message(
-                f"{self._what}: runs without a CUDA graph, which cannot be captured here ({reason})"
+                f"{self._what}: runs without a CUDA graph, which cannot be captured here ({reason(error)})"
             )
             return False
         return True

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import compose
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 from facedistill.runs.assembly import student_execution
 from facedistill.runs.profiling.step import TrainingStep
 from facedistill.system.devices import cpu_has_bfloat16
@@ -103,12 +103,8 @@ def search(
         choice = {**best, **option}
         try:
             trial = Trial(choice, rate(choice))
-        except (
-            UserError,
-            MemoryError,
-            RuntimeError,
-        ) as error:  # not offered here, out of memory, or it does not compile
-            trial = Trial(choice, None, (str(error).strip() or type(error).__name__).splitlines()[0])
+        except (UserError, MemoryError, RuntimeError) as error:  # not offered, out of memory, not compiled
+            trial = Trial(choice, None, reason(error))
         trials.append(trial)
         tell(trial)
         if trial.images_per_s is None and not option:
