@@ -93,6 +93,7 @@ class _Figures:
 def _page(files: RunFiles, figures: _Figures) -> str:
     if files.faces is not None:
         figures.keep(faces_drawing(files.faces))
+    folder = files.folder
     return (
         templates(__file__)
         .get_template("report.html")
@@ -101,7 +102,7 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             teacher=teacher_names(files.config),
             teacher_asset=teacher_assets(files.config),
             method=network_name(files.config, "method"),
-            run_id=files.record.id or files.folder.name,
+            run_id=files.record.id or folder.name,
             status=files.record.status or "of unknown status",
             headline=headline(files),
             table=results_table(files.results),
@@ -120,8 +121,8 @@ def _page(files: RunFiles, figures: _Figures) -> str:
             warnings=warnings(moved),
             time_shares=time_shares(files.record),
             export=export_facts(files.record),
-            student_path=shell_path(files.folder, "student.safetensors"),
-            onnx_path=shell_path(files.folder, "student.onnx"),
+            student_path=shell_path(folder, "student.safetensors"),
+            onnx_path=shell_path(folder, "student.onnx") if (folder / "student.onnx").is_file() else "",
             provenance=provenance(files),
             command=files.record.command or NOT_RECORDED,
             config_text=files.config_text,

@@ -145,6 +145,7 @@ def test_names_every_missing_part(run: Path) -> None:
     text = Page(write_report(run)).text
     assert [sentence for sentence in EVERY_ABSENCE if sentence not in text] == []
     assert "This run is running: the figures below show its progress." in text
+    assert "Outside Python" not in text
     assert not (run / "figures").exists()
     assert "data:image/" not in write_report(run).read_text()
 
@@ -152,6 +153,7 @@ def test_names_every_missing_part(run: Path) -> None:
 def test_a_complete_run_misses_nothing_but_what_it_says(reported_run: Path) -> None:
     text = (reported_run / "report.html").read_text()
     assert text.count('class="absent"') == 1
+    assert "Outside Python" in text
     assert "No licences" not in text
 
 
