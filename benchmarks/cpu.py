@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from facedistill.assets import obtain
 from facedistill.config import compose
 from facedistill.models.generators import FaceGenerator
-from facedistill.runs.assembly import load_teacher
+from facedistill.runs.frozen_networks import load_teacher
 from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.profiling import clock
 from facedistill.runs.profiling.step import TrainingStep

@@ -124,7 +124,7 @@ class Campaign:
             shutil.rmtree(case.folder)
 
     def full_disk(self, case: Case, small: Path) -> None:
-        """Trains on a file system of 2 MiB that fills up at a random moment, frees space, and resumes."""
+        """Trains on a small file system that fills up at a random moment, frees space, and resumes."""
         case.logs, case.folder = case.folder, small / case.folder.name  # the log needs space too
         case.folder.mkdir()
         processes = case.start()

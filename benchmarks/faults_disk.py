@@ -12,9 +12,9 @@ from benchmarks.faults_report import Tally
 
 @contextlib.contextmanager
 def small_disk(folder: Path, tally: Tally) -> Iterator[Path | None]:
-    """A file system of 2 MiB; None, and noted, where none may be mounted."""
+    """A file system of 8 MiB, enough for a replay pool; None, and noted, where none may be mounted."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         tally.done["full disk left out: no right to mount a tmpfs"] = 1
         yield None

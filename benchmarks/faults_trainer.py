@@ -29,6 +29,7 @@ from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.export import save_student
 from facedistill.models.backbones import Backbone, tinyfar
+from facedistill.system.trust import admit
 from facedistill.types import InputSpec
 
 D, IDENTITIES, IMAGES = 8, 8, 64
@@ -103,6 +104,7 @@ class SmallGenerator(nn.Module):
 def prepare(folder: Path) -> None:
     """Replaces the large parts by small ones and writes the faces; once, in the process that forks."""
     os.environ.update(WANDB_MODE="disabled", FACEDISTILL_CACHE=str(folder / "cache"))
+    admit([__name__])
     torch.set_num_threads(1)
     tinyfar.SmallStudent = SmallStudent  # a student's file may name it now
     faces = torch.randint(
@@ -114,8 +116,8 @@ def prepare(folder: Path) -> None:
         same=torch.arange(40) < 20, fold=(index % 10).repeat(2),
     )  # fmt: skip
     assembly, export, train = facedistill.runs.assembly, facedistill.runs.export, facedistill.runs.train
-    assembly.load_teacher = lambda config: SmallTeacher()  # type: ignore[assignment]
-    assembly.load_generator = lambda config: SmallGenerator()  # type: ignore[assignment]
+    assembly.load_teachers = lambda *given: SmallTeacher()  # type: ignore[assignment]
+    assembly.load_generator = lambda *given: SmallGenerator()  # type: ignore[assignment]
     assembly.validation_pairs = lambda config, generator, teacher: pairs
     facedistill.runs.inputs.asset_cards = lambda config: []
     train.open_configured_protocols = lambda config: ([], [])
@@ -127,9 +129,9 @@ def prepare(folder: Path) -> None:
     _write_faces(folder / "faces")
 
 
-def _export(config: DictConfig, folder: object, student: Backbone, faces: Tensor) -> float:
+def _export(config: DictConfig, folder: object, student: Backbone, faces: Tensor) -> dict[str, float]:
     save_student(student, folder.student, {})  # type: ignore[attr-defined]
-    return 1.0
+    return {"onnx_min_cosine": 1.0}
 
 
 def _write_faces(folder: Path) -> None:
@@ -154,7 +156,7 @@ def _composed(recipe: str, processes: int, faces: Path) -> DictConfig:
         overrides.append(f"data.path={faces}")
     config = compose("train", overrides)
     config.backbone = OmegaConf.create({"_target_": f"{__name__}.SmallStudent"})
-    del config.teacher.embedding_dim
+    config.teacher.embedding_dim = D
     return config
 
 

@@ -20,7 +20,7 @@ class TwoNetworks:
 
     def __init__(self, bench: Bench) -> None:
         from facedistill.config import compose
-        from facedistill.runs.assembly import load_generator, load_teacher
+        from facedistill.runs.frozen_networks import load_generator, load_teacher
         from facedistill.runs.sources import build_backbone
 
         config = compose("train", bench.synthdistill())

@@ -55,7 +55,7 @@ def released_rate(bench: Bench, student_name: str) -> float:
     from facedistill.assets import obtain
     from facedistill.config import compose
     from facedistill.models.generators import FaceGenerator
-    from facedistill.runs.assembly import load_teacher
+    from facedistill.runs.frozen_networks import load_teacher
     from facedistill.runs.sources import build_backbone
 
     config = compose("train", [*QUIET, f"backbone={student_name}"])

@@ -222,7 +222,7 @@ def load(
 
 def _teacher(name: str) -> Student:
     from facedistill.config import compose
-    from facedistill.runs.assembly import load_teacher
+    from facedistill.runs.frozen_networks import load_teacher
 
     teacher = load_teacher(compose("train", [f"teacher={name}"]))
     return Student(teacher, teacher.embedding_dim, run=name)

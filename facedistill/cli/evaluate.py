@@ -41,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     from facedistill.config.numbers import demand_numbers
     from facedistill.export import load_student
     from facedistill.reporting.table.results import as_text, results_table
-    from facedistill.runs.assembly import load_teacher
     from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
     from facedistill.runs.folder import RunFolder
+    from facedistill.runs.frozen_networks import load_teacher
 
     if is_run:
         folder = RunFolder(path)

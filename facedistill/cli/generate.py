@@ -131,7 +131,7 @@ def _make(
     from facedistill.assets import licence_record
     from facedistill.assets.own_file import card_of
     from facedistill.data.generation.synthetic_set import make_synthetic_set
-    from facedistill.runs.assembly import load_generator, load_teacher
+    from facedistill.runs.frozen_networks import load_generator, load_teacher
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cards = [card_of(config.generator, "generator"), card_of(config.teacher, "teacher")]

@@ -141,7 +141,7 @@ def _preview(options: argparse.Namespace) -> int:
 
     from facedistill.config import compose
     from facedistill.reporting.generator_sheet import draw_sheet
-    from facedistill.runs.assembly import load_generator
+    from facedistill.runs.frozen_networks import load_generator
 
     config = compose("train", options.overrides)
     spread = OmegaConf.select(config, "data.source.spread") or "covariance"
@@ -171,7 +171,7 @@ def _directions(options: argparse.Namespace) -> int:
     from facedistill.models.detectors.scrfd import Scrfd
     from facedistill.models.generators.directions import estimate_directions, measured_yaw, write_directions
     from facedistill.reporting.face_sheet import draw_face_sheet, picture_kind, write_picture
-    from facedistill.runs.assembly import load_generator
+    from facedistill.runs.frozen_networks import load_generator
     from facedistill.runs.sources import directions_path
 
     picture = Path(options.out).expanduser() if options.out else None

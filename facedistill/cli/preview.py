@@ -20,7 +20,7 @@ from facedistill.data.augmentation import PhotoAugment
 from facedistill.data.augmentation.examples import effect_examples
 from facedistill.errors import ConfigError
 from facedistill.reporting.face_sheet import Line, draw_face_sheet, picture_kind, write_picture
-from facedistill.runs.assembly import load_generator, load_teacher
+from facedistill.runs.frozen_networks import load_generator, load_teacher
 from facedistill.runs.inputs import trains_on_generated_faces
 from facedistill.runs.sources import build_source, instantiate, open_set
 from facedistill.system.paths import config_dir

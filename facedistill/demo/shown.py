@@ -92,7 +92,7 @@ def open_model(source: str, far: float | None = None) -> Shown:
 
 
 def _teacher(folder: Path) -> Student:
-    from facedistill.runs.assembly import load_teacher
+    from facedistill.runs.frozen_networks import load_teacher
 
     config = RunFolder(folder).config()
     if config is None or "teacher" not in config:

@@ -200,9 +200,8 @@ class OpenVino(Format):
     def write(self, export: Export, path: Path) -> None:
         openvino = _openvino()
         example = example_input(export.student, export.pixels)
-        if is_of_the_user(
-            export.student
-        ):  # OpenVINO would keep one of two branches, or the batch size, without a word
+        if is_of_the_user(export.student):
+            # OpenVINO would silently keep one of two branches, or the batch size.
             traced_program(export.student, export.pixels)
         with tracing(export.student):
             model = openvino.convert_model(

@@ -107,13 +107,11 @@ def check(
             raise UserError(
                 f"{path.name} does not embed as its student does (cosine {cosine:.6f}, needed {least}); it was not kept"
             )
-        if row.loss and row.accuracy and not row.accuracy[0] - row.accuracy[1] <= allowed_loss:
-            low, high = (100 * end for end in row.loss)
+        if row.accuracy and not row.accuracy[0] - row.accuracy[1] <= allowed_loss:
             raise UserError(
                 f"{path.name} has {100 * row.accuracy[1]:.2f} % on {row.name} where the student has "
-                f"{100 * row.accuracy[0]:.2f} % (95 % interval of the loss: {low:.2f} to "
-                f"{high:.2f} points); it was not kept; --allowed-loss admits more than "
-                f"{100 * allowed_loss:g} points"
+                f"{100 * row.accuracy[0]:.2f} % (95 % interval of the loss: {_points(row.loss)} points); it was not kept; "
+                f"--allowed-loss admits more than {100 * allowed_loss:g} points"
             )
 
 
@@ -128,12 +126,15 @@ def as_text(rows: Sequence[Row]) -> str:
             "" if both is None else f"{100 * both[0]:.2f} > {100 * both[1]:.2f}"
             for both in (row.accuracy, row.tar)
         ]
-        lost = f"{100 * row.loss[0]:.2f} to {100 * row.loss[1]:.2f}" if row.loss else ""
         lines.append(
             f"{row.name:12} {row.pairs or '':>7} {row.mean_cosine:12.6f} {row.min_cosine:11.6f} "
-            f"{figures[0]:>16} {lost:>15} {figures[1]:>16}"
+            f"{figures[0]:>16} {_points(row.loss):>15} {figures[1]:>16}"
         )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _points(loss: Interval | None) -> str:
+    return f"{100 * loss[0]:.2f} to {100 * loss[1]:.2f}" if loss else ""
 
 
 def _cosines(found: Tensor, expected: Tensor) -> Tensor:

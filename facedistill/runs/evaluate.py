@@ -34,9 +34,9 @@ from facedistill.export import load_student, read_metadata, read_thresholds, wri
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.fingerprint import state_fingerprint
 from facedistill.reporting.record import Results
-from facedistill.runs.assembly import generated_pairs, load_generator, load_teacher
 from facedistill.runs.export import exported_files
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.frozen_networks import generated_pairs, load_generator, load_teacher
 from facedistill.runs.inputs import GENERATED, evaluates_generated_pairs
 from facedistill.runs.robustness import corrupted_protocols, robustness_settings
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished

@@ -23,7 +23,7 @@ from facedistill.models.backbones.mobilefacenet import MobileFaceNet
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.recognize import Family
 from facedistill.models.weights import read_weights, write_weights
-from facedistill.runs.assembly import load_generator, load_teacher
+from facedistill.runs.frozen_networks import load_generator, load_teacher
 from facedistill.types import InputSpec
 
 SCALES = ((127.5, 127.5), (127.5, 128.0), (0.0, 255.0), (0.0, 1.0))

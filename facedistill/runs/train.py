@@ -122,12 +122,12 @@ def _fit(config: DictConfig, inputs: Inputs) -> None:
     torch.set_float32_matmul_precision("high")
     # With `force` the main process has removed the old checkpoint, or is about to.
     resumed = None if config.force else checkpoint_to_continue(folder, inputs.origin)
-    if resumed is None and is_main_process():
-        remove_exported(folder)
-        for of_an_earlier_training in (folder.student, folder.results):
-            of_an_earlier_training.unlink(missing_ok=True)
     try:
         parts = assemble(config, inputs)
+        if resumed is None and is_main_process():
+            remove_exported(folder)
+            for of_an_earlier_training in (folder.student, folder.results):
+                of_an_earlier_training.unlink(missing_ok=True)
         # Lightning's handler of SIGTERM would start a broadcast in the middle of another collective.
         parts.trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         with ProcessWatch(parts.trainer.strategy.launcher):

@@ -13,7 +13,7 @@ from facedistill.config.files import parsed
 from facedistill.errors import ConfigError
 from facedistill.models.backbones import MobileFaceNet
 from facedistill.models.teachers import FrozenTeacher
-from facedistill.runs.assembly import load_teacher
+from facedistill.runs.frozen_networks import load_teacher
 from facedistill.runs.inputs import open_inputs
 from facedistill.runs.sources import instantiate
 from facedistill.types import InputSpec

@@ -17,8 +17,8 @@ SMALL = ["synthetic.identities=6", "images_per_identity=3", "synthetic.max_ident
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facedistill.runs.assembly.load_generator", lambda config: TinyGenerator())
-    monkeypatch.setattr("facedistill.runs.assembly.load_teacher", lambda config: TinyTeacher())
+    monkeypatch.setattr("facedistill.runs.frozen_networks.load_generator", lambda config: TinyGenerator())
+    monkeypatch.setattr("facedistill.runs.frozen_networks.load_teacher", lambda config: TinyTeacher())
 
 
 def test_a_set_its_note_and_its_picture(tmp_path: Path, capsys: Capture) -> None:

@@ -17,7 +17,7 @@ from facedistill.cli.main import main
 from facedistill.config import compose, make_run_id, validate
 from facedistill.errors import ConfigError
 from facedistill.models.detectors.similarity import ARCFACE_TEMPLATE
-from facedistill.runs.assembly import load_generator
+from facedistill.runs.frozen_networks import load_generator
 from facedistill.runs.sources import build_source, directions_file
 from facedistill.system.paths import config_dir
 from tests.helpers.fake_detector import BrightnessDetector

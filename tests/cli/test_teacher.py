@@ -24,7 +24,7 @@ from facedistill.models.backbones import MobileFaceNet, TinyFaR
 from facedistill.models.teachers import ArcFaceMobileFaceNet, IResNet
 from facedistill.models.teachers.iresnet import convert
 from facedistill.models.teachers.recognize import Family, recognize
-from facedistill.runs.assembly import load_teacher
+from facedistill.runs.frozen_networks import load_teacher
 from facedistill.runs.new_teacher import choose
 from facedistill.types import InputSpec
 from tests.evaluation.protocols.miniature_benchmark import write_lfw

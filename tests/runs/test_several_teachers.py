@@ -8,7 +8,7 @@ import torch
 from facedistill.config import compose
 from facedistill.errors import ConfigError
 from facedistill.models.teachers.golden import draw_faces
-from facedistill.runs.assembly import load_teacher, load_teachers
+from facedistill.runs.frozen_networks import load_teacher, load_teachers
 from tests.helpers.assets import asset_or_skip
 
 pytestmark = pytest.mark.slow

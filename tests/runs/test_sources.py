@@ -87,7 +87,7 @@ def test_a_run_opens_its_faces_once(folder, tmp_path, monkeypatch, from_file):
         return open_faces(path)
 
     monkeypatch.setattr("facedistill.runs.sources.open_faces", count)
-    for name, part in {"load_teacher": SmallTeacher(), "load_generator": SmallGenerator()}.items():
+    for name, part in {"load_teachers": SmallTeacher(), "load_generator": SmallGenerator()}.items():
         monkeypatch.setattr(f"facedistill.runs.assembly.{name}", lambda *parts, part=part: part)
     monkeypatch.setattr("facedistill.runs.train.open_configured_protocols", lambda config: ([], []))
     monkeypatch.setattr("facedistill.runs.export.export_student", lambda *parts: {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from omegaconf import OmegaConf
@@ -76,14 +76,22 @@ def test_a_job_that_is_started_again_in_the_evaluation_evaluates(start, monkeypa
     assert module.evaluate_run.called
 
 
-def test_a_training_that_begins_again_leaves_no_earlier_student(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "assemble", Mock(side_effect=UserError("stopped")))
+@pytest.mark.parametrize("assembled", [True, False])
+def test_a_training_that_begins_again_leaves_no_earlier_student(assembled, tmp_path, monkeypatch):
+    """One that cannot be assembled, for example without its teacher's weights, has not begun and deletes nothing."""
+    parts = MagicMock()
+    parts.trainer.fit.side_effect = UserError("stopped")
+    monkeypatch.setattr(module, "ProcessWatch", MagicMock())
+    monkeypatch.setattr(module, "assemble", Mock(side_effect=[parts if assembled else UserError("stopped")]))
     folder = RunFolder(tmp_path)
-    for name in ("student.safetensors", "student.int8.onnx", "results.json"):
+    names = ("student.safetensors", "student.int8.onnx", "results.json")
+    for name in names:
         (tmp_path / name).touch()
+    monkeypatch.setattr(module, "salvage_run", lambda *given: None)
+    module.ProcessWatch.return_value.__exit__.return_value = False
     with pytest.raises(UserError, match="stopped"):
         module._fit(compose("train", ["debug=smoke"]), Inputs(Origin("", {}, {}), folder, None))
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert {path.name for path in tmp_path.iterdir()} == (set() if assembled else set(names))
 
 
 def test_a_signal_in_the_evaluation_queues_the_job_again(start, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from facedistill.config import compose
 from facedistill.models.generators.frozen import check_precision
 from facedistill.models.teachers.frozen import FrozenTeacher
 from facedistill.models.teachers.golden import draw_faces
-from facedistill.runs import assembly
+from facedistill.runs import frozen_networks
 from facedistill.system import devices
 from facedistill.types import InputSpec
 from tests.models.teachers.test_frozen import Small, weights  # noqa: F401
@@ -54,11 +54,11 @@ def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_computes_in_float32(old_cpu, m
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     made = {name: Mock() for name in ("FrozenTeacher", "instantiate", "obtain", "check_golden")}
     for name, stand_in in made.items():
-        monkeypatch.setattr(assembly, name, stand_in)
+        monkeypatch.setattr(frozen_networks, name, stand_in)
     made["FrozenTeacher"].return_value.embedding_dim = 512
     config = compose("train", ["teacher.precision=bf16", "generator=mobilestylegan"])
-    assembly.load_teacher(config, torch.device("cpu"))
-    assembly.load_generator(config, torch.device("cpu"))
+    frozen_networks.load_teacher(config, torch.device("cpu"))
+    frozen_networks.load_generator(config, torch.device("cpu"))
     used = [made[name].call_args.kwargs["precision"] for name in ("FrozenTeacher", "instantiate")]
     assert used == ["fp32", "fp32"]
 

@@ -20,13 +20,12 @@ from facedistill.models.teachers.team import Teacher, lead_of
 from facedistill.runs.assembly import (
     build_method,
     check_offers,
-    load_generator,
-    load_teachers,
     refuse_other_width,
     settings_of,
     student_execution,
 )
 from facedistill.runs.folder import RunFolder
+from facedistill.runs.frozen_networks import load_generator, load_teachers
 from facedistill.runs.inputs import open_inputs, trains_on_generated_faces
 from facedistill.runs.profiling.clock import Clock, Work, ceilings, wait_for
 from facedistill.runs.quantization import quantized_student

@@ -14,7 +14,7 @@ from facedistill.errors import ConfigError
 from facedistill.models.teachers import FrozenTeacher
 from facedistill.models.teachers.golden import check_golden, draw_faces, golden_of, relative_difference
 from facedistill.models.weights import write_weights
-from facedistill.runs.assembly import load_teacher
+from facedistill.runs.frozen_networks import load_teacher
 from facedistill.types import InputSpec
 from tests.helpers.assets import asset_or_skip
 from tests.models.teachers.test_frozen import Small
