@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from facedistill.models.batch_norm import synchronize, undo_synchronize
 from facedistill.models.compilation import Compile, compiled
+from facedistill.models.depthwise import undo_fast_gradients, use_fast_gradients
 
 Run = Callable[[Tensor], Tensor]
 
@@ -50,6 +51,7 @@ class Execution:
         run: Run = network.forward
         if self.half:
             _halve(network)
+            use_fast_gradients(network)
             run = functools.partial(_in_bfloat16, run)
         if self.compile is not False:
             fast = compiled(
@@ -66,6 +68,7 @@ class Execution:
 def as_built(network: nn.Module) -> nn.Module:
     """The network with its own `forward` and in float32, whatever `Execution.prepare` did to it."""
     vars(network).pop("forward", None)
+    undo_fast_gradients(network)
     undo_synchronize(network)
     return network.float()
 
