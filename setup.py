@@ -7,6 +7,7 @@ setup(
     package_dir={"facedistill.conf": "conf"},
     package_data={
         "facedistill.conf": ["**/*.yaml"],
+        "facedistill.models.generators": ["*.cpp"],
         "facedistill.reporting": ["*/templates/*"],
         "facedistill.demo": ["templates/*"],
     },

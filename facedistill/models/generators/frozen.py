@@ -87,6 +87,10 @@ class FrozenGenerator(nn.Module):
         """Stays in eval mode, whatever `mode`."""
         return super().train(False)
 
+    def _plan(self, w: Tensor) -> tuple[Callable[..., Tensor], int]:
+        """What renders a micro-batch of `w`, and its size; a subclass may have a faster way than compiling."""
+        return self._render, self.micro_batch or self._batches[w.device.type != "cpu"]
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         forget_graphs(self._render)
         return super()._apply(fn, recurse)
@@ -109,13 +113,13 @@ class FrozenGenerator(nn.Module):
         """
         if len(w) == 0:
             return w.new_zeros(0, 3, *self.rows.shape[:1] * 2, dtype=torch.float32)
-        size = self.micro_batch or self._batches[w.device.type != "cpu"]
+        run, size = self._plan(w)
         faces = []
         # Outside inference mode, so that training and validation share one compiled graph.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(w.device.type, enabled=False):
             for part in self.prepare(w.float()).split(size):
                 padding = part[-1:].expand(size - len(part), -1)
-                faces.append(self._render(torch.cat([part, padding]), noise)[: len(part)])
+                faces.append(run(torch.cat([part, padding]), noise)[: len(part)])
             return torch.cat(faces)
 
     def forward(self, z: Tensor) -> Tensor:

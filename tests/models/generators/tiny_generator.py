@@ -20,8 +20,8 @@ WIDTHS = (
 )  # (inner, outer) of each level; outer = 4 x the next inner
 
 
-def tiny_state(seed: int = 0) -> dict[str, Tensor]:
-    """Draws every tensor, scaled so that activations stay near one and images inside [-2, 2]."""
+def tiny_state(seed: int = 0, wider: int = 1) -> dict[str, Tensor]:
+    """Draws every tensor, scaled so that activations stay near one and images inside [-2, 2]; `wider` multiplies WIDTHS."""
     source = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int, std: float = 1.0) -> Tensor:
@@ -39,16 +39,18 @@ def tiny_state(seed: int = 0) -> dict[str, Tensor]:
             **style(f"{name}.style", inner),
         }
 
-    synthesis = {"constant": draw(1, 32, 4, 4)} | convolution("first", 32, 32, 4, 3, 3)
-    for level, (inner, outer) in enumerate(WIDTHS):
+    widths = [(wider * inner, wider * outer) for inner, outer in WIDTHS]
+    first = 4 * widths[0][0]
+    synthesis = {"constant": draw(1, first, 4, 4)} | convolution("first", first, first, 4, 3, 3)
+    for level, (inner, outer) in enumerate(widths):
         name, size = f"levels.{level}", 8 * 2**level
         synthesis |= style(f"{name}.up", 4 * inner)
         for half, entry in (("first", inner), ("second", outer)):
             synthesis |= convolution(f"{name}.{half}", entry, outer, size)
             synthesis[f"{name}.{half}.depthwise"] = draw(entry, 1, 3, 3, std=1 / 3)
-    synthesis |= style("head_style", WIDTHS[-1][1])
+    synthesis |= style("head_style", widths[-1][1])
     synthesis |= {
-        "head_weight": draw(12, WIDTHS[-1][1], 1, 1, std=1.0),
+        "head_weight": draw(12, widths[-1][1], 1, 1, std=1.0),
         "head_bias": draw(1, 12, 1, 1, std=0.1),
     }
     mapping = {}
@@ -60,8 +62,8 @@ def tiny_state(seed: int = 0) -> dict[str, Tensor]:
     return state | measure_latents(mapping, count=2000)
 
 
-def write_tiny_generator(folder: Path, seed: int = 0) -> Path:
+def write_tiny_generator(folder: Path, seed: int = 0, wider: int = 1) -> Path:
     """Writes the converted file."""
-    path = folder / f"tiny-{seed}.safetensors"
-    save_file(tiny_state(seed), path)
+    path = folder / f"tiny-{seed}-{wider}.safetensors"
+    save_file(tiny_state(seed, wider), path)
     return path
