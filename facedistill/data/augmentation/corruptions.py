@@ -48,13 +48,12 @@ def _gray(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _blurred(images: Tensor, draws: Tensor) -> Tensor:
-    sigma = torch.full_like(draws[:, 0], 2.5)
-    return effects.soften(images, *values.soften(sigma, torch.zeros_like(sigma, dtype=torch.int64)))
+    return effects.blur(images, *values.blur(torch.full_like(draws[:, 0], 2.5)))
 
 
 def _low_resolution(images: Tensor, draws: Tensor) -> Tensor:
-    sigma = torch.zeros_like(draws[:, 0])
-    return effects.soften(images, *values.soften(sigma, torch.full_like(sigma, 20, dtype=torch.int64)))
+    pixels = torch.full_like(draws[:, 0], 20, dtype=torch.int64)
+    return effects.low_resolution(images, *values.low_resolution(pixels))
 
 
 def _jpeg(images: Tensor, draws: Tensor) -> Tensor:
