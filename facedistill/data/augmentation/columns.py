@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -12,15 +10,16 @@ class Columns:
     """Assigns the columns of the draws in a fixed order, independent of which effects are on."""
 
     def __init__(self, draws: Tensor) -> None:
-        self._columns: Iterator[Tensor] = iter(draws.unbind(1))
+        self._left = draws
 
     def one(self) -> Tensor:
         """(N,) numbers in [0, 1)."""
-        return next(self._columns)
+        return self.many(1)[:, 0]
 
     def many(self, count: int) -> Tensor:
         """(N, count) numbers in [0, 1)."""
-        return torch.stack([self.one() for _ in range(count)], 1)
+        taken, self._left = self._left[:, :count], self._left[:, count:]
+        return taken
 
     def normals(self, count: int) -> Tensor:
         """(N, count) standard normal numbers, all finite."""

@@ -70,7 +70,7 @@ def _covered(images: Tensor, draws: Tensor) -> Tensor:
 def _framed(images: Tensor, draws: Tensor) -> Tensor:
     angle = torch.where(draws[:, 0] < 0.5, -1.0, 1.0) * math.radians(12)
     cuts = draws.new_tensor([0.2, 0.05, 0.12, 0.12]).expand(len(draws), 4)
-    return black_frame(images, *values.black_frame(angle, cuts))
+    return images + black_frame(images, *values.black_frame(angle, cuts))
 
 
 CORRUPTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -44,9 +44,9 @@ def cover(images: Tensor, columns: Tensor, rows: Tensor, color: Tensor, top: Ten
     return torch.lerp(images, covering, rows * columns)  # `where` takes ten times as long on a CPU
 
 
-def blur(images: Tensor, spread: Tensor) -> Tensor:
-    """Gaussian blur of square images; `spread` (n, 1, 1) is twice the variance, square pixels."""
-    exponents = kept(_minus_square_distances, images, images.shape[-1]) / spread
+def blur(images: Tensor, falloff: Tensor) -> Tensor:
+    """Gaussian blur of square images; `falloff` (n, 1, 1) is 1 / (2 variance), per square pixel."""
+    exponents = kept(_minus_square_distances, images, images.shape[-1]) * falloff
     weights = exponents.clamp_min_(-20).exp_()  # smaller weights are subnormal, which CPUs multiply slowly
     return _on_both_axes(images, weights.div_(weights.sum(-1, keepdim=True)))
 
@@ -57,8 +57,8 @@ def low_resolution(images: Tensor, resolution: Tensor) -> Tensor:
 
 
 def sensor_noise(images: Tensor, strength: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Adds the texture's window at `top` and `left` (n,), times `strength`."""
-    return torch.addcmul(images, strength, texture(images, top, left))
+    """What to add (n, 3, H, W): the texture's window at `top` and `left` (n,), times `strength`."""
+    return texture(images, top, left).mul_(strength)
 
 
 def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:

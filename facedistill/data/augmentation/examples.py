@@ -106,10 +106,15 @@ def _degraded(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tenso
     coarse = effects.low_resolution(faces, *values.low_resolution(pixels.clamp_min(1)))
     yield "resolution, pixels", pixels, coarse
     noise = augment.noise_strength * _PARTS * bool(augment.noise)
-    yield "sensor noise", noise, effects.sensor_noise(faces, *values.sensor_noise(noise, offsets, size))
+    yield (
+        "sensor noise",
+        noise,
+        faces + effects.sensor_noise(faces, *values.sensor_noise(noise, offsets, size)),
+    )
     quality = between(augment.jpeg_quality, 1 - _PARTS) * bool(augment.jpeg)
     yield "JPEG quality", quality, effects.jpeg(faces, *values.jpeg(quality.clamp_min(1)))
     angle = augment.frame_angle * _DEVIATIONS * bool(augment.frame)
     top, bottom, sides = augment.frame_cuts
     cuts = _PARTS[:, None] * torch.tensor([top, bottom, sides, sides])
-    yield "black frame, degrees", torch.rad2deg(angle), black_frame(faces, *values.black_frame(angle, cuts))
+    framed = faces + black_frame(faces, *values.black_frame(angle, cuts))
+    yield "black frame, degrees", torch.rad2deg(angle), framed

@@ -48,26 +48,28 @@ def warp(images: Tensor, by_x: Tensor, by_y: Tensor, fixed: Tensor) -> Tensor:
     """
     x, y = axes(images)
     position, depth = ((x * by_x + fixed) + y * by_y).split([2, 1], 1)
-    grid = position.div_(depth.clamp_min_(0.1)).permute(0, 2, 3, 1)
+    grid = position.mul_(depth.clamp_min_(0.1).reciprocal_()).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def black_frame(images: Tensor, by_x: Tensor, by_y: Tensor, fixed: Tensor) -> Tensor:
-    """Blackens what a photograph cut tightly around a face does not show.
+    """What to add so that images clamped to [-1, 1] are black where a photograph cut tightly around a face shows nothing.
 
     A photograph that ends next to the face leaves black wedges when the face is aligned. CFP's crops have them in 70 to
     77 % of the images, LFW's in 0.25 %.
 
     Args:
-        images: (n, C, H, W) in [-1, 1].
+        images: (N, C, H, W), of which the size is used.
         by_x: (n, 2, 1, 1) what x adds to the position across and down the photograph, whose edges are at -1 and 1.
         by_y: (n, 2, 1, 1) what y adds.
         fixed: (n, 2, 1, 1) what is added everywhere.
+
+    Returns:
+        (n, 1, H, W): -4 outside the photograph, 0 inside.
     """
     x, y = axes(images)
     across, down = ((x * by_x + fixed) + y * by_y).abs_().split(1, 1)
-    inside = torch.maximum(across, down).lt_(1)
-    return torch.minimum(images, inside.mul_(4).sub_(1))  # `where` takes ten times as long on a CPU
+    return torch.maximum(across, down).ge_(1).mul_(-4)
 
 
 def axes(images: Tensor) -> tuple[Tensor, Tensor]:

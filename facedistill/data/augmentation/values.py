@@ -66,7 +66,7 @@ def cover(boxes: Tensor, color: Tensor, offsets: Tensor, size: tuple[int, int]) 
 
 def blur(sigma: Tensor) -> list[Tensor]:
     """Gaussian blur of standard deviation `sigma` (n,), pixels."""
-    return [(2 * sigma.clamp_min(1e-2).square())[:, None, None]]
+    return [(0.5 / sigma.clamp_min(1e-2).square())[:, None, None]]
 
 
 def low_resolution(pixels: Tensor) -> list[Tensor]:
