@@ -1,4 +1,4 @@
-"""What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1].
+"""What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1], or says what to add.
 
 The other arguments are those that `values` makes, shaped to be broadcast, so that every effect is a function of them alone.
 """
@@ -66,13 +66,13 @@ def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:
 
     H and W of the images (n, 3, H, W) are multiples of 16.
     """
-    n, _, height, width = images.shape
+    n, width = len(images), images.shape[-1]
     to_ycbcr, to_rgb, rgb = kept(_to_ycbcr, images), kept(_to_rgb, images), images.clamp(-1, 1)
     luma = _quantized(to_ycbcr[:1] @ rgb.flatten(2), 1, width, luma_steps)
-    even, odd = rgb.view(n, 3, -1, 2, width).unbind(3)
+    even, odd = rgb.unflatten(2, (-1, 2)).unbind(3)
     chroma = _quantized(to_ycbcr[1:] @ (even + odd).flatten(2), 2, width, chroma_steps)
     colors = (to_rgb[:, 1:] @ chroma).view(n, 3, -1, 1, width)
-    return torch.add(colors, luma.view(n, 1, -1, 2, width), alpha=1 / 127.5).view(images.shape)
+    return torch.add(colors, luma.view(n, 1, -1, 2, width), alpha=1 / 127.5).flatten(2, 3)
 
 
 def texture(images: Tensor, top: Tensor, left: Tensor) -> Tensor:

@@ -65,11 +65,11 @@ def black_frame(images: Tensor, by_x: Tensor, by_y: Tensor, fixed: Tensor) -> Te
         fixed: (n, 2, 1, 1) what is added everywhere.
 
     Returns:
-        (n, 1, H, W): -4 outside the photograph, 0 inside.
+        (n, 1, H, W): -100 outside the photograph, 0 inside.
     """
     x, y = axes(images)
     across, down = ((x * by_x + fixed) + y * by_y).abs_().split(1, 1)
-    return torch.maximum(across, down).ge_(1).mul_(-4)
+    return torch.maximum(across, down).ge_(1).mul_(-100)
 
 
 def axes(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,8 @@ from facedistill.images import SIZE_PX
 from facedistill.models.counter_random import uniform
 
 _NUM_DRAWS = 64
-_BLOCK = 8  # images changed together on a core: memory that its cache still holds
-Drawn = Iterable[tuple[str, Sequence[Tensor]]]
+_BLOCK = 16  # images changed together on a core: memory that its cache still holds
+_Drawn = Iterable[tuple[str, Sequence[Tensor]]]
 _OF_ALL_IMAGES: dict[str, Callable[..., Tensor]] = {"move": warp, "relight": effects.relight}
 _OF_SOME_IMAGES: dict[str, Callable[..., Tensor]] = {
     "mirror": lambda images: images.flip(-1),
@@ -30,7 +30,7 @@ _OF_SOME_IMAGES: dict[str, Callable[..., Tensor]] = {
     "low resolution": effects.low_resolution,
     "jpeg": effects.jpeg,
 }
-_ADDED: dict[str, Callable[..., Tensor]] = {"noise": effects.sensor_noise, "frame": black_frame}
+_ADDED_TO_SOME: dict[str, Callable[..., Tensor]] = {"noise": effects.sensor_noise, "frame": black_frame}
 
 
 class PhotoAugment(PhotoSettings):
@@ -169,10 +169,10 @@ def _add(drawn: dict[str, list[Tensor]], name: str, chosen: Tensor, *given: Tens
         drawn[name] = [rows, *(value.index_select(0, rows) for value in given)]
 
 
-def _of_blocks(effects: Iterable[tuple[str, list[Tensor]]], count: int, block: int) -> list[Drawn]:
+def _of_blocks(drawn: _Drawn, count: int, block: int) -> Sequence[_Drawn]:
     """The effects on each `block` of `count` images, rows counted from its start."""
-    blocks: list[Drawn] = [[] for _ in range(0, count, block)]
-    for name, tensors in effects:
+    blocks: list[list[tuple[str, Sequence[Tensor]]]] = [[] for _ in range(0, count, block)]
+    for name, tensors in drawn:
         if name in _OF_ALL_IMAGES:
             split = [one.split(block) for one in tensors]
         else:
@@ -185,15 +185,15 @@ def _of_blocks(effects: Iterable[tuple[str, list[Tensor]]], count: int, block: i
     return blocks
 
 
-def _changed(images: Tensor, drawn: Drawn) -> Tensor:
+def _changed(images: Tensor, drawn: _Drawn) -> Tensor:
     images = images.clone()  # it stays as it is, and a core's cache holds the copy
     for name, tensors in drawn:
         if name in _OF_ALL_IMAGES:
             images = _OF_ALL_IMAGES[name](images, *tensors)
             continue
         rows, *given = tensors
-        if name in _ADDED:
-            added = _ADDED[name](images, *given).expand(-1, images.shape[1], -1, -1)
+        if name in _ADDED_TO_SOME:
+            added = _ADDED_TO_SOME[name](images, *given).expand(-1, images.shape[1], -1, -1)
             images.index_add_(0, rows, added.contiguous())  # six times as fast as strides of 0 on a CPU
         else:
             images.index_copy_(0, rows, _OF_SOME_IMAGES[name](images.index_select(0, rows), *given))

@@ -88,6 +88,8 @@ def test_turning_one_effect_off_leaves_the_draws_of_the_others(faces: Tensor) ->
     framed = PhotoAugment(flip=0, frame=1.0)(faces, **draw)
     both = PhotoAugment(flip=0, frame=1.0, gray=1.0)(faces, **draw)
     assert torch.equal(framed == -1, both == -1)
+    lit = PhotoAugment(flip=0, frame=1.0, side_light=1.0, side_light_strength=1.0)
+    assert (lit(torch.ones_like(faces), **draw)[framed == -1] == -1).all()  # however bright it was
 
 
 def test_mirror_images_are_named_for_cached_embeddings(faces: Tensor) -> None:
@@ -133,7 +135,7 @@ def test_a_frame_blackens_what_the_photograph_does_not_show(faces: Tensor) -> No
     assert torch.equal(framed[..., 28:, :-14], faces[:1, :, 28:, :-14])
     turned = black_frame(faces, *values.black_frame(torch.tensor([0.3]), torch.zeros(1, 4)))
     corners = turned[..., [0, 0, -1, -1], [0, -1, 0, -1]]
-    assert (corners == -4).all()
+    assert (corners < -3).all()
 
 
 @pytest.mark.parametrize("quality", [10, 40, 70])
