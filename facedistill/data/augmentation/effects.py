@@ -68,10 +68,10 @@ def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:
     """
     n, width = len(images), images.shape[-1]
     to_ycbcr, to_rgb, rgb = kept(_to_ycbcr, images), kept(_to_rgb, images), images.clamp(-1, 1)
-    luma = _quantized(to_ycbcr[:1] @ rgb.flatten(2), 1, width, luma_steps)
+    luma = _quantized(_on_each(to_ycbcr[:1], rgb.flatten(2)), 1, width, luma_steps)
     even, odd = rgb.unflatten(2, (-1, 2)).unbind(3)
-    chroma = _quantized(to_ycbcr[1:] @ (even + odd).flatten(2), 2, width, chroma_steps)
-    colors = (to_rgb[:, 1:] @ chroma).view(n, 3, -1, 1, width)
+    chroma = _quantized(_on_each(to_ycbcr[1:], (even + odd).flatten(2)), 2, width, chroma_steps)
+    colors = _on_each(to_rgb[:, 1:], chroma).view(n, 3, -1, 1, width)
     return torch.add(colors, luma.view(n, 1, -1, 2, width), alpha=1 / 127.5).flatten(2, 3)
 
 
@@ -100,10 +100,10 @@ def _resampling(size: int) -> Tensor:
 
 def _on_both_axes(images: Tensor, maps: Tensor) -> Tensor:
     """Rows and columns of images (n, 3, S, S) times `maps` (n, S, S)."""
-    rows = (images.flatten(1, 2) @ maps.transpose(1, 2)).view(images.shape)
+    rows = torch.bmm(images.flatten(1, 2), maps.transpose(1, 2)).view(images.shape)
     both = torch.empty_like(images)
-    for channel in range(images.shape[1]):
-        torch.bmm(maps, rows[:, channel], out=both[:, channel])
+    for once, twice in zip(rows.unbind(1), both.unbind(1), strict=True):
+        torch.bmm(maps, once, out=twice)
     return both
 
 
@@ -122,10 +122,16 @@ def _quantized(planes: Tensor, pixels: int, width: int, steps: Tensor) -> Tensor
         steps: (n, 1, 8, 8); coefficients are rounded to multiples of them.
     """
     down, across = kept(_dct, planes, 1), kept(_dct, planes, pixels)
-    averaged = (planes.view(-1, 8 * pixels) @ across.T).view(len(planes), -1, 8, width // pixels)
+    averaged = (planes.view(-1, 8 * pixels) @ across.T).view(-1, 8, width // pixels)
+    coefficients = _on_each(down, averaged).view(len(planes), -1, 8, width // pixels)
     steps = steps.repeat(1, 1, 1, width // pixels // 8)
-    rounded = (down @ averaged).div_(steps).round_().mul_(steps)
-    return ((down.T @ rounded).view(-1, 8) @ kept(_inverse_dct, planes, pixels)).view(planes.shape)
+    rounded = coefficients.div_(steps).round_().mul_(steps).view(averaged.shape)
+    return (_on_each(down.T, rounded).view(-1, 8) @ kept(_inverse_dct, planes, pixels)).view(planes.shape)
+
+
+def _on_each(matrix: Tensor, columns: Tensor) -> Tensor:
+    """`matrix` (k, m) times each of `columns` (n, m, w)."""
+    return torch.bmm(matrix.expand(len(columns), -1, -1), columns)  # `@` makes four times as many views
 
 
 def _dct(pixels: int) -> Tensor:
