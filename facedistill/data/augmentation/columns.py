@@ -10,16 +10,17 @@ class Columns:
     """Assigns the columns of the draws in a fixed order, independent of which effects are on."""
 
     def __init__(self, draws: Tensor) -> None:
-        self._left = draws
+        self._draws, self._next = draws, 0
 
     def one(self) -> Tensor:
         """(N,) numbers in [0, 1)."""
-        return self.many(1)[:, 0]
+        self._next += 1
+        return self._draws[:, self._next - 1]
 
     def many(self, count: int) -> Tensor:
         """(N, count) numbers in [0, 1)."""
-        taken, self._left = self._left[:, :count], self._left[:, count:]
-        return taken
+        self._next += count
+        return self._draws[:, self._next - count : self._next]
 
     def normals(self, count: int) -> Tensor:
         """(N, count) standard normal numbers, all finite."""
