@@ -48,7 +48,7 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
     for _ in range(_ROUNDS):
         # int64 products wrap modulo 2^64, and so their bits are those of the unsigned product.
         first, second = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
-        a, c = ((second >> 32) & _LOW) ^ b ^ k, ((first >> 32) & _LOW) ^ d ^ m
-        b, d = second & _LOW, first & _LOW
+        a, c = ((second >> 32) ^ b ^ k) & _LOW, ((first >> 32) ^ d ^ m) & _LOW
+        b, d = second, first  # of which the lower words count
         k, m = (k + _WEYL[0]) & _LOW, (m + _WEYL[1]) & _LOW
-    return torch.stack([a, b, c, d], dim=-1)
+    return torch.stack([a, b, c, d], dim=-1) & _LOW

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -12,15 +10,17 @@ class Columns:
     """Assigns the columns of the draws in a fixed order, independent of which effects are on."""
 
     def __init__(self, draws: Tensor) -> None:
-        self._columns: Iterator[Tensor] = iter(draws.unbind(1))
+        self._draws, self._next = draws, 0
 
     def one(self) -> Tensor:
         """(N,) numbers in [0, 1)."""
-        return next(self._columns)
+        self._next += 1
+        return self._draws[:, self._next - 1]
 
     def many(self, count: int) -> Tensor:
         """(N, count) numbers in [0, 1)."""
-        return torch.stack([self.one() for _ in range(count)], 1)
+        self._next += count
+        return self._draws[:, self._next - count : self._next]
 
     def normals(self, count: int) -> Tensor:
         """(N, count) standard normal numbers, all finite."""

@@ -48,13 +48,12 @@ def _gray(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _blurred(images: Tensor, draws: Tensor) -> Tensor:
-    sigma = torch.full_like(draws[:, 0], 2.5)
-    return effects.soften(images, *values.soften(sigma, torch.zeros_like(sigma, dtype=torch.int64)))
+    return effects.blur(images, *values.blur(torch.full_like(draws[:, 0], 2.5)))
 
 
 def _low_resolution(images: Tensor, draws: Tensor) -> Tensor:
-    sigma = torch.zeros_like(draws[:, 0])
-    return effects.soften(images, *values.soften(sigma, torch.full_like(sigma, 20, dtype=torch.int64)))
+    pixels = torch.full_like(draws[:, 0], 20, dtype=torch.int64)
+    return effects.low_resolution(images, *values.low_resolution(pixels))
 
 
 def _jpeg(images: Tensor, draws: Tensor) -> Tensor:
@@ -71,7 +70,7 @@ def _covered(images: Tensor, draws: Tensor) -> Tensor:
 def _framed(images: Tensor, draws: Tensor) -> Tensor:
     angle = torch.where(draws[:, 0] < 0.5, -1.0, 1.0) * math.radians(12)
     cuts = draws.new_tensor([0.2, 0.05, 0.12, 0.12]).expand(len(draws), 4)
-    return black_frame(images, *values.black_frame(angle, cuts))
+    return images + black_frame(images, *values.black_frame(angle, cuts))
 
 
 CORRUPTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,4 +1,4 @@
-"""What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1].
+"""What cameras, light and storage do to a face: each function changes (n, 3, H, W) images in [-1, 1], or says what to add.
 
 The other arguments are those that `values` makes, shaped to be broadcast, so that every effect is a function of them alone.
 """
@@ -25,10 +25,10 @@ def relight(images: Tensor, gamma: Tensor, log_factor: Tensor, added: Tensor) ->
     return light.add_(added).clamp_(-1, 1)
 
 
-def side_light(images: Tensor, cos: Tensor, sin: Tensor, strength: Tensor) -> Tensor:
-    """Light that grows linearly across the face, from the direction (cos, sin)."""
+def side_light(images: Tensor, by_x: Tensor, by_y: Tensor) -> Tensor:
+    """Light that grows linearly across the face, in the direction (by_x, by_y)."""
     x, y = axes(images)
-    change = strength * (cos * x + sin * y)
+    change = by_x * x + by_y * y
     return torch.addcmul(change, images, 1 + change)
 
 
@@ -40,48 +40,48 @@ def gray(images: Tensor) -> Tensor:
 
 def cover(images: Tensor, columns: Tensor, rows: Tensor, color: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """Covers the pixels where `columns` and `rows` are 1 with a color and the noise at `top` and `left` of the texture."""
-    covering = texture(images, top, left).mul_(_COVER_NOISE).add_(color)
+    covering = torch.add(color, texture(images, top, left), alpha=_COVER_NOISE)
     return torch.lerp(images, covering, rows * columns)  # `where` takes ten times as long on a CPU
 
 
-def soften(images: Tensor, spread: Tensor, resolution: Tensor) -> Tensor:
-    """Blur and resampling of square images, one linear map per axis.
+def blur(images: Tensor, falloff: Tensor) -> Tensor:
+    """Gaussian blur of square images; `falloff` (n, 1, 1) is 1 / (2 variance), per square pixel."""
+    exponents = kept(_minus_square_distances, images, images.shape[-1]) * falloff
+    weights = exponents.clamp_min_(-20).exp_()  # smaller weights are subnormal, which CPUs multiply slowly
+    return _on_both_axes(images, weights.div_(weights.sum(-1, keepdim=True)))
 
-    Args:
-        images: (n, 3, S, S).
-        spread: (n, 1, 1) twice the variance of the blur, square pixels.
-        resolution: (n,) int64 in [-1, S): pixels - 1; -1 keeps all.
-    """
-    n, channels, size, _ = images.shape
-    maps = kept(_resampling, images, size)[resolution] @ _gaussians(spread, size)
-    softened = torch.empty_like(images)
-    rows = (images.reshape(n, channels * size, size) @ maps.transpose(1, 2)).view(images.shape)
-    for channel in range(channels):
-        torch.bmm(maps, rows[:, channel], out=softened[:, channel])
-    return softened
+
+def low_resolution(images: Tensor, resolution: Tensor) -> Tensor:
+    """Square images averaged to fewer pixels and interpolated back; `resolution` (n,) int64 is pixels - 1."""
+    return _on_both_axes(images, kept(_resampling, images, images.shape[-1]).index_select(0, resolution))
 
 
 def sensor_noise(images: Tensor, strength: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Adds the texture's window at `top` and `left` (n,), times `strength`."""
-    return torch.addcmul(images, strength, texture(images, top, left))
+    """What to add (n, 3, H, W): the texture's window at `top` and `left` (n,), times `strength`."""
+    return texture(images, top, left).mul_(strength)
 
 
 def jpeg(images: Tensor, luma_steps: Tensor, chroma_steps: Tensor) -> Tensor:
-    """What JPEG with 4:2:0 chroma keeps: 8 x 8 DCT, its coefficients rounded to multiples of the steps (n, 1, 64).
+    """What JPEG with 4:2:0 chroma keeps: 8 x 8 DCT, its coefficients rounded to multiples of the steps (n, 1, 8, 8).
 
     H and W of the images (n, 3, H, W) are multiples of 16.
     """
-    planes = (kept(_to_ycbcr, images) @ images.clamp(-1, 1).flatten(2)).view(images.shape)
-    luma, chroma = _quantized(planes[:, :1], 8, luma_steps), _quantized(planes[:, 1:], 16, chroma_steps)
-    return (kept(_to_rgb, images) @ torch.cat([luma, chroma], 1).flatten(2)).view(images.shape)
+    n, width = len(images), images.shape[-1]
+    to_ycbcr, to_rgb, rgb = kept(_to_ycbcr, images), kept(_to_rgb, images), images.clamp(-1, 1)
+    luma = _quantized(_on_each(to_ycbcr[:1], rgb.flatten(2)), 1, width, luma_steps)
+    even, odd = rgb.unflatten(2, (-1, 2)).unbind(3)
+    chroma = _quantized(_on_each(to_ycbcr[1:], (even + odd).flatten(2)), 2, width, chroma_steps)
+    colors = _on_each(to_rgb[:, 1:], chroma).view(n, 3, -1, 1, width)
+    return torch.add(colors, luma.view(n, 1, -1, 2, width), alpha=1 / 127.5).flatten(2, 3)
 
 
 def texture(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """(n, 3, H, W) standard normal noise: windows of one fixed texture, so that it costs a copy and no drawing."""
     height, width = images.shape[-2:]
     noise = kept(_texture, images)
-    windows = noise.unfold(1, height, 1).unfold(2, width, 1)  # (3, rows, columns, H, W), a view
-    return windows[:, top, left].transpose(0, 1)
+    starts = (TEXTURE_PX - height) * TEXTURE_PX + TEXTURE_PX - width + 1
+    windows = noise.as_strided((starts, 3, height, width), (1, TEXTURE_PX**2, TEXTURE_PX, 1))
+    return windows.index_select(0, top * TEXTURE_PX + left)
 
 
 def _texture() -> Tensor:
@@ -98,11 +98,13 @@ def _resampling(size: int) -> Tensor:
     return torch.cat(resized).transpose(1, 2)
 
 
-def _gaussians(spread: Tensor, size: int) -> Tensor:
-    """(n, size, size) rows of normalized Gaussian weights of variance `spread` / 2; the identity where it is small."""
-    exponents = kept(_minus_square_distances, spread, size) / spread
-    weights = exponents.clamp_min_(-20).exp_()  # smaller weights are subnormal, which CPUs multiply slowly
-    return weights / weights.sum(-1, keepdim=True)
+def _on_both_axes(images: Tensor, maps: Tensor) -> Tensor:
+    """Rows and columns of images (n, 3, S, S) times `maps` (n, S, S)."""
+    rows = torch.bmm(images.flatten(1, 2), maps.transpose(1, 2)).view(images.shape)
+    both = torch.empty_like(images)
+    for once, twice in zip(rows.unbind(1), both.unbind(1), strict=True):
+        torch.bmm(maps, once, out=twice)
+    return both
 
 
 def _minus_square_distances(size: int) -> Tensor:
@@ -110,27 +112,38 @@ def _minus_square_distances(size: int) -> Tensor:
     return -(place[:, None] - place).square()
 
 
-def _quantized(planes: Tensor, edge: int, steps: Tensor) -> Tensor:
-    """Planes (n, c, H, W) after rounding the coefficients of their `edge` x `edge` blocks to multiples of `steps` (n, 1, 64)."""
-    n, c, height, width = planes.shape
-    blocks = planes.reshape(n, c, height // edge, edge, width // edge, edge).transpose(3, 4)
-    coefficients = blocks.reshape(n, -1, edge**2) @ kept(_dct, planes, edge).T
-    rounded = coefficients.div_(steps).round_().mul_(steps) @ kept(_inverse_dct, planes, edge)
-    blocks = rounded.view(n, c, height // edge, width // edge, edge, edge)
-    return blocks.transpose(3, 4).reshape(n, c, height, width)
+def _quantized(planes: Tensor, pixels: int, width: int, steps: Tensor) -> Tensor:
+    """Planes after rounding the coefficients of their 8 x 8 blocks.
+
+    Args:
+        planes: (n, c, h · width); each row is the sum of `pixels` rows of the image.
+        pixels: In each direction that one value of a block averages.
+        width: Of the image.
+        steps: (n, 1, 8, 8); coefficients are rounded to multiples of them.
+    """
+    down, across = kept(_dct, planes, 1), kept(_dct, planes, pixels)
+    averaged = (planes.view(-1, 8 * pixels) @ across.T).view(-1, 8, width // pixels)
+    coefficients = _on_each(down, averaged).view(len(planes), -1, 8, width // pixels)
+    steps = steps.repeat(1, 1, 1, width // pixels // 8)
+    rounded = coefficients.div_(steps).round_().mul_(steps).view(averaged.shape)
+    return (_on_each(down.T, rounded).view(-1, 8) @ kept(_inverse_dct, planes, pixels)).view(planes.shape)
 
 
-def _dct(edge: int) -> Tensor:
-    """(64, edge²) orthonormal DCT-II of blocks averaged to 8 x 8 pixels, both axes as one."""
+def _on_each(matrix: Tensor, columns: Tensor) -> Tensor:
+    """`matrix` (k, m) times each of `columns` (n, m, w)."""
+    return torch.bmm(matrix.expand(len(columns), -1, -1), columns)  # `@` makes four times as many views
+
+
+def _dct(pixels: int) -> Tensor:
+    """(8, 8 · pixels) orthonormal DCT-II of 8 values, each the mean of `pixels` sums of `pixels`."""
     n = torch.arange(8, dtype=torch.float64)
     basis = (math.pi / 8 * (n + 0.5) * n[:, None]).cos() * math.sqrt(2 / 8)
     basis[0] /= math.sqrt(2)
-    basis = basis.repeat_interleave(edge // 8, 1) / (edge // 8)
-    return torch.kron(basis, basis).float()
+    return (basis.repeat_interleave(pixels, 1) / pixels**2).float()
 
 
-def _inverse_dct(edge: int) -> Tensor:
-    return _dct(edge) * (edge / 8) ** 2
+def _inverse_dct(pixels: int) -> Tensor:
+    return _dct(pixels) * pixels**2
 
 
 def _to_ycbcr() -> Tensor:

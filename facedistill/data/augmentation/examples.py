@@ -99,20 +99,22 @@ def _covered(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor
 
 def _degraded(augment: PhotoAugment, faces: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     size = (faces.shape[-2], faces.shape[-1])
-    full, offsets = torch.zeros(3, dtype=torch.int64), torch.tensor([[0.1, 0.2], [0.5, 0.4], [0.8, 0.7]])
+    offsets = torch.tensor([[0.1, 0.2], [0.5, 0.4], [0.8, 0.7]])
     sigma = between(augment.blur_sigma, _PARTS) * bool(augment.blur)
-    yield "blur, pixels", sigma, effects.soften(faces, *values.soften(sigma, full))
+    yield "blur, pixels", sigma, effects.blur(faces, *values.blur(sigma))
     pixels = between(augment.low_resolution_px, 1 - _PARTS).long() * bool(augment.low_resolution)
-    yield (
-        "resolution, pixels",
-        pixels,
-        effects.soften(faces, *values.soften(torch.zeros(3), pixels.clamp_min(1))),
-    )
+    coarse = effects.low_resolution(faces, *values.low_resolution(pixels.clamp_min(1)))
+    yield "resolution, pixels", pixels, coarse
     noise = augment.noise_strength * _PARTS * bool(augment.noise)
-    yield "sensor noise", noise, effects.sensor_noise(faces, *values.sensor_noise(noise, offsets, size))
+    yield (
+        "sensor noise",
+        noise,
+        faces + effects.sensor_noise(faces, *values.sensor_noise(noise, offsets, size)),
+    )
     quality = between(augment.jpeg_quality, 1 - _PARTS) * bool(augment.jpeg)
     yield "JPEG quality", quality, effects.jpeg(faces, *values.jpeg(quality.clamp_min(1)))
     angle = augment.frame_angle * _DEVIATIONS * bool(augment.frame)
     top, bottom, sides = augment.frame_cuts
     cuts = _PARTS[:, None] * torch.tensor([top, bottom, sides, sides])
-    yield "black frame, degrees", torch.rad2deg(angle), black_frame(faces, *values.black_frame(angle, cuts))
+    framed = faces + black_frame(faces, *values.black_frame(angle, cuts))
+    yield "black frame, degrees", torch.rad2deg(angle), framed

@@ -44,32 +44,32 @@ def homography(
 def warp(images: Tensor, by_x: Tensor, by_y: Tensor, fixed: Tensor) -> Tensor:
     """Samples (N, C, H, W) images bilinearly; positions outside an image show its nearest pixel.
 
-    The other arguments (N, 2, 1, 2) are those of `values.warp`.
+    The other arguments (N, 3, 1, 1) are those of `values.warp`.
     """
     x, y = axes(images)
-    in_row = (x[:, None] * by_x + fixed).flatten(2)[:, :, None]  # (N, 2, 1, 2 W), x and y alternating
-    position, depth = torch.addcmul(in_row, y, by_y.repeat(1, 1, 1, len(x))).unbind(1)  # (N, H, 2 W)
-    grid = position.div_(depth.clamp_min_(0.1)).unflatten(2, (-1, 2))
+    position, depth = ((x * by_x + fixed) + y * by_y).split([2, 1], 1)
+    grid = position.mul_(depth.clamp_min_(0.1).reciprocal_()).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def black_frame(images: Tensor, by_x: Tensor, by_y: Tensor, center: Tensor, half: Tensor) -> Tensor:
-    """Blackens what a photograph cut tightly around a face does not show.
+def black_frame(images: Tensor, by_x: Tensor, by_y: Tensor, fixed: Tensor) -> Tensor:
+    """What to add so that images clamped to [-1, 1] are black where a photograph cut tightly around a face shows nothing.
 
     A photograph that ends next to the face leaves black wedges when the face is aligned. CFP's crops have them in 70 to
     77 % of the images, LFW's in 0.25 %.
 
     Args:
-        images: (n, C, H, W) in [-1, 1].
-        by_x: (n, 2, 1, 1) what x adds to the position across and down the photograph.
+        images: (N, C, H, W), of which the size is used.
+        by_x: (n, 2, 1, 1) what x adds to the position across and down the photograph, whose edges are at -1 and 1.
         by_y: (n, 2, 1, 1) what y adds.
-        center: (n, 2, 1, 1) of the photograph.
-        half: (n, 2, 1, 1) half its width and height.
+        fixed: (n, 2, 1, 1) what is added everywhere.
+
+    Returns:
+        (n, 1, H, W): -100 outside the photograph, 0 inside.
     """
     x, y = axes(images)
-    across, down = (by_x * x + by_y * y).sub_(center).abs_().sub_(half).split(1, 1)  # above 0 outside
-    inside = torch.maximum(across, down) < 0
-    return torch.minimum(images, 4 * inside.to(images) - 1)  # `where` takes ten times as long on a CPU
+    across, down = ((x * by_x + fixed) + y * by_y).abs_().split(1, 1)
+    return torch.maximum(across, down).ge_(1).mul_(-100)
 
 
 def axes(images: Tensor) -> tuple[Tensor, Tensor]:

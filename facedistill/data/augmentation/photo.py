@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from facedistill.images import SIZE_PX
 from facedistill.models.counter_random import uniform
 
 _NUM_DRAWS = 64
-_BLOCK = 64  # images changed together on a core: memory that its cache still holds
+_BLOCK = 16  # images changed together on a core: memory that its cache still holds
+_Drawn = Iterable[tuple[str, Sequence[Tensor]]]
 _OF_ALL_IMAGES: dict[str, Callable[..., Tensor]] = {"move": warp, "relight": effects.relight}
 _OF_SOME_IMAGES: dict[str, Callable[..., Tensor]] = {
     "mirror": lambda images: images.flip(-1),
@@ -25,11 +26,11 @@ _OF_SOME_IMAGES: dict[str, Callable[..., Tensor]] = {
     "gray": effects.gray,
     "occlusion": effects.cover,
     "side occlusion": effects.cover,
-    "soften": effects.soften,
-    "noise": effects.sensor_noise,
+    "blur": effects.blur,
+    "low resolution": effects.low_resolution,
     "jpeg": effects.jpeg,
-    "frame": black_frame,
 }
+_ADDED_TO_SOME: dict[str, Callable[..., Tensor]] = {"noise": effects.sensor_noise, "frame": black_frame}
 
 
 class PhotoAugment(PhotoSettings):
@@ -81,11 +82,11 @@ class PhotoAugment(PhotoSettings):
     def apply(self, images: Tensor, changes: Changes) -> Tensor:
         """Changes images (N, 3, H, W) as `prepare` says, on the device of both; (N, 3, H, W) in [-1, 1]."""
         if images.device.type != "cpu":
-            return _changed(images, changes.effects())
-        drawn, block = list(changes.effects()), _BLOCK * torch.get_num_threads()
-        changed = torch.empty_like(images)
-        for number, (part, of_part) in enumerate(zip(images.split(block), changed.split(block), strict=True)):
-            of_part.copy_(_changed(part, _of_block(drawn, number * block, len(part))))
+            return _changed(images, changes.effects()).clamp_(-1, 1)
+        block, changed = _BLOCK * torch.get_num_threads(), torch.empty_like(images)
+        blocks = _of_blocks(changes.effects(), len(images), block)
+        for drawn, part, of_part in zip(blocks, images.split(block), changed.split(block), strict=True):
+            torch.clamp(_changed(part, drawn), -1, 1, out=of_part)
         return changed
 
     def _move(self, drawn: dict[str, list[Tensor]], take: Columns) -> None:
@@ -143,8 +144,8 @@ class PhotoAugment(PhotoSettings):
         coarse, pixels = take.one() < self.low_resolution, between(self.low_resolution_px, take.one()).long()
         noisy, strength, offsets = take.one() < self.noise, self.noise_strength * take.one(), take.many(2)
         compressed, quality = take.one() < self.jpeg, between(self.jpeg_quality, take.one())
-        softer = values.soften(torch.where(blurred, sigma, 0.0), torch.where(coarse, pixels, 0))
-        _add(drawn, "soften", blurred | coarse, *softer)
+        _add(drawn, "blur", blurred, *values.blur(sigma))
+        _add(drawn, "low resolution", coarse, *values.low_resolution(pixels))
         _add(drawn, "noise", noisy, *values.sensor_noise(strength, offsets, size))
         _add(drawn, "jpeg", compressed, *values.jpeg(quality))
 
@@ -168,28 +169,32 @@ def _add(drawn: dict[str, list[Tensor]], name: str, chosen: Tensor, *given: Tens
         drawn[name] = [rows, *(value.index_select(0, rows) for value in given)]
 
 
-def _of_block(
-    drawn: list[tuple[str, list[Tensor]]], start: int, length: int
-) -> Iterable[tuple[str, list[Tensor]]]:
-    """The effects on the images from `start` on, their rows counted from there."""
+def _of_blocks(drawn: _Drawn, count: int, block: int) -> Sequence[_Drawn]:
+    """The effects on each `block` of `count` images, rows counted from its start."""
+    blocks: list[list[tuple[str, Sequence[Tensor]]]] = [[] for _ in range(0, count, block)]
     for name, tensors in drawn:
         if name in _OF_ALL_IMAGES:
-            yield name, [value[start : start + length] for value in tensors]
-            continue
-        rows, *given = tensors
-        first, end = torch.searchsorted(rows, torch.tensor([start, start + length])).tolist()
-        if first < end:
-            yield name, [rows[first:end] - start, *(value[first:end] for value in given)]
+            split = [one.split(block) for one in tensors]
+        else:
+            rows, *given = tensors
+            sizes = torch.bincount(rows // block, minlength=len(blocks)).tolist()
+            split = [one.split(sizes) for one in (rows % block, *given)]
+        for of_block, parts in zip(blocks, zip(*split, strict=True), strict=True):
+            if len(parts[0]):
+                of_block.append((name, parts))
+    return blocks
 
 
-def _changed(images: Tensor, drawn: Iterable[tuple[str, list[Tensor]]]) -> Tensor:
-    copied = False  # the input stays as it is
+def _changed(images: Tensor, drawn: _Drawn) -> Tensor:
+    images = images.clone()  # it stays as it is, and a core's cache holds the copy
     for name, tensors in drawn:
         if name in _OF_ALL_IMAGES:
             images = _OF_ALL_IMAGES[name](images, *tensors)
+            continue
+        rows, *given = tensors
+        if name in _ADDED_TO_SOME:
+            added = _ADDED_TO_SOME[name](images, *given).expand(-1, images.shape[1], -1, -1)
+            images.index_add_(0, rows, added.contiguous())  # six times as fast as strides of 0 on a CPU
         else:
-            rows, *given = tensors
-            images = images if copied else images.clone()
             images.index_copy_(0, rows, _OF_SOME_IMAGES[name](images.index_select(0, rows), *given))
-        copied = True
-    return images.clamp_(-1, 1) if copied else images.clamp(-1, 1)
+    return images

@@ -18,7 +18,7 @@ TEXTURE_PX = 256
 
 def warp(homographies: Tensor) -> list[Tensor]:
     """What x, y and 1 add to the position and to the depth, of homographies (n, 3, 3) of `geometry.homography`."""
-    return [part[:, :, None] for part in homographies[:, [0, 1, 2, 2]].unflatten(1, (2, 2)).unbind(-1)]
+    return list(homographies[..., None, None].unbind(2))
 
 
 def relight(gamma: Tensor, contrast: Tensor, brightness: Tensor, color: Tensor) -> list[Tensor]:
@@ -41,7 +41,7 @@ def side_light(angle: Tensor, strength: Tensor) -> list[Tensor]:
         angle: (n,) direction the light comes from, radians.
         strength: (n,) in [0, 1].
     """
-    return [_per_image(angle.cos()), _per_image(angle.sin()), _per_image(strength)]
+    return [_per_image(strength * angle.cos()), _per_image(strength * angle.sin())]
 
 
 def cover(boxes: Tensor, color: Tensor, offsets: Tensor, size: tuple[int, int]) -> list[Tensor]:
@@ -64,14 +64,14 @@ def cover(boxes: Tensor, color: Tensor, offsets: Tensor, size: tuple[int, int]) 
     ]
 
 
-def soften(sigma: Tensor, resolution: Tensor) -> list[Tensor]:
-    """Gaussian blur, then area averaging to fewer pixels and back.
+def blur(sigma: Tensor) -> list[Tensor]:
+    """Gaussian blur of standard deviation `sigma` (n,), pixels."""
+    return [(0.5 / sigma.clamp_min(1e-2).square())[:, None, None]]
 
-    Args:
-        sigma: (n,) pixels; 0 does not blur.
-        resolution: (n,) int64 pixels in [1, S]; 0 keeps all.
-    """
-    return [(2 * sigma.clamp_min(1e-2).square())[:, None, None], resolution - 1]
+
+def low_resolution(pixels: Tensor) -> list[Tensor]:
+    """Area averaging to `pixels` (n,) int64 in [1, S], and back."""
+    return [pixels - 1]
 
 
 def sensor_noise(strength: Tensor, offsets: Tensor, size: tuple[int, int]) -> list[Tensor]:
@@ -81,9 +81,9 @@ def sensor_noise(strength: Tensor, offsets: Tensor, size: tuple[int, int]) -> li
 
 def jpeg(quality: Tensor) -> list[Tensor]:
     """The standard's example tables, scaled as libjpeg does for `quality` (n,) in [1, 100]."""
-    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None]
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None, None]
     tables = kept(_luma_table, scale), kept(_chroma_table, scale)
-    return [(table.flatten() * scale).clamp(1, 255).floor()[:, None] for table in tables]
+    return [(table * scale).clamp(1, 255).floor() for table in tables]
 
 
 def black_frame(angle: Tensor, cuts: Tensor) -> list[Tensor]:
@@ -98,7 +98,7 @@ def black_frame(angle: Tensor, cuts: Tensor) -> list[Tensor]:
     by_x, by_y = torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)
     center = torch.stack([left - right, top - bottom], 1)
     half = torch.stack([1 - left - right, 1 - top - bottom], 1)
-    return [one[..., None, None] for one in (by_x, by_y, center, half)]
+    return [(one / half)[..., None, None] for one in (by_x, by_y, -center)]
 
 
 def _per_image(numbers: Tensor) -> Tensor:
