@@ -47,9 +47,13 @@ class DepthwiseConvolution(torch.autograd.Function):
         def computed(slow: bool, needed: list[bool]) -> Three:
             if not any(needed):
                 return None, None, None
-            tensors = [t.float() if slow else t for t in (gradients[0], x, weight)]
+            dtype = torch.float32 if slow else x.dtype
             found = torch.ops.aten.convolution_backward(
-                *tensors, ctx.bias_sizes, stride, padding, (1, 1), False, (0, 0), x.shape[1], needed
+                gradients[0].to(dtype),
+                x.to(dtype) if needed[1] else torch.empty_like(x, dtype=dtype),  # only its shape is read
+                weight.to(dtype),
+                ctx.bias_sizes,
+                *(stride, padding, (1, 1), False, (0, 0), x.shape[1], needed),
             )
             of_x, of_weight, of_bias = (None if one is None else one.to(x.dtype) for one in found)
             return of_x, of_weight, of_bias
@@ -60,7 +64,8 @@ class DepthwiseConvolution(torch.autograd.Function):
 
 
 def use_fast_gradients(network: nn.Module) -> None:
-    """Lets the depthwise convolutions of a network with slow gradients use `DepthwiseConvolution` in bfloat16 on a CPU."""
+    """Lets a network's depthwise convolutions with slow gradients use `DepthwiseConvolution` in bfloat16 on a CPU, by autocast
+    or by their own type."""
     for module in network.modules():
         if _slow(module):
             vars(module)["forward"] = functools.partial(_convolve, module)
@@ -87,6 +92,12 @@ def _slow(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def _convolve(module: nn.Conv2d, x: Tensor) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        return DepthwiseConvolution.apply(x, module.weight, module.bias, module.stride, module.padding)
-    return nn.Conv2d.forward(module, x)
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
+        return nn.Conv2d.forward(module, x)
+    weight: Tensor = module.weight
+    bias: Tensor | None = module.bias
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+        x, weight, bias = x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16()
+    if x.dtype != torch.bfloat16:
+        return nn.Conv2d.forward(module, x)
+    return DepthwiseConvolution.apply(x, weight, bias, module.stride, module.padding)

@@ -48,10 +48,10 @@ class Execution:
             network.to(memory_format=torch.channels_last)
         if self.synchronized:
             synchronize(network)
+        use_fast_gradients(network)
         run: Run = network.forward
         if self.half:
             _halve(network)
-            use_fast_gradients(network)
             run = functools.partial(_in_bfloat16, run)
         if self.compile is not False:
             fast = compiled(

@@ -43,7 +43,8 @@ def test_result_and_gradients_are_those_of_conv2d_in_float32(kernel, stride, pad
         assert (mine.float() - exact).norm() < tolerance * exact.norm()
 
 
-def test_half_precision_uses_them_where_torch_is_slow_and_only_in_training(monkeypatch):
+@pytest.mark.parametrize("half", [True, False])
+def test_bfloat16_uses_them_where_torch_is_slow_and_only_in_training(monkeypatch, half):
     plain = nn.Sequential(
         nn.Conv2d(3, 4, 3),
         nn.Conv2d(4, 4, 3, stride=2, groups=4),  # slow
@@ -53,14 +54,20 @@ def test_half_precision_uses_them_where_torch_is_slow_and_only_in_training(monke
         nn.Conv2d(4, 4, 5, padding=3, groups=4, bias=False),  # slow
         nn.Flatten(),
     )
-    student = Execution(half=True).prepare(copy.deepcopy(plain))
+    student = Execution(half=half).prepare(copy.deepcopy(plain))
     applied, apply = [], DepthwiseConvolution.apply
     monkeypatch.setattr(DepthwiseConvolution, "apply", lambda *given: applied.append(1) or apply(*given))
     images = torch.randn(2, 3, 16, 16)
-    student(images).sum().backward()
-    assert len(applied) == 2
-    with torch.no_grad():
-        student(images)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not half):
+        student(images).sum().backward()
+        assert len(applied) == 2
+        with torch.no_grad():
+            student(images)
     torch.testing.assert_close(as_built(student)(images), plain(images), rtol=0, atol=0.05)
     assert len(applied) == 2
     assert not [m for m in student.modules() if "forward" in vars(m)]
+    with torch.autocast("cpu", torch.bfloat16):
+        plain(images).sum().backward()
+    if not half:
+        for ours, theirs in zip(student.parameters(), plain.parameters(), strict=True):
+            assert (ours.grad - theirs.grad).norm() < 0.02 * theirs.grad.norm()

@@ -43,22 +43,24 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
         cores: Of this machine.
     """
     micro, compile = "generator.network.micro_batch", "generator.network.compile"
-    half = {"teacher.precision": "bf16"} if on_gpu or cpu_has_bfloat16() else {}
+    has_bfloat16 = on_gpu or cpu_has_bfloat16()
+    half = {"teacher.precision": "bf16"} if has_bfloat16 else {}
     teacher = {**half, "teacher.compile": "auto"}
     students = [{"trainer.compile": "auto"}, {"trainer.compile": "false"}, {"trainer.channels_last": "false"}]
     if on_gpu:
         rendering = [
             {compile: "auto"}, *({micro: size} for size in ("128", "256", "512")), {"data.num_workers": "4"},
         ]  # fmt: skip
-        precision = [{"trainer.precision": "bf16-mixed"}, {"trainer.precision": "bf16-true"}]
+        precision = [{"trainer.precision": name} for name in ("bf16-mixed", "bf16-true")]
         return [
             *(rendering if renders else [{"data.num_workers": count} for count in ("4", "8", "16")]),
             *precision, teacher, {"trainer.compile": "reduce-overhead"}, *students,
         ]  # fmt: skip
     threads = sorted({1, max(1, cores // 2), cores})
     rendering = [{compile: "auto"}, *({micro: size} for size in ("2", "8"))]
+    precision = [{"trainer.precision": "bf16-mixed"}] if has_bfloat16 else []
     return [
-        *(rendering if renders else []), teacher, *({THREADS: str(count)} for count in threads), *students,
+        *(rendering if renders else []), teacher, *precision, *({THREADS: str(count)} for count in threads), *students,
     ]  # fmt: skip
 
 
