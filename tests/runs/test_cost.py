@@ -69,7 +69,8 @@ def test_a_network_that_torch_cannot_trace_is_measured_in_pytorch(
     (run / "student.int8.onnx").unlink()
     assert main([str(run)]) == 0
     said = capsys.readouterr()
-    assert " pytorch " in said.out and "onnx" not in said.out
+    assert " pytorch " in said.out
+    assert "onnx" not in said.out
     assert said.err == f"{run.name}: measured in PyTorch only; backbone: torch cannot trace mine.Net\n"
     with pytest.raises(TracingError):
         main([str(run), "--formats", "onnx"])
