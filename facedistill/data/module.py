@@ -137,17 +137,17 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _equally_many(images: int, batch_size: int, rank: int, world_size: int) -> list[range]:
+def _equally_many(images: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
     """The batches of one process's share of `images`, at least one each; FSDP needs as many in every process.
 
     A share that is one image smaller than the largest may fill one batch less; then its first batch is divided.
 
     >>> [_equally_many(9, 4, rank, 2) for rank in (0, 1)]
-    [[range(0, 4), range(4, 5)], [range(0, 1), range(1, 4)]]
+    [[[0, 1, 2, 3], [4]], [[0], [1, 2, 3]]]
     """
-    share, largest = len(range(rank, images, world_size)), -(-images // world_size)
-    batches = [range(first, min(first + batch_size, share)) for first in range(0, share, batch_size)]
-    if len(batches) < -(-largest // batch_size):
+    share = list(range(len(range(rank, images, world_size))))
+    batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
+    if len(batches) < -(-images // (world_size * batch_size)):
         first, *rest = batches
         return [first[:1], first[1:], *rest]
     return batches
