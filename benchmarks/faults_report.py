@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 import torch
@@ -50,17 +48,6 @@ def differences(one: object, other: object, place: str = "") -> list[str]:
             for f in differences(*pair, f"{place}.{n}")
         ]
     return [] if one == other else [place]
-
-
-def missing_rows(whole: Path, cut: Path) -> int | None:
-    """How many validation rows a cut run's curve lacks; None where the curves differ in anything else.
-
-    A kill during a validation loses its row, because the checkpoint of that step exists already.
-    """
-    expected, found = ([*csv.DictReader(StringIO(path.read_text()))] for path in (whole, cut))
-    missing = [row for row in expected if row not in found]
-    kept = [row for row in expected if row in found]
-    return len(missing) if kept == found and all(row["val/cosine"] for row in missing) else None
 
 
 @dataclass
@@ -113,7 +100,6 @@ def report(tally: Tally, seed: int, minutes: float) -> str:
             f"| runs that ended and were compared bit for bit with an undisturbed run | {tally.compared} |",
             f"| lost runs | {kinds['lost']} |",
             f"| diverged runs | {kinds['diverged']} |",
-            f"| of the others, curves without the row of a killed validation | {kinds['curve']} |",
             f"| hangs (a process more than {PATIENCE_S:.0f} s behind the other) | {kinds['hang']} |",
             f"| tracebacks, unexpected exit codes, files left behind | {kinds['traceback'] + kinds['unexpected end'] + kinds['left behind']} |",
             f"| longest time from the end of one process to that of the other | {tally.longest_end_s:.1f} s |",

@@ -33,6 +33,8 @@ def main(target: Path) -> int:
             copy = staged / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
+    for page in staged.rglob("*.md"):
+        page.write_text(_named_pages(page), encoding="utf-8")
     reference.write(staged / "docs")
     index = staged / "docs" / "index.md"
     index.write_text(f"{index.read_text(encoding='utf-8')}\n{contents(staged)}", encoding="utf-8")
@@ -62,6 +64,16 @@ def contents(staged: Path) -> str:
         f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(documents) + "\n```\n"
         for caption, documents in captions.items()
     )
+
+
+def _named_pages(page: Path) -> str:
+    """The text of a page with links to folders, of which GitHub shows the README.md, replaced by links to that page."""
+
+    def replaced(link: re.Match[str]) -> str:
+        is_folder = (page.parent / link[1] / "README.md").is_file()
+        return f"]({link[1]}/README.md)" if is_folder else link[0]
+
+    return re.sub(r"\]\(([^):#\s]+)\)", replaced, page.read_text(encoding="utf-8"))
 
 
 def _document(staged: Path, path: Path) -> str:

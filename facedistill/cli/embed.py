@@ -33,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
 
     student = load(parsed.student)
     gallery = Gallery.build(student, parsed.images, aligned=not parsed.align, face=parsed.face)
+    if not gallery.names:
+        print_failures(gallery.failures)
+        print_message(f"no image could be embedded{f'; {parsed.out} is not written' if parsed.out else ''}")
+        return 1
     if not parsed.align:
         _tell_resized(gallery.names, student.size_px)
     count = f"{len(gallery.names)} embeddings of {gallery.embeddings.shape[1]} dimensions"

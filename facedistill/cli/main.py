@@ -16,6 +16,7 @@ from rich.markup import escape
 from facedistill import __version__
 from facedistill.cli.commands import COMMANDS
 from facedistill.errors import UserError, memory_error, reason
+from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.system.memory import keep_freed_memory
 from facedistill.system.trust import take_trust
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
     keep_freed_memory()
+    silence_expected_warnings()
     for stream in (sys.stdout, sys.stderr):  # names of files and our own messages, in any locale
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -82,11 +82,11 @@ class FaceDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """The held-out faces, in batches of (n, 3, H, W) uint8, split over the devices."""
+        """The held-out faces, in batches of (n, 3, H, W) uint8, split over the devices; each has as many batches."""
         rank, world_size = self._rank_and_world_size()
         return DataLoader(
             self.validation_faces[rank::world_size],  # type: ignore[arg-type]
-            batch_size=max(1, self.batch_size),
+            batch_sampler=_equally_many(len(self.validation_faces), self.batch_size, rank, world_size),
             generator=torch.Generator(),  # else each validation draws from the training's
         )
 
@@ -135,6 +135,22 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
     """A Ctrl-C, or what SLURM sends, goes to all processes; the main one still needs batches to finish its step."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _equally_many(images: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """The batches of one process's share of `images`, at least one each; FSDP needs as many in every process.
+
+    A share that is one image smaller than the largest may fill one batch less; then its first batch is divided.
+
+    >>> [_equally_many(9, 4, rank, 2) for rank in (0, 1)]
+    [[[0, 1, 2, 3], [4]], [[0], [1, 2, 3]]]
+    """
+    share = list(range(len(range(rank, images, world_size))))
+    batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
+    if len(batches) < -(-images // (world_size * batch_size)):
+        first, *rest = batches
+        return [first[:1], first[1:], *rest]
+    return batches
 
 
 class _Steps(Dataset):

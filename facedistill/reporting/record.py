@@ -125,7 +125,7 @@ class RunRecord(_JsonObject):
         licences: `asset`, `licence`, `note` and `origin` of each asset that the student learned from.
         stored_faces: `set`, `images` and `fingerprint` of the faces on disk, or rendered to disk, that it learned from.
         files: sha256 of weights and fingerprint of faces, by name; part of the run id.
-        started_by: The job of SLURM or torchrun that began or continued the training.
+        started_by: The start by SLURM or torchrun that began or continued the training.
         wandb_id: Id of the wandb run that an interrupted run continues.
         unfinished: `images_seen` and `images` of a student that was exported before the end.
         export: Parity of the exported files, `onnx_min_cosine`; or `no_onnx`, why there is no ONNX file.

@@ -14,6 +14,7 @@ from facedistill.config import compose, signature
 from facedistill.errors import ConfigError, UserError
 from facedistill.export.cost import PYTORCH, FileCost, is_installed, measure_file
 from facedistill.export.formats import FORMATS, Export
+from facedistill.export.onnx import TracingError
 from facedistill.export.student import load_student, parse_description, save_student
 from facedistill.models.backbones import Backbone
 from facedistill.models.cost import size_of
@@ -25,6 +26,7 @@ from facedistill.runs.folder import RunFolder
 from facedistill.runs.sources import build_backbone
 from facedistill.system.files import refuse_links
 from facedistill.system.machine import cpu_name
+from facedistill.system.messages import print_message
 from facedistill.system.paths import config_dir
 from facedistill.system.trust import admitted
 
@@ -125,6 +127,8 @@ def measure(
         formats: Names of `FORMAT_NAMES`; empty for the files there are, PyTorch, ONNX, and OpenVINO if it is installed.
         again: Measure what `cost.json` has under the same conditions, too.
 
+    A network of the user's that torch cannot trace is measured in PyTorch only, with a message, unless `formats` names others.
+
     Raises:
         UserError: If a format cannot be written or measured.
     """
@@ -132,7 +136,13 @@ def measure(
     kept = read_costs(target.folder / FILE) if target.folder else []
     with tempfile.TemporaryDirectory() as folder:
         for name in _formats(target, formats):
-            path = target.files.get(name) or _write(target.backbone, name, Path(folder))
+            try:
+                path = target.files.get(name) or _write(target.backbone, name, Path(folder))
+            except TracingError as error:
+                if formats:
+                    raise
+                print_message(f"{target.name}: measured in PyTorch only; {error}")
+                return
             size_mb = sum(part.stat().st_size for part in (path, *path.glob("*")) if part.is_file()) / 1e6
             key = (name, cpu, conditions.threads, conditions.batch_size, target.weights, size_mb)
             known = [row for row in kept if key == (*row.condition, row.batch_size, row.weights, row.size_mb)]

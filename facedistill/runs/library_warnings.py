@@ -1,4 +1,4 @@
-"""Silences warnings of libraries that are expected in every run."""
+"""Silences warnings of libraries that are expected in every command."""
 
 import logging
 import re
@@ -16,10 +16,10 @@ _EXPECTED = (
 
 
 def silence_expected_warnings() -> None:
-    """Hides expected warnings, and informational messages of Lightning."""
+    """Hides expected warnings, and informational messages of Lightning if it is imported already."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # torch.compile warns about a missing CUDA runtime, also when it compiles for the CPU.
+    # torch.compile and ONNX's quantization warn about a missing CUDA runtime, also on a machine without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     for text in _EXPECTED:
         warnings.filterwarnings("ignore", message=f".*{re.escape(text)}")

@@ -69,6 +69,11 @@ class MetricsCsv(Logger):
             with self.path.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
 
+    def has_validation(self, step: int) -> bool:
+        """Whether there is a row with validation figures of `step`."""
+        rows = (row for row in self._rows if int(row["step"]) == step)
+        return any(name.startswith("val/") and value != "" for row in rows for name, value in row.items())
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Adds a row."""

@@ -16,7 +16,12 @@ from facedistill.errors import Interrupted, UserError
 from facedistill.reporting.run.model_card import write_model_card
 from facedistill.reporting.run.page import write_report
 from facedistill.runs.assembly import assemble, has_batch_norm, settings_of
-from facedistill.runs.checkpointing import interrupt_on_signals, started_again, started_by
+from facedistill.runs.checkpointing import (
+    interrupt_on_signals,
+    refuse_nameless_restarts,
+    started_again,
+    started_by,
+)
 from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
 from facedistill.runs.export import export_run, remove_exported
 from facedistill.runs.folder import RunFolder, provenance
@@ -50,7 +55,7 @@ def train(config: DictConfig, overrides: Sequence[str] = (), inputs: Inputs | No
     check_start(config)
     inputs = inputs or open_inputs(config)
     folder = inputs.folder
-    if config.force and started_again() and folder.record().started_by == started_by():
+    if config.force and started_again(folder.record().started_by):
         config = with_force(config, False)  # it has started over already
     if not is_main_process():
         if config.force or not folder.is_trained:  # otherwise the main process does not train either
@@ -91,6 +96,8 @@ def check_start(config: DictConfig) -> None:
         ConfigError: If there is anything.
     """
     validate(config)
+    if config.force:
+        refuse_nameless_restarts()
     faces = OmegaConf.select(config, "data.validation.faces")
     check_machine(settings_of(config), config.data.batch_size, faces, lambda: has_batch_norm(config.backbone))
 

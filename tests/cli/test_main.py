@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -28,6 +29,13 @@ def test_help_names_every_command(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert all(f"  {command}  " in shown for command in COMMANDS)
+
+
+def test_no_command_prints_torchs_warning_of_a_missing_gpu(monkeypatch):
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    assert main(["methods", "nosuch"]) == 2
+    assert logger.level == logging.ERROR
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

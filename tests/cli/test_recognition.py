@@ -73,6 +73,10 @@ def test_embed_then_search(capsys, tmp_path):
     assert said == (
         "2 faces; threshold 0.9000: FAR 0.001 on lfw (3,000 impostor pairs)\n   1   1.0000  a.png  same person\n"
     )
+    code, said, errors = run(capsys, "embed", "none.png", "--align", "--out", out)
+    assert (code, said) == (1, "")
+    assert errors.endswith(f"no image could be embedded; {out} is not written\n")
+    assert run(capsys, "search", out, "a.png")[0] == 0
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -74,6 +74,32 @@ def test_torchrun_on_two_machines(tmp_path, alone):
     _trained_by_two(tmp_path, "TorchElasticEnvironment", alone)
 
 
+def test_torchrun_without_an_id_is_known_again_after_a_restart_and_not_the_next_time(tmp_path):
+    """`started_by` reads it from the folder that torchrun names to its processes."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\nfrom facedistill.runs.checkpointing import started_by\n"
+        "print('by', os.environ['TORCHELASTIC_RUN_ID'], started_by(), flush=True)\n"
+        "sys.exit(os.environ['TORCHELASTIC_RESTART_COUNT'] == '0')\n"
+    )
+    seen = []
+    for _ in range(2):
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--max-restarts",
+            "1",
+            "--monitor-interval",
+            "0.1",
+        ]
+        started = _start([*command, "--master-port", _free_port(), str(program)])
+        seen.append([line for line in started.communicate()[0].splitlines() if line.startswith("by ")])
+    assert all(len(lines) == 2 and len(set(lines)) == 1 for lines in seen)
+    assert all(line.startswith("by none torchrun none_") for lines in seen for line in lines)
+    assert seen[0] != seen[1]
+
+
 def test_slurm(tmp_path, alone):
     """Two processes with the variables that srun gives its tasks; SLURM itself is not needed."""
     shared = {

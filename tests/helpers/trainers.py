@@ -25,8 +25,9 @@ def quiet_trainer(
         "accelerator": "cpu",
         "limit_val_batches": 0,
         "use_distributed_sampler": False,
+        "logger": False,
     }
     return Trainer(
-        max_steps=max_steps, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_steps=max_steps, max_epochs=-1, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, callbacks=[*callbacks, *writers], **(defaults | settings),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from facedistill.cli.cost import main
 from facedistill.errors import ConfigError, UserError
 from facedistill.export.cost import FileCost
+from facedistill.export.onnx import TracingError
 from facedistill.export.student import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.models.cost import Latency
@@ -57,6 +59,21 @@ def test_eight_bits_are_measured_of_a_file(run: Path) -> None:
     (target,) = find_targets([str(run)])
     with pytest.raises(UserError, match="write it with facedistill export RUN --format onnx-int8"):
         next(measure(target, Conditions(), ["onnx-int8"]))
+
+
+def test_a_network_that_torch_cannot_trace_is_measured_in_pytorch(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untraced = Mock(side_effect=TracingError("backbone: torch cannot trace mine.Net"))
+    monkeypatch.setattr(type(cost.FORMATS["onnx"]), "write", untraced)
+    (run / "student.int8.onnx").unlink()
+    assert main([str(run)]) == 0
+    said = capsys.readouterr()
+    assert " pytorch " in said.out
+    assert "onnx" not in said.out
+    assert said.err == f"{run.name}: measured in PyTorch only; backbone: torch cannot trace mine.Net\n"
+    with pytest.raises(TracingError):
+        main([str(run), "--formats", "onnx"])
 
 
 @pytest.mark.parametrize(

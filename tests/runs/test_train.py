@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from facedistill.cli.train import _requested
 from facedistill.config import compose, make_run_id, result_relevant
-from facedistill.errors import Interrupted, UserError
+from facedistill.errors import ConfigError, Interrupted, UserError
 from facedistill.runs import train as module
-from facedistill.runs.checkpointing import Origin
+from facedistill.runs.checkpointing import Origin, started_again, started_by
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.inputs import Inputs
 
@@ -63,6 +63,44 @@ def test_a_job_that_is_started_again_starts_over_once(start, monkeypatch, job, r
     monkeypatch.setenv(restarts, "1")  # preempted before it began: the run is an earlier job's
     assert start("force=true")[1] == (True, False)
     assert start("force=true")[1] == (False, True)
+
+
+def test_another_torchrun_without_an_id_is_another_start(start, monkeypatch):
+    """Killed before it began, it finds the run of the torchrun before it."""
+    for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for folder, attempt, before in (
+        ("none_a", 0, (True, False)), ("none_b", 1, (True, False)), ("none_b", 2, (False, True)),
+    ):  # fmt: skip
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", f"/logs/{folder}/attempt_{attempt}/0/error.json")
+        assert start("force=true")[1] == before
+
+
+def test_torchrun_on_several_machines_needs_an_id_to_start_over_once(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    with pytest.raises(
+        ConfigError, match="force=true: torchrun --max-restarts on several machines needs an --rdzv-id"
+    ):
+        module.check_start(compose("train", ["debug=smoke", "force=true"]))
+
+
+@pytest.mark.parametrize(("job", "restarts"), [
+    ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"), ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+])  # fmt: skip
+def test_either_launcher_may_start_a_process_again(job, restarts, monkeypatch):
+    for name in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "7")
+    before = started_by()
+    assert before == "SLURM 7, torchrun 7"
+    assert not started_again(before)
+    monkeypatch.setenv(restarts, "1")
+    assert started_again(before)
+    monkeypatch.setenv(job, "8")
+    assert not started_again(before)
 
 
 def test_a_job_that_is_started_again_in_the_evaluation_evaluates(start, monkeypatch):

@@ -37,9 +37,9 @@ def absent_parts(files: RunFiles) -> dict[str, list[str]]:
             "The ONNX export was not compared with the student: run.json has no export; training writes it at its end."
         ],
         "use": [
-            f"{_no_file(name)}: {why or 'training writes it at its end'}."
-            for name, why in (("student.safetensors", ""), ("student.onnx", files.record.export.get("no_onnx")))
-            if not (files.folder / name).is_file()
+            f"{_no_file(name)}: training writes it at its end."
+            for name in ("student.safetensors", "student.onnx")
+            if not (files.folder / name).is_file() and not (name == "student.onnx" and "no_onnx" in files.record.export)
         ],
         "licences": [] if files.record.licences else ["No licences are listed: run.json names no assets."],
     }  # fmt: skip

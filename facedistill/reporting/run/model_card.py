@@ -70,7 +70,9 @@ def model_card(files: RunFiles, repo: str | None = None) -> str:
 def card_metadata(files: RunFiles) -> dict[str, Any]:
     """The front matter: licence, library, tags, and the measured figures as a model-index, rates as fractions."""
     licences = files.record.licences
-    tags = ["face-recognition", "face-verification", "knowledge-distillation", "safetensors", "onnx"]
+    tags = ["face-recognition", "face-verification", "knowledge-distillation", "safetensors"]
+    if (files.folder / "student.onnx").is_file():
+        tags.append("onnx")
     own = [network_name(files.config, group) for group in ("method", "backbone")]
     metadata: dict[str, Any] = {
         **_licence(licences),

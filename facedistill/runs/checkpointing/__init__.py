@@ -6,6 +6,7 @@ from facedistill.runs.checkpointing.finite import FiniteOnly
 from facedistill.runs.checkpointing.interruption import (
     Interruption,
     interrupt_on_signals,
+    refuse_nameless_restarts,
     requeue,
     started_again,
     started_by,
@@ -24,6 +25,7 @@ __all__ = [
     "newest_intact",
     "previous_of",
     "read_checkpoint",
+    "refuse_nameless_restarts",
     "remove_leftovers",
     "requeue",
     "started_again",

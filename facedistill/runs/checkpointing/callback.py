@@ -14,6 +14,7 @@ from facedistill.runs.checkpointing.files import replace_checkpoint
 from facedistill.runs.checkpointing.interruption import Interruption
 from facedistill.runs.checkpointing.origin import Origin
 from facedistill.runs.checkpointing.random_state import random_states, restore
+from facedistill.runs.checkpointing.validation import lacks_validation, validate_now
 from facedistill.system.files import UNFINISHED
 from facedistill.system.messages import print_message
 
@@ -24,6 +25,9 @@ class LastCheckpoint(Callback):
     The new file is written under another name, flushed to the disk and renamed; the old one becomes `previous.ckpt`.
     After a kill, a full disk or a torn write one of them is intact. The first Ctrl-C, SIGTERM or SIGUSR1 lets the step
     finish, saves, and stops the fit as KeyboardInterrupt does; a second one stops at once.
+
+    A validation that is due at a checkpoint follows it. If it did not end, the resumed fit starts with it. Lightning
+    does not resume a fit after its last step, so that step's checkpoint follows the validation.
 
     In addition to what Lightning saves, a checkpoint holds its `Origin` and the random states of all processes.
 
@@ -52,49 +56,47 @@ class LastCheckpoint(Callback):
         self.own_state = own_state
         self.interruption = Interruption()
         self._saved_at = 0
-        self._stop = False
-        self._validated = False
         self._random: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts images from the start of this fit, which is not zero after a resume, and handles signals."""
         self._saved_at = pl_module.images_seen  # type: ignore[assignment]
-        self._stop = False
         for logger in trainer.loggers:
             if hasattr(logger, "continue_from"):
                 logger.continue_from(trainer.global_step)
         self.interruption.start()
+        if lacks_validation(trainer):
+            validate_now(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves if a checkpoint is due or any process was asked to stop."""
-        self._stop = self._asked_to_stop(trainer)
-        if self._stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
+        """Saves if a checkpoint is due or any process was asked to stop, and then stops.
+
+        Raises:
+            Interrupted: If a process was asked to stop.
+        """
+        stop = self._asked_to_stop(trainer)
+        if trainer.global_step == trainer.max_steps:
+            return
+        if stop or pl_module.images_seen - self._saved_at >= self.every_images:  # type: ignore[operator]
             # Lightning logs the step after this hook; a kill in between would leave a gap in the curve.
             trainer._logger_connector.update_train_step_metrics()
-            _flush_loggers(trainer)
             self._save(trainer, pl_module)
+        if stop:
+            raise Interrupted(self.interruption.number or 0)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stops an interrupted run, whose last step is saved and logged by now.
-
-        The random states are restored here, because anything that starts before the first step may draw numbers.
-        """
-        if self._validated:  # a resumed run does not repeat a validation that was due at its checkpoint
-            self._validated = False
-            _flush_loggers(trainer)
-        if self._stop:
-            raise Interrupted(self.interruption.number or 0)
+        """Restores the random states: anything that starts before the first step may draw numbers."""
         if self._random is not None:
             restore(self._random)
             self._random = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Marks the loggers for a flush: Lightning logs the validation after this hook."""
-        self._validated = True
+        """Writes the figures, which are logged by now, to the disk."""
+        _flush_loggers(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the finished state."""
@@ -150,6 +152,7 @@ class LastCheckpoint(Callback):
         return bool(number)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _flush_loggers(trainer)
         unfinished = self.path.with_name(f".{self.path.name}{UNFINISHED}")
         try:
             trainer.save_checkpoint(unfinished)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from facedistill.errors import Interrupted
+from facedistill.errors import ConfigError, Interrupted
 
 # Ctrl-C; the end of an allocation or a preemption; the early warning of `sbatch --signal=USR1@90`.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -60,19 +61,44 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def started_again() -> bool:
-    """Whether SLURM or torchrun has started this process before, and starts it again after a preemption or a failure."""
-    return any(
-        os.environ.get(name, "0") != "0" for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
-    )
-
-
 def started_by() -> str | None:
-    """The job of SLURM or torchrun that started this process, the same when it starts it again; None of neither."""
-    for launcher, name in (("SLURM", "SLURM_JOB_ID"), ("torchrun", "TORCHELASTIC_RUN_ID")):
-        if job := os.environ.get(name):
-            return f"{launcher} {job}"
-    return None
+    """The start by SLURM, torchrun or both, the same when they start this process again; None of neither."""
+    return ", ".join(start for start, _ in _starts()) or None
+
+
+def started_again(by: str | None) -> bool:
+    """Whether `by`, an earlier `started_by()`, is the start that has started this process again, after a preemption or a failure."""
+    known = (by or "").split(", ")
+    return any(start in known and os.environ.get(count, "0") != "0" for start, count in _starts())
+
+
+def refuse_nameless_restarts() -> None:
+    """Refuses restarts by torchrun that the processes of several machines cannot tell from those of another start.
+
+    Raises:
+        ConfigError: If torchrun may restart them and has no --rdzv-id.
+    """
+    own = os.environ.get
+    if (
+        own("TORCHELASTIC_RUN_ID") == "none"
+        and own("GROUP_WORLD_SIZE") != "1"
+        and own("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    ):
+        raise ConfigError(
+            "force=true: torchrun --max-restarts on several machines needs an --rdzv-id, another one for each start, so that "
+            "a restart continues instead of starting over"
+        )
+
+
+def _starts() -> Iterator[tuple[str, str]]:
+    """The name of each launcher's start, and the variable that counts its repetitions."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        yield f"SLURM {job}", "SLURM_RESTART_COUNT"
+    if job := os.environ.get("TORCHELASTIC_RUN_ID"):
+        # Not every torchrun has an id of its own; one on a single machine has a folder, `<folder>/attempt_1/<rank>/error.json`.
+        folder = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")).parent.parent.parent.name
+        alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
+        yield f"torchrun {(alone and folder) or job}", "TORCHELASTIC_RESTART_COUNT"
 
 
 def requeue() -> str:

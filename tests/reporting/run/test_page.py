@@ -14,6 +14,10 @@ from PIL import Image
 
 from facedistill.cli.report import main
 from facedistill.errors import DataError, UserError
+from facedistill.reporting.run.absent import absent_parts
+from facedistill.reporting.run.facts import export_facts
+from facedistill.reporting.run.files import read_run
+from facedistill.reporting.run.model_card import card_metadata
 from facedistill.reporting.run.page import write_report
 
 FIGURES = {
@@ -148,6 +152,17 @@ def test_names_every_missing_part(run: Path) -> None:
     assert "Outside Python" not in text
     assert not (run / "figures").exists()
     assert "data:image/" not in write_report(run).read_text()
+
+
+def test_a_student_that_torch_cannot_trace_has_no_onnx_and_says_so_once(run: Path) -> None:
+    (run / "student.onnx").unlink()
+    record = json.loads((run / "run.json").read_text())
+    record["export"] = {"no_onnx": "backbone: torch cannot trace mine.Net"}
+    (run / "run.json").write_text(json.dumps(record))
+    files = read_run(run)
+    assert "student.onnx" not in str(absent_parts(files))
+    assert [fact.value for fact in export_facts(files.record)] == ["backbone: torch cannot trace mine.Net"]
+    assert "onnx" not in card_metadata(files)["tags"]
 
 
 def test_a_complete_run_misses_nothing_but_what_it_says(reported_run: Path) -> None:
