@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from facedistill.errors import AssetError
 from facedistill.models.teachers.onnx_file import initializers, read_onnx
+from facedistill.system.machine import cpu_instructions
 
 if TYPE_CHECKING:
     import onnx
@@ -58,11 +59,14 @@ class _Residual(nn.Module):
 
 
 class _GroupedConv2d(nn.Conv2d):
-    """On a GPU one dense convolution, whose weight is zero between groups: cuDNN takes a kernel for each of the 64 groups of
-    two channels, which were 8.6 of the teacher's 12.0 ms for 256 images on an H100."""
+    """On a GPU, and in bfloat16 on a CPU with AMX, one dense convolution, whose weight is zero between groups. cuDNN takes a kernel
+    for each of the 64 groups of two channels, which were 8.6 of the teacher's 12.0 ms for 256 images on an H100; on a core it
+    takes 0.46 instead of 0.92 of the 3.9 ms an image."""
+
+    has_matrix_units = "amx_bf16" in cpu_instructions()
 
     def forward(self, images: Tensor) -> Tensor:
-        if not images.is_cuda:
+        if not (images.is_cuda or (self.has_matrix_units and images.dtype == torch.bfloat16)):
             return super().forward(images)
         weight = block_diagonal(self.weight, self.groups)
         return F.conv2d(images, weight, self.bias, self.stride, self.padding)

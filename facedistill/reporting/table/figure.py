@@ -47,7 +47,9 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
         title += "\nhollow, dotted: one seed, interval over its pairs"
     if any(measured.published for _, measured, _ in drawn):
         title += "; diamonds: published (hollow: not comparable)"
-    figure.suptitle(title, fontsize=9, color=LIGHT.faint, x=0.01, horizontalalignment="left")  # long labels leave the axes little
+    figure.suptitle(
+        title, fontsize=9, color=LIGHT.faint, x=0.01, horizontalalignment="left"
+    )  # long labels leave the axes little
     axes.grid(axis="x", color=LIGHT.grid)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -20,7 +20,7 @@ from facedistill.errors import AssetError
 from facedistill.images import to_float
 from facedistill.models.cost import count_macs, count_params
 from facedistill.models.teachers import ArcFaceMobileFaceNet, FrozenTeacher
-from facedistill.models.teachers.arcface_mobilefacenet import block_diagonal, convert
+from facedistill.models.teachers.arcface_mobilefacenet import _GroupedConv2d, block_diagonal, convert
 from facedistill.models.teachers.golden import draw_faces
 from facedistill.system.paths import config_dir
 from facedistill.types import InputSpec
@@ -154,3 +154,13 @@ def test_a_dense_convolution_with_a_block_diagonal_weight_is_the_grouped_one(
     grouped = torch.nn.functional.conv2d(images, weight, groups=groups)
     dense = torch.nn.functional.conv2d(images, block_diagonal(weight, groups))
     torch.testing.assert_close(dense, grouped)
+
+
+def test_in_bfloat16_the_dense_convolution_gives_what_the_grouped_one_gives(monkeypatch) -> None:
+    torch.manual_seed(0)
+    layer = _GroupedConv2d(8, 8, 3, padding=1, groups=4).bfloat16()
+    images = torch.randn(2, 8, 6, 6).bfloat16()
+    monkeypatch.setattr(_GroupedConv2d, "has_matrix_units", False)
+    grouped = layer(images)
+    monkeypatch.setattr(_GroupedConv2d, "has_matrix_units", True)
+    torch.testing.assert_close(layer(images), grouped, rtol=0.02, atol=0.02)
