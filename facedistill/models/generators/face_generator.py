@@ -54,7 +54,7 @@ class FaceGenerator(FrozenGenerator):
                 a message. In bf16 on a CPU with such instructions both use `FusedSynthesis` if it can be built, which is
                 faster.
             micro_batch: Images rendered at once, in calls padded to it so that shapes never change; None
-                takes 1 on a CPU, whose caches hold no more, and 64 elsewhere.
+                takes 1 on a CPU, whose caches hold no more (32 with `FusedSynthesis`), and 64 elsewhere.
 
         Raises:
             ConfigError: If an option is unknown, or `compile` is True and nothing can compile.
