@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (about 14 minutes on 2 cores)
+demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (about 9 minutes on 2 cores)
 	@$(BIN)/facedistill train experiment=demo
 
 TABLE ?= pocket

@@ -99,18 +99,23 @@ def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
         data_dir: From the configuration; the environment's FACEDISTILL_DATA, or `data`, if None.
 
     Returns:
-        `data_dir`, then the developers' `data` below FACEDISTILL_SHARED, or below `../shared` of a checkout.
+        `data_dir`; after the default one FACEDISTILL_DATA, which a run may have been configured without; then the
+        developers' `data` below FACEDISTILL_SHARED, or below `../shared` of a checkout.
 
     Raises:
         ConfigError: If there is no such folder, unless it is the default `data`.
     """
-    named = os.environ.get("FACEDISTILL_DATA")
-    first = Path(data_dir or named or "data").expanduser()
-    if first != Path("data") and not first.is_dir():
-        key = "FACEDISTILL_DATA" if named and first == Path(named).expanduser() else "evaluation.data_dir"
-        raise ConfigError(f"{key}={first}: there is no such folder; name the one that holds the benchmarks")
+    named = [Path(name).expanduser() for name in [os.environ.get("FACEDISTILL_DATA")] if name]
+    configured = [Path(data_dir).expanduser()] if data_dir else named or [Path("data")]
+    folders = [*configured, *named] if configured == [Path("data")] else configured
+    for folder in folders:
+        if folder != Path("data") and not folder.is_dir():
+            key = "FACEDISTILL_DATA" if folder in named else "evaluation.data_dir"
+            raise ConfigError(
+                f"{key}={folder}: there is no such folder; name the one that holds the benchmarks"
+            )
     shared = Path(os.environ.get("FACEDISTILL_SHARED") or Path("..") / "shared").expanduser()
-    return [first, shared / "data"]
+    return [*folders, shared / "data"]
 
 
 def open_protocols(

@@ -168,6 +168,7 @@ def test_search_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACEDISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("FACEDISTILL_SHARED", "/team")
     assert search_dirs() == [tmp_path, Path("/team/data")]
+    assert search_dirs("data") == [Path("data"), tmp_path, Path("/team/data")]  # a run configured before
     gone, fix = tmp_path / "gone", "there is no such folder; name the one that holds the benchmarks"
     with pytest.raises(ConfigError, match=f"evaluation.data_dir={gone}: {fix}"):
         search_dirs(gone)
