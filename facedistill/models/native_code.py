@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 
 from facedistill.assets.store import cache_dir
-from facedistill.errors import UserError
+from facedistill.errors import UserError, reason
 from facedistill.system.files import atomic_path
 from facedistill.system.machine import cpu_instructions
+from facedistill.system.messages import print_message
 
 # Not -ffast-math, which makes the whole process flush denormal numbers.
 OPTIONS = (
@@ -32,7 +34,7 @@ OPTIONS = (
 def native_library(source: Path) -> ctypes.CDLL | None:
     """The compiled library of a C++ file, or None without a C++ compiler that can build it (`CXX`, g++ or c++).
 
-    It takes less than a second, and is kept by source, compiler and instructions of the CPU.
+    It takes less than a second, and is kept by source, compiler and instructions of the CPU. If building fails, a message says why.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
@@ -44,10 +46,12 @@ def native_library(source: Path) -> ctypes.CDLL | None:
         try:
             if not path.exists():
                 with atomic_path(path) as unfinished:
-                    command = [compiler, *OPTIONS, str(source), "-o", str(unfinished)]
-                    subprocess.run(command, check=True, capture_output=True, timeout=120)
+                    command = [*shlex.split(compiler), *OPTIONS, str(source), "-o", str(unfinished)]
+                    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             return ctypes.CDLL(str(path))
-        except (subprocess.SubprocessError, UserError):
+        except (subprocess.SubprocessError, UserError) as error:
+            said = (getattr(error, "stderr", None) or reason(error)).splitlines()[0]
+            print_message(f"{source.name} is not used, because {compiler} cannot build it ({said})")
             return None
         except OSError:  # a damaged file
             path.unlink(missing_ok=True)

@@ -47,9 +47,8 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
         title += "\nhollow, dotted: one seed, interval over its pairs"
     if any(measured.published for _, measured, _ in drawn):
         title += "; diamonds: published (hollow: not comparable)"
-    figure.suptitle(
-        title, fontsize=9, color=LIGHT.faint, x=0.01, horizontalalignment="left"
-    )  # long labels leave the axes little
+    # Above the whole figure: long labels leave the axes little width.
+    figure.suptitle(title, fontsize=9, color=LIGHT.faint, x=0.01, horizontalalignment="left")
     axes.grid(axis="x", color=LIGHT.grid)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

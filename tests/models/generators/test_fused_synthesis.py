@@ -74,10 +74,11 @@ def test_other_types_widths_and_wishes_take_the_plain_way(weights, tmp_path, opt
     assert (run, size) == (generator._render, 1)
 
 
-def test_without_a_compiler_or_with_a_broken_one_there_is_no_library(tmp_path, monkeypatch) -> None:
+def test_without_a_compiler_or_with_a_broken_one_there_is_no_library(tmp_path, monkeypatch, capsys) -> None:
     source = tmp_path / "code.cpp"
     source.write_text("this is not C++")
     assert native_code.native_library(source) is None
+    assert "code.cpp is not used, because " in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.so"))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
