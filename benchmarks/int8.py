@@ -27,6 +27,7 @@ from facedistill.config import compose
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.export.onnx import INPUT
+from facedistill.models.onnx_session import cpu_session
 from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.export_file import export_file
 
@@ -40,9 +41,7 @@ class File(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.session = cpu_session(path, 1)
         self.megabytes = path.stat().st_size / 1e6
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from facedistill.system import devices
 from facedistill.system.memory import keep_freed_memory
 from tests.helpers.tiny_networks import TinyBackbone, TinyGenerator, TinyTeacher
 
@@ -19,6 +21,15 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("FACEDISTILL_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def cpu_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This CPU computes in bfloat16 even if that is slow."""
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: True)
+    devices.usable_precision.cache_clear()
+    yield
+    devices.usable_precision.cache_clear()
 
 
 @pytest.fixture

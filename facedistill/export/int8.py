@@ -18,6 +18,7 @@ from facedistill.errors import ConfigError
 from facedistill.export.onnx import onnx_model
 from facedistill.models.backbones import Backbone
 from facedistill.models.backbones.quantized import QuantizedBackbone
+from facedistill.models.onnx_session import cpu_session
 from facedistill.models.qdq import LAYERS, QdqGraph
 from facedistill.models.teachers.onnx_file import initializers
 
@@ -190,7 +191,5 @@ def _without_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _embed(model: onnx.ModelProto, images: Tensor) -> Tensor:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = cpu_session(model.SerializeToString())
     return torch.from_numpy(session.run(None, {model.graph.input[0].name: images.numpy()})[0])

@@ -14,6 +14,7 @@ from facedistill.errors import AssetError, UserError
 from facedistill.export.onnx import INPUT
 from facedistill.models.backbones import Backbone
 from facedistill.models.backbones.quantized import QuantizedBackbone
+from facedistill.models.onnx_session import cpu_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -80,14 +81,10 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     Raises:
         AssetError: If the file is missing or damaged.
     """
-    import onnxruntime
-
     if not path.is_file():
         raise AssetError(f"{path} does not exist; give the path of an ONNX file")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return cpu_session(path, threads)
     except Exception as error:  # onnxruntime's error classes share no base but Exception
         raise AssetError(f"{path} is truncated or not an ONNX file; export it again") from error
 

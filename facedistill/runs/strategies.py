@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,10 @@ from torch.distributed.fsdp import MixedPrecision
 
 from facedistill.errors import ConfigError
 from facedistill.models.execution import Execution
+from facedistill.system.machine import vectors_end_at_256_bits
 
 # Settings that `Execution` and `DistillationMethod` implement instead of Lightning's Trainer.
 _OWN_SETTINGS = ("compile", "channels_last", "accumulate_grad_batches", "sync_batchnorm")
-# A MobileNetV2 takes 71 s to compile on an H100 and saves 12 µs an image of the GPU's time (benchmarks/results/gpu_step.md); on a
-# core it takes 19 s and saves about 3 ms (benchmarks/results/cpu.md).
-_COMPILED_FROM_IMAGES = {"cuda": 10_000_000, "cpu": 30_000}
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ def execution(settings: Mapping[str, Any], images: int = 0, *, eager: bool = Fal
     compile: Any = settings.get("compile")
     if compile is None:
         allowed = settings["strategy"] != "fsdp" and not eager
-        repaid = images >= _COMPILED_FROM_IMAGES["cuda" if runs_on_cuda(settings) else "cpu"]
-        compile = "auto" if allowed and repaid else False
+        compile = "auto" if allowed and images >= _compiled_from_images(runs_on_cuda(settings)) else False
     return Execution(
         channels_last=settings.get("channels_last", True),
         parts=settings.get("accumulate_grad_batches", 1),
@@ -79,6 +77,17 @@ def execution(settings: Mapping[str, Any], images: int = 0, *, eager: bool = Fal
         half=settings["precision"] == "bf16-true",
         synchronized=settings.get("sync_batchnorm", False),
     )
+
+
+def _compiled_from_images(on_gpu: bool) -> float:
+    """The image budget from which compiling the student repays its time.
+
+    A MobileNetV2 takes 71 s to compile on an H100 and saves 12 µs an image of the GPU's time (benchmarks/results/gpu_step.md); on a core
+    with AVX-512 it takes 19 s and saves about 3 ms, and on one with AVX2 it takes 53 s and saves nothing (benchmarks/results/cpu.md).
+    """
+    if on_gpu:
+        return 10_000_000
+    return math.inf if vectors_end_at_256_bits() else 30_000
 
 
 def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def cpu_instructions() -> frozenset[str]:
     return frozenset(_of_cpu("flags").split())
 
 
+def vectors_end_at_256_bits() -> bool:
+    """Whether this is an x86 processor with AVX2 and without AVX-512, on Linux."""
+    return "avx2" in cpu_instructions() and "avx512f" not in cpu_instructions()
+
+
 @cache
 def _of_cpu(name: str) -> str:
     with suppress(OSError):

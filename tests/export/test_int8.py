@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 from facedistill.export import int8
+from facedistill.models.onnx_session import cpu_session
 from tests.helpers.onnx_graphs import float_graph
 
 
@@ -26,11 +26,7 @@ def test_layers_return_to_float_until_the_cosine_is_reached(
     graph = int8.quantize(float_graph(), images[:16], images[16:])
     assert _float_layers(graph) == expected
     found, wanted = (
-        torch.from_numpy(
-            onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
-                None, {"images": images.numpy()}
-            )[0]
-        )
+        torch.from_numpy(cpu_session(model.SerializeToString()).run(None, {"images": images.numpy()})[0])
         for model in (graph, float_graph())
     )
     assert torch.cosine_similarity(found, wanted).min() > 0.98

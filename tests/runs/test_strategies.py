@@ -170,6 +170,9 @@ def test_bf16_true_converts_the_student_only():
 def test_a_long_run_compiles_its_student(monkeypatch):
     settings, _ = _settings()
     assert settings["compile"] is None
+    monkeypatch.setattr(strategies, "vectors_end_at_256_bits", lambda: True)
+    assert execution(settings, 10**9).compile is False  # it would save nothing
+    monkeypatch.setattr(strategies, "vectors_end_at_256_bits", lambda: False)
     for on_gpu, long in ((False, 30_000), (True, 10_000_000)):
         monkeypatch.setattr(torch.cuda, "is_available", lambda on_gpu=on_gpu: on_gpu)
         assert [execution(settings, images).compile for images in (long - 1, long)] == [False, "auto"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facedistill.errors import AssetError
+from facedistill.models.onnx_session import cpu_session
 
 Floats = NDArray[np.floating]
 _STRIDES = (8, 16, 32)
@@ -80,14 +81,8 @@ class Scrfd:
         self, weights: Path, *, score_threshold: float = 0.5, iou_threshold: float = 0.4, num_threads: int = 1
     ) -> None:
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(weights), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = cpu_session(weights, num_threads)
             outputs = {output.name for output in self._session.get_outputs()}
         except Exception as error:  # onnxruntime has an error class for each status
             raise AssetError(

@@ -19,7 +19,7 @@ from facedistill.models.generators.frozen import (
     load_converted,
     part_of,
 )
-from facedistill.models.generators.fused_synthesis import FusedSynthesis, fused_kernel
+from facedistill.models.generators.fused_synthesis import FusedSynthesis, fused_layers
 from facedistill.models.generators.mobilestylegan import MappingNetwork, SynthesisNetwork
 from facedistill.models.generators.region import Window, plan_windows
 
@@ -51,8 +51,7 @@ class FaceGenerator(FrozenGenerator):
             crop: See `crop.crop_matrices`.
             precision: Of the synthesis.
             compile: True compiles the synthesis at the first render; "auto" does so if possible, and else prints
-                a message. In bf16 on a CPU with such instructions both use `FusedSynthesis` if it can be built, which is
-                faster.
+                a message. On an x86 CPU both use `FusedSynthesis` if it can be built, which is faster.
             micro_batch: Images rendered at once, in calls padded to it so that shapes never change; None
                 takes 1 on a CPU, whose caches hold no more (32 with `FusedSynthesis`), and 64 elsewhere.
 
@@ -103,8 +102,8 @@ class FaceGenerator(FrozenGenerator):
         return (self._fused or self.synthesis)(prepared, noise)
 
     def _plan(self, w: Tensor) -> tuple[Callable[..., Tensor], int]:
-        if self._may_fuse and self._fused is None and (kernel := fused_kernel(self.synthesis)):
-            self._fused = FusedSynthesis(self.synthesis, kernel)
+        if self._may_fuse and self._fused is None and (library := fused_layers(self.synthesis)):
+            self._fused = FusedSynthesis(self.synthesis, library)
         if self._fused is None:
             return super()._plan(w)
         parts = -(-len(w) // (self.micro_batch or _FUSED))

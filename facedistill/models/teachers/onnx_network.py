@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
+from facedistill.models.onnx_session import cpu_session
 from facedistill.models.teachers.file_network import FileProgram
 from facedistill.models.teachers.onnx_file import read_onnx
 
@@ -117,12 +118,7 @@ def image_shape(model: onnx.ModelProto) -> list[int | str]:
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
     """A silent CPU session with as many threads as torch has."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return cpu_session(graph, torch.get_num_threads(), log_severity=4)
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

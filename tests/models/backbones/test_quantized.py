@@ -7,7 +7,6 @@ import zlib
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -24,13 +23,14 @@ from facedistill.models.backbones.quantized import (
     rounded_weight,
     weight_scales,
 )
+from facedistill.models.onnx_session import cpu_session
 from facedistill.models.qdq import QdqGraph
 from tests.contracts.backbone_cards import build
 from tests.helpers.onnx_graphs import float_graph
 
 
 def _run(model: onnx.ModelProto, images: Tensor) -> Tensor:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = cpu_session(model.SerializeToString())
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -181,6 +181,5 @@ def test_other_backbones_are_computed_as_onnxruntime_computes_them(name: str, le
     images = torch.rand(12, 3, 112, 112) * 2 - 1
     model = _without_batch_norm(onnx_model(build(name, embedding_dim=32).eval(), {}))
     network = _with_weights_of(model, _quantized(model, images[:8], method="MinMax", extra={})).eval()
-    session = onnxruntime.InferenceSession(network.as_onnx().SerializeToString())
-    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    found = _run(network.as_onnx(), images)
     assert torch.cosine_similarity(found, network(images).detach()).min() > least

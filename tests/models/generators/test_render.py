@@ -90,7 +90,7 @@ def test_faces_are_float32_in_range_and_without_gradient(weights: Path) -> None:
     assert torch.equal(generator(latents(2)), faces)
 
 
-def test_bf16_is_close_and_its_mapping_exact(weights: Path) -> None:
+def test_bf16_is_close_and_its_mapping_exact(weights: Path, cpu_with_bfloat16: None) -> None:
     exact, fast = FaceGenerator(weights), FaceGenerator(weights, precision="bf16")
     w = exact.map(latents(4))
     assert torch.equal(fast.map(latents(4)), w)

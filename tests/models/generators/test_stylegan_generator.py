@@ -127,7 +127,9 @@ def test_white_noise_is_white() -> None:
 
 
 @pytest.mark.parametrize("name", ["two", "three"])
-def test_bf16_is_close_and_its_mapping_exact(files: dict[str, Path], name: str) -> None:
+def test_bf16_is_close_and_its_mapping_exact(
+    files: dict[str, Path], name: str, cpu_with_bfloat16: None
+) -> None:
     noise: Any = "const" if name == "two" else "none"
     exact = StyleGANGenerator(files[name], noise=noise)
     fast = StyleGANGenerator(files[name], noise=noise, precision="bf16")

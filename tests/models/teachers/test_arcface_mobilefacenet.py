@@ -146,21 +146,34 @@ def test_refuses_a_file_that_is_no_graph(tmp_path: Path) -> None:
         convert({"m.onnx": path})
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(8, 4), (6, 2), (4, 1)])
-def test_a_dense_convolution_with_a_block_diagonal_weight_is_the_grouped_one(
-    channels: int, groups: int
+@pytest.mark.parametrize(
+    ("channels", "groups", "wider"), [(8, 4, 1), (6, 2, 1), (4, 1, 1), (16, 8, 2), (16, 8, 8), (32, 16, 4)]
+)
+def test_a_convolution_of_wider_groups_with_a_block_diagonal_weight_is_the_grouped_one(
+    channels: int, groups: int, wider: int
 ) -> None:
     images, weight = torch.randn(2, channels, 5, 5), torch.randn(2 * channels, channels // groups, 3, 3)
     grouped = torch.nn.functional.conv2d(images, weight, groups=groups)
-    dense = torch.nn.functional.conv2d(images, block_diagonal(weight, groups))
-    torch.testing.assert_close(dense, grouped)
+    joined = torch.nn.functional.conv2d(images, block_diagonal(weight, groups, wider), groups=wider)
+    torch.testing.assert_close(joined, grouped)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(128, 64), (32, 2), (4, 2), (24, 4)])
+def test_groups_of_eight_channels_give_what_the_grouped_convolution_gives(
+    monkeypatch, channels, groups
+) -> None:
+    layer, images = (
+        _GroupedConv2d(channels, channels, 3, padding=1, groups=groups),
+        torch.randn(2, channels, 6, 6),
+    )
+    monkeypatch.setattr(_GroupedConv2d, "has_matrix_units", False)
+    monkeypatch.setattr(_GroupedConv2d, "has_vectors_of_eight", True)
+    torch.testing.assert_close(layer(images), torch.nn.Conv2d.forward(layer, images))
 
 
 def test_in_bfloat16_the_dense_convolution_gives_what_the_grouped_one_gives(monkeypatch) -> None:
     torch.manual_seed(0)
     layer = _GroupedConv2d(8, 8, 3, padding=1, groups=4).bfloat16()
     images = torch.randn(2, 8, 6, 6).bfloat16()
-    monkeypatch.setattr(_GroupedConv2d, "has_matrix_units", False)
-    grouped = layer(images)
     monkeypatch.setattr(_GroupedConv2d, "has_matrix_units", True)
-    torch.testing.assert_close(layer(images), grouped, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(layer(images), torch.nn.Conv2d.forward(layer, images), rtol=0.02, atol=0.02)

@@ -110,7 +110,9 @@ def test_the_trainers_autocast_has_no_say(teacher: FrozenTeacher) -> None:
     assert torch.equal(inside, teacher(faces))
 
 
-def test_bf16_is_near_and_returns_float32(teacher: FrozenTeacher, weights: Path) -> None:
+def test_bf16_is_near_and_returns_float32(
+    teacher: FrozenTeacher, weights: Path, cpu_with_bfloat16: None
+) -> None:
     quick = FrozenTeacher(Small(), weights, InputSpec(), precision="bf16")
     faces = draw_faces(4)
     assert quick(faces).dtype == torch.float32
