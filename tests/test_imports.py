@@ -17,6 +17,12 @@ import facedistill.cli.embed, facedistill.export
 found = {"lightning", "torchvision", "timm", "onnx", "onnxruntime", "matplotlib", "scipy"} & set(sys.modules)
 assert not found, found
 """
+NETWORKS_OF_A_RUN = """
+import sys
+from facedistill.models import backbones, generators, teachers
+backbones.MobileNetV2, teachers.ArcFaceMobileFaceNet, generators.FaceGenerator  # searches all modules of each package
+assert "timm" not in sys.modules
+"""
 
 
 def _at_import(node: ast.AST) -> Iterator[str]:
@@ -45,4 +51,9 @@ def test_no_module_imports_a_heavy_package_when_it_is_imported():
 
 def test_embedding_images_needs_neither_lightning_nor_torchvision():
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_finding_a_network_does_not_import_timm():
+    done = subprocess.run([sys.executable, "-c", NETWORKS_OF_A_RUN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

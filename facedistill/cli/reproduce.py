@@ -10,7 +10,7 @@ from facedistill.cli.arguments import positive
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Plans, runs and renders one table; 1 if a run failed."""
+    """Plans, runs and renders one table; 1 if a run failed or cannot start here."""
     parsed = _parser().parse_intermixed_args(list(arguments))
     from facedistill.sweeps.tables.reproduce import reproduce
 

@@ -1,13 +1,11 @@
-"""Any image network of timm as a student, by name."""
+"""Any image network of timm as a student, by name. timm is imported where it is used: that takes more than a second."""
 
 from __future__ import annotations
 
 import difflib
 from typing import Any, Literal
 
-import timm
 import torch
-from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from facedistill.errors import AssetError, ConfigError
@@ -47,6 +45,8 @@ class Timm(Backbone):
             ConfigError: If timm has no such network, or the network no such stem or no feature map.
             AssetError: If the weights cannot be downloaded.
         """
+        import timm
+
         super().__init__(name=name, embedding_dim=embedding_dim, head=head, first_stride=first_stride)
         check_timm_name("backbone.name", name)
         own = {"num_classes": embedding_dim} if head == "own" else {"num_classes": 0, "global_pool": ""}
@@ -67,6 +67,8 @@ class Timm(Backbone):
 
     def merge_branches(self) -> None:
         """See `Backbone.merge_branches`: timm's, for MobileOne, RepViT, FastViT, RepVGG and others."""
+        from timm.utils import reparameterize_model
+
         reparameterize_model(self.trunk, inplace=True)
 
 
@@ -76,6 +78,8 @@ def timm_network(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
     Raises:
         AssetError: If the weights cannot be downloaded.
     """
+    import timm
+
     if not pretrained:
         return timm.create_model(name, **arguments)
     try:
@@ -90,6 +94,8 @@ def timm_network(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
 
 def check_timm_name(key: str, name: str) -> None:
     """Raises a `ConfigError` that names close matches if timm has no network `name`; `key` set it."""
+    import timm
+
     if timm.is_model(name):
         return
     near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import timm
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
@@ -41,6 +40,8 @@ class EdgeFace(Backbone):
         if size not in SIZES:
             raise ConfigError(f"backbone.size: EdgeFace has no size {size!r}; choose {', '.join(SIZES)}")
         name, share = SIZES[size]
+        import timm
+
         self.model = timm.create_model(name, num_classes=embedding_dim)
         for key, layer in list(self.model.named_modules()):
             if share is not None and isinstance(layer, nn.Linear):

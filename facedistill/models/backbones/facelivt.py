@@ -10,7 +10,6 @@ import copy
 from typing import Literal
 
 import torch
-from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -85,6 +84,8 @@ class FaceLiVTv2(Backbone):
 
     def merge_branches(self) -> None:
         """See `Backbone.merge_branches`: each `TwoKernels` becomes one convolution."""
+        from timm.utils import reparameterize_model
+
         reparameterize_model(self, inplace=True)
 
 

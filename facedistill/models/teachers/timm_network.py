@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError
@@ -34,6 +33,8 @@ class TimmNetwork(nn.Module):
         Raises:
             ConfigError: If timm has no such network, or does not take these arguments, or its width is another.
         """
+        import timm
+
         super().__init__()
         check_timm_name("teacher.network.name", name)
         settings = {"num_classes": embedding_dim, **(arguments or {})}

@@ -17,6 +17,7 @@ from facedistill.metrics.confidence import mean_interval
 from facedistill.reporting.figures import Estimate, estimates, label_of, part
 from facedistill.reporting.numbers import NOT_MEASURED, is_number
 from facedistill.reporting.record import Results
+from facedistill.reporting.table.own_files import MARK, footnote, own_files
 from facedistill.reporting.table.published import Published, Source, read_published
 
 _ROBUSTNESS = "robustness"  # metrics robustness/<corruption>: accuracy under a corruption, see `facedistill.evaluation.robustness`
@@ -60,12 +61,18 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: its name, its label, a figure per metric, and the ids of the runs behind it."""
+    """One row: its name, its label, a figure per metric, the ids of the runs behind it, and what `own_files` says of them."""
 
     name: str
     label: str
     figures: tuple[TableCell, ...]
     runs: tuple[str, ...]
+    files: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The label, with a mark if there is a footnote on the row."""
+        return f"{self.label} {MARK}" if self.files else self.label
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,11 @@ class Comparison:
         runs = sorted(run for line in self.lines for run in line.runs)
         return hashlib.sha256("\n".join(runs).encode()).hexdigest()[:8] if runs else ""
 
+    @property
+    def footnote(self) -> str:
+        """The sentence on the marked rows; empty where none is marked."""
+        return footnote([(line.label, line.files) for line in self.lines if line.files])
+
 
 def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | None = None) -> Comparison:
     """Gathers the records of one image budget under the rows of `folder`/rows.yaml.
@@ -127,7 +139,7 @@ def compare(folder: Path, records: Sequence[Mapping[str, Any]], images: int | No
         used += own
         figures = tuple(_cell(own, m, published.get(name, {}).get(m)) for m in content["metrics"])
         label = row.get("label", name) + _stored_faces(own)
-        lines.append(Line(name, label, figures, tuple(r["id"] for r in own)))
+        lines.append(Line(name, label, figures, tuple(r["id"] for r in own), own_files(own)))
     return Comparison(
         title=content["title"],
         note=content.get("note", ""),

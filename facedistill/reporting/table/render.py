@@ -69,12 +69,14 @@ def as_markdown(comparison: Comparison) -> str:
     ]  # fmt: skip
     for line in comparison.lines:
         cells = [
-            line.label,
+            line.marked,
             *_texts(comparison, line),
             str(max((figure.seeds for figure in line.figures), default=0)),
             ", ".join(map(_short, line.runs)) or NOT_MEASURED,
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    if comparison.footnote:
+        lines += ["", comparison.footnote]
     if comparison.sources:
         lines += ["", "Published figures:", ""]
         lines += [f"{number}. {source}" for number, source in enumerate(comparison.sources, start=1)]
@@ -85,18 +87,19 @@ def as_latex(comparison: Comparison) -> str:
     """The table for a paper (booktabs), its caption and the sources of published figures included."""
     head = " & ".join(["method", *(_escape(column_title(m)) for m in comparison.metrics), "runs"])
     rows = [
-        " & ".join(map(_escape, [line.label, *_texts(comparison, line), " ".join(map(_short, line.runs))]))
+        " & ".join(map(_escape, [line.marked, *_texts(comparison, line), " ".join(map(_short, line.runs))]))
         + r" \\"
         for line in comparison.lines
     ]
     sources = [
         rf"\par {number}. {_escape(str(source))}" for number, source in enumerate(comparison.sources, start=1)
     ]
+    notes = [rf"\par {_escape(comparison.footnote)}"] if comparison.footnote else []
     columns = "l" + "r" * len(comparison.metrics) + "l"
     return "\n".join(
         [r"\begin{table}", r"\centering", rf"\caption{{{_escape(_caption(comparison))}}}",
          rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule", *rows, r"\bottomrule",
-         r"\end{tabular}", *([r"\footnotesize", *sources] if sources else []), r"\end{table}", ""]
+         r"\end{tabular}", *([r"\footnotesize", *notes, *sources] if notes or sources else []), r"\end{table}", ""]
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from facedistill.sweeps.tables.estimate import DEVICE, HOW, image_cost
 from facedistill.sweeps.tables.missing import absent_benchmarks, fetched_at_first_run
 from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table
+from facedistill.sweeps.tables.standing import Standing
 
 
 def summary(table: Table, plan: Plan, waiting: Sequence[PlannedRun], images: int | None = None) -> str:
@@ -20,12 +21,14 @@ def summary(table: Table, plan: Plan, waiting: Sequence[PlannedRun], images: int
     )
 
 
-def forecast(plan: Plan, waiting: Sequence[PlannedRun]) -> str:
-    """Cost and missing files of the waiting runs; empty if none waits."""
+def forecast(plan: Plan, now: Standing) -> str:
+    """Cost and missing files of the runs without a record; empty if there is none."""
+    waiting = now.to_do
     if not waiting:
         return ""
+    others = [sentence for sentence in now.sentences if not sentence.endswith(plan.missing)]
     fetched = _list("fetched at the first run", _of_all(waiting, fetched_at_first_run))
-    parts = [_costs(waiting), _list("missing", plan.missing), fetched, absent_columns(waiting)]
+    parts = [_costs(waiting), _list("missing", [*plan.missing, *others]), fetched, absent_columns(waiting)]
     return "\n".join(part for part in parts if part)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
+from facedistill.errors import ConfigError
 from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.inputs import other_teachers, uses_generated_faces
+from facedistill.runs.sources import directions_file
 from facedistill.system.store import is_remote
 
 _FILES = {"data.path": "the face set", "teacher.file": "the weights", "generator.file": "the weights"}
@@ -32,6 +34,10 @@ def missing_for_training(config: DictConfig, files: Mapping[str, str], num_gpus:
             (text for name, text in files.items() if Path(path).as_posix().endswith(f"/{name}")), kind
         )
         found.append(f"{key}={path} is not there: put {what} there, or name its folder in FACEDISTILL_DATA")
+    try:
+        directions_file(config)
+    except ConfigError as error:
+        found.append(str(error))
     if OmegaConf.select(config, "trainer.accelerator") in ("gpu", "cuda") and not num_gpus:
         found.append("there is no GPU here: run it where there is one, or add strategy=cpu to the row")
     return found

@@ -59,12 +59,14 @@ class PlannedRun:
         seed: Its seed.
         config: Composed and validated.
         job: What makes it; None where something is missing here, without which a run has no identity.
+        missing: What that is, a phrase each.
     """
 
     row: TableRow
     seed: int
     config: DictConfig
     job: Job | None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def plan(table: Table, *, images: int | None = None, seeds: int | None = None, n
             if job and (twin := owners.setdefault(job.id, row.name)) != row.name:
                 problems[f"  {row.name}: is the same run as {twin}; change it, or leave it out"] = None
             missing.update(dict.fromkeys(lacking))
-            runs.append(PlannedRun(row, seed, config, job))
+            runs.append(PlannedRun(row, seed, config, job, tuple(lacking)))
     if problems:
         raise ConfigError("\n".join([f"{table.folder / 'rows.yaml'}: {len(problems)} row(s)", *problems]))
     return Plan(tuple(runs), tuple(missing))

@@ -19,6 +19,7 @@ from facedistill.system.files import write_atomically
 
 _COPIED = (
     "id", "command", "git", "versions", "machine", "images_seen", "wall_s", "images_per_s", "peak_memory_mib", "stored_faces",
+    "files",
 )  # fmt: skip
 
 _REQUIRED = ("id", "row", "seed", "config", "results")
@@ -27,20 +28,6 @@ _REQUIRED = ("id", "row", "seed", "config", "results")
 def record_path(folder: Path, job: Job) -> Path:
     """Path of the record of a run of the table in `folder`."""
     return folder / "records" / f"{job.id}.json"
-
-
-def is_recorded(folder: Path, run: PlannedRun, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the run was made already, here or elsewhere.
-
-    Args:
-        folder: `experiments/<table>`.
-        run: Known by its identity or, where its faces or weights are not here, by its configuration alone.
-        records: Of the table.
-    """
-    if run.job is not None:
-        return record_path(folder, run.job).exists()
-    wanted = json.loads(json.dumps(result_relevant(run.config)))
-    return any(record["row"] == run.row.name and record["config"] == wanted for record in records)
 
 
 def write_record(folder: Path, run: PlannedRun) -> Path:

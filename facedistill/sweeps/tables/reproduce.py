@@ -17,8 +17,9 @@ from facedistill.sweeps.launchers.local import LocalLauncher
 from facedistill.sweeps.launchers.pool import execute
 from facedistill.sweeps.tables.forecast import absent_columns, forecast, summary
 from facedistill.sweeps.tables.merge import merge_records
-from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table, chosen_rows, plan, read_table
-from facedistill.sweeps.tables.record import is_recorded, read_records, write_record
+from facedistill.sweeps.tables.plan import PlannedRun, Table, chosen_rows, plan, read_table
+from facedistill.sweeps.tables.record import read_records, write_record
+from facedistill.sweeps.tables.standing import standing
 from facedistill.sweeps.tables.unmeasured import unmeasured
 from facedistill.system.messages import print_message
 
@@ -49,37 +50,46 @@ def reproduce(
         merge: A folder of records of this table from another machine; takes them, and renders.
 
     Returns:
-        Whether no run failed and no record is in conflict.
+        Whether every run is recorded and no record is in conflict.
 
     Raises:
-        UserError: If the records do not fit each other, or a run cannot start here.
+        UserError: If the records do not fit each other, or no run is recorded and none can start here.
     """
     table = read_table(folder)
     records = read_records(
         table.folder
     )  # records that do not fit each other are refused before anything runs
     failed: list[str] = []
+    blocked = False
     if merge:
         failed = _merge(table, merge)
     elif not render_only:
         launcher = _launcher(overrides, slots)
         planned = plan(chosen_rows(table, rows), images=images, seeds=seeds, num_gpus=launcher.num_gpus)
-        waiting = [run for run in planned.runs if not is_recorded(table.folder, run, records)]
-        print_message(summary(table, planned, waiting, images))
+        now = standing(planned, records)
+        blocked = bool(now.blocked)
+        print_message("\n".join([summary(table, planned, now.to_do, images), *now.kept]))
         lacking = unmeasured(table, planned, records)
         if dry:
             print_message(_lacking_sentence(lacking))
-            print_message(forecast(planned, waiting))
+            print_message(forecast(planned, now))
             return True
+        if len(now.blocked) == len(planned.runs):
+            raise UserError(
+                f"{table.folder.name}: {len(now.blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or "
+                "choose other rows with --rows"
+            )
         _measure(table, lacking)
-        failed = _run(table, planned, waiting, launcher, images)
+        failed = _run(table, now.waiting, launcher, images)
         if failed:
             print_message(
                 "\n".join([f"{len(failed)} run(s) failed; the table shows them as not measured", *failed])
             )
+        if now.blocked:
+            print_message("\n".join([f"{len(now.blocked)} run(s) cannot start here", *now.sentences]))
     written = render(table.folder, read_records(table.folder), images)
     print_message("\n".join(str(path) for path in written))
-    return not failed
+    return not failed and not blocked
 
 
 def _merge(table: Table, other: Path) -> list[str]:
@@ -135,15 +145,7 @@ def _launcher(overrides: Sequence[str], slots: int | None) -> Launcher:
     return chosen
 
 
-def _run(
-    table: Table, planned: Plan, waiting: Sequence[PlannedRun], launcher: Launcher, images: int | None
-) -> list[str]:
-    blocked = [run for run in waiting if run.job is None]
-    if blocked:
-        raise UserError(
-            f"{table.folder.name}: {len(blocked)} run(s) cannot start here, for {'; '.join(planned.missing)}; or choose "
-            "other rows with --rows"
-        )
+def _run(table: Table, waiting: Sequence[PlannedRun], launcher: Launcher, images: int | None) -> list[str]:
     print_message(absent_columns(waiting))
     by_id: dict[str, PlannedRun] = {}
     for run in waiting:
