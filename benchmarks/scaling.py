@@ -40,7 +40,7 @@ def rate(
     """`images_per_s` and `time_share` of one run."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, "-m", "facedistill.cli.main", "train", *COMMON, *overrides, f"strategy={strategy}", "name=scaling",
+            sys.executable, "-m", "facedistill", "train", *COMMON, *overrides, f"strategy={strategy}", "name=scaling",
             f"runs_dir={folder}", f"images={arguments.images}", f"data.batch_size={arguments.batch}",
             f"callbacks.validate_every_images={arguments.images}",
         ]  # fmt: skip

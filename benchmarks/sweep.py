@@ -81,7 +81,7 @@ def trouble(folder: Path, batch_sizes: list[int], seeds: int, rng: random.Random
         f"data.batch_size={','.join(map(str, batch_sizes))}",
         f"seed={','.join(map(str, range(1, seeds + 1)))}",
     )
-    command = [sys.executable, "-m", "facedistill.cli.main", "train", "-m", *TINY, f"runs_dir={runs}", *swept]
+    command = [sys.executable, "-m", "facedistill", "train", "-m", *TINY, f"runs_dir={runs}", *swept]
     jobs = len(batch_sizes) * seeds
     started = time.monotonic()
     first = _start(command, folder / "first.txt")

@@ -89,7 +89,7 @@ def train_rate(overrides: list[str], images: int) -> tuple[float, float]:
     """Images per second of a real run's training once it has compiled, and the seconds before and after the training."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, "-m", "facedistill.cli.main", "train", *overrides, "name=gpu", f"runs_dir={folder}",
+            sys.executable, "-m", "facedistill", "train", *overrides, "name=gpu", f"runs_dir={folder}",
             f"images={images}", f"callbacks.validate_every_images={images}",
         ]  # fmt: skip
         began, seen = time.monotonic(), dict[int, float]()

@@ -65,6 +65,11 @@ def distill(
     Raises:
         UserError: As the command line; ConfigError lists every problem of the settings.
     """
+    for line in overrides:
+        if not isinstance(line, str):
+            raise ConfigError(
+                f"{type(line).__name__}: expected key=value or group=choice as text; name a module, student=… or teacher=…"
+            )
     modules, given = {}, dict(settings)
     for group, value in (("backbone", student), ("teacher", teacher)):
         if isinstance(value, nn.Module):
@@ -107,6 +112,8 @@ def _face_set(data: str | Path | Mapping[str, Any] | None) -> list[str]:
         return []
     if isinstance(data, Mapping) or data in _data_choices():
         return as_overrides({"data": data})
+    if not isinstance(data, str | Path):
+        raise ConfigError(f"data={data!r}: expected a choice, the path of a face set, or a dict of keys")
     if not Path(data).exists():
         raise ConfigError(f"data={data}: is no path, and no choice; there are {', '.join(_data_choices())}")
     return as_overrides({"data": "faces", "data.path": data})

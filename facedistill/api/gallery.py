@@ -189,10 +189,15 @@ def image_files(paths: Iterable[str | Path]) -> list[Path]:
     """The files among `paths`, and the image files in and below its folders, sorted.
 
     Raises:
-        DataError: If a folder holds no image.
+        DataError: If a folder holds no image, or a path is none.
     """
     files = []
-    for path in map(Path, paths):
+    for given in paths if isinstance(paths, Iterable) else [paths]:
+        if not isinstance(given, str | Path):
+            raise DataError(
+                f"{given!r}: is no path; a gallery is built from the paths of images or of folders"
+            )
+        path = Path(given)
         inside = (
             sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if path.is_dir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,11 +23,19 @@ _SLACK = 1e-3  # of resampled faces beyond [-1, 1]
 
 
 def pictures_of(images: Pictures) -> list[Picture]:
-    """One image or several as a list of images; tensors are not among them."""
+    """One image or several as a list of images; tensors are not among them.
+
+    Raises:
+        DataError: If `images` is neither.
+    """
     if isinstance(images, str | Path | Image.Image):
         return [images]
     if isinstance(images, np.ndarray):
         return [images] if images.ndim == 3 else list(images)
+    if isinstance(images, bytes) or not isinstance(images, Iterable):
+        raise DataError(
+            f"{type(images).__name__}: is no image and no list of images; give paths, PIL images or arrays"
+        )
     return list(images)
 
 

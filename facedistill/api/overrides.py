@@ -46,7 +46,11 @@ def literal(value: Any, key: str) -> str:
         return f"{{{inside}}}"
     if isinstance(value, Sequence):
         return f"[{','.join(literal(one, key) for one in value)}]"
-    raise ConfigError(f"{key}={value!r}: expected a number, a text, a bool, None, or a list or dict of them")
+    is_class = isinstance(value, type)
+    fix = f"; give an object, {value.__name__}(…), not the class" if is_class else ""
+    raise ConfigError(
+        f"{key}={value!r}: expected a number, a text, a bool, None, or a list or dict of them{fix}"
+    )
 
 
 def _text(text: str) -> str:

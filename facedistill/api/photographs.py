@@ -94,6 +94,10 @@ def faces_of(image: Picture, detector: Detector | None = None, every: bool = Fal
 def _faces(image: Picture, detector: Detector | None, every: bool) -> list[Face]:
     photograph, name = open_photograph(image), name_of(image)
     detector = detector or default_detector()
+    if isinstance(detector, str | type):
+        raise DataError(
+            f"detector={detector!r}: expected an object with find(photograph), such as a Detector"
+        )
     find = getattr(detector, "find_all", detector.find) if every else detector.find
     boxes, scores, landmarks = checked_faces(detector, find(photograph))
     faces = []

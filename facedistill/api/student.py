@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,7 @@ from facedistill.errors import AssetError, UserError
 from facedistill.evaluation.thresholds import Threshold
 from facedistill.export import Embedder, read_metadata
 from facedistill.images import SIZE_PX
-from facedistill.models.backbones.own import register_for_file
+from facedistill.models.backbones.own import registered_for_file
 from facedistill.models.imported import embedding_width
 from facedistill.system.paths import config_dir
 
@@ -77,6 +79,8 @@ class Student:
             NoFaceError: If a photograph shows no face.
             DataError: If an image cannot be read, or is not what it should be.
         """
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: expected at least 1")
         if align:
             images = [faces_of(picture, detector)[0].crop for picture in pictures_of(images)]
         parts = [
@@ -113,8 +117,9 @@ class Student:
             DataError: If one cannot be read.
             UserError: If the model has thresholds, but none for this FAR and protocol.
         """
-        fitted = None if threshold is not None else choose_threshold(self.thresholds, far, protocol)
-        limit = fitted.threshold if fitted else threshold
+        if face not in get_args(Chosen):
+            raise UserError(f"face={face!r}: expected {' or '.join(get_args(Chosen))}")
+        fitted, limit = self._decision(far, protocol, threshold)
         first, second = (_faces(picture, face, aligned, detector) for picture in (a, b))
         used = [faces if face == "all" else faces[:1] for faces in (first, second)]
         rows = [self.embed([crop_of(one) for one in faces]) for faces in used]
@@ -158,10 +163,13 @@ class Student:
 
         Raises:
             NoFaceError: If the probe shows no face.
-            UserError: If the gallery was embedded by another student, or as `verify`.
+            UserError: If it is no gallery, was embedded by another student, or as `verify`.
         """
-        fitted = None if threshold is not None else choose_threshold(self.thresholds, far, protocol)
-        limit = fitted.threshold if fitted else threshold
+        if not isinstance(gallery, Gallery):
+            raise UserError(f"{gallery!r}: is no gallery; give Gallery.load(…) or Gallery.build(…)")
+        if not isinstance(top, int) or top < 1:
+            raise UserError(f"top={top!r}: expected a whole number of at least 1")
+        fitted, limit = self._decision(far, protocol, threshold)
         gallery.demand_made_by(self.run, self.embedding_dim)
         row = self.embed(crop_of(_faces(probe, "largest", aligned, detector)[0]))
         hits = [
@@ -169,6 +177,18 @@ class Student:
             for rank, (index, score) in enumerate(gallery.nearest(row, top), start=1)
         ]
         return SearchResult(hits, limit, fitted)
+
+    def _decision(
+        self, far: float | None, protocol: str | None, threshold: float | None
+    ) -> tuple[Threshold | None, float | None]:
+        """The fitted threshold, and the cosine that decides; None where there is none."""
+        for name, value, low in (("far", far, 0), ("threshold", threshold, -1)):
+            if value is not None and not (isinstance(value, int | float) and low <= value <= 1):
+                raise UserError(f"{name}={value!r}: expected a number in [{low}, 1]")
+        if threshold is not None:
+            return None, threshold
+        fitted = choose_threshold(self.thresholds, far, protocol)
+        return fitted, None if fitted is None else fitted.threshold
 
 
 def _faces(
@@ -199,7 +219,13 @@ def load(
     """
     if isinstance(source, nn.Module):
         return _of_module(source)
+    if not isinstance(source, str | Path):
+        raise AssetError(f"{source!r}: is no model; give the path or name of one, or an nn.Module object")
     path = Path(source).expanduser()
+    if revision is not None and path.exists():
+        raise UserError(
+            f"revision={revision}: {source} is on this disk, and only the hub has revisions; leave it out"
+        )
     if path.is_dir():
         path = _student_in(path)
     elif not path.exists():
@@ -210,9 +236,8 @@ def load(
                 f"{source}: there is no such run folder, student file or teacher, and it is no org/name of the hub"
             )
         path = hub_file(str(source), revision)
-    if network is not None:
-        register_for_file(network, read_metadata(path), path)
-    opened = Embedder(path)
+    with nullcontext() if network is None else registered_for_file(network, read_metadata(path), path):
+        opened = Embedder(path)
     fitted = tuple(one for one in opened.thresholds if one.flip == "none")  # as `embed` does
     return Student(
         opened.embed_images, opened.embedding_dim,

@@ -12,6 +12,7 @@ def _stop(number: int, frame: object) -> None:
 
 # Until `main` runs, Ctrl-C would print a traceback of the imports.
 if (
-    os.path.basename(sys.argv[0]) == "facedistill" or "facedistill.cli.main" in sys.orig_argv
-) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    sys.argv[0].endswith(("facedistill", "facedistill/__main__.py"))
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
     signal.signal(signal.SIGINT, _stop)

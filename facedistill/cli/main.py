@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if arguments[0] not in COMMANDS:
-        return _refuse(f"there is no command {arguments[0]!r}; there are {', '.join(COMMANDS)}")
+        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        meant = f"did you mean {close[0]}? There are" if close else "there are"
+        return _refuse(f"there is no command {arguments[0]!r}; {meant} {', '.join(COMMANDS)}")
     keep_freed_memory()
     silence_expected_warnings()
     for stream in (sys.stdout, sys.stderr):  # names of files and our own messages, in any locale
@@ -106,7 +109,3 @@ def _reader_is_gone() -> bool:
 def _refuse(sentence: str) -> int:
     Console(stderr=True).print(f"[bold red]error[/]  {escape(sentence)}", highlight=False, soft_wrap=True)
     return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -68,10 +68,11 @@ def _widths(config: Mapping[str, Any], method: str, required: Requirements) -> l
     if required.equal_widths and several:
         return []
     if required.equal_widths:
+        is_module = select(config, "backbone.fingerprint") is not None
+        fix = f"give a student with {teacher} outputs" if is_module else "leave the key out"
         return [
             f"backbone.embedding_dim={student}: {method} compares the student's embeddings with the teacher's, which "
-            f"have {teacher} dimensions; leave the key out, or use a method that compares relations or logits, such as "
-            "method=rkd"
+            f"have {teacher} dimensions; {fix}, or use a method that compares relations or logits, such as method=rkd"
         ]
     if required.reports_agreement and select(config, "data.source.resampling") == "dynamic":
         return [

@@ -213,7 +213,8 @@ def no_such_choice(group: str, given: str, name: str, options: Sequence[str]) ->
     """A sentence on a choice that a group does not have, with the nearest name."""
     near = difflib.get_close_matches(name, options, n=1)
     meant = f"did you mean {near[0]}? There are" if near else "there are"
-    return f"{group}={given}: there is no such {group}; {meant} {', '.join(options)}"
+    own = "; `facedistill teacher add FILE` adds a file of yours" if group == "teacher" else ""
+    return f"{group}={given}: there is no such {group}; {meant} {', '.join(options)}{own}"
 
 
 def _demand_all_named(override: Override, config: DictConfig) -> None:

@@ -58,6 +58,8 @@ def hint(key: str, config: Mapping[str, Any], chosen: Sequence[str] = ()) -> str
 
     >>> hint("lr", {"optimizer": {"lr": 0.1}})
     '; did you mean optimizer.lr?'
+    >>> hint("image", {"images": 1, "launcher": {"image": ""}})
+    '; did you mean images or launcher.image?'
     """
     group, _, rest = key.partition(".")
     parent, _, last = key.rpartition(".")
@@ -74,9 +76,9 @@ def hint(key: str, config: Mapping[str, Any], chosen: Sequence[str] = ()) -> str
     if others := [name for name, node in _files(group) if rest and rest in set(dotted(node))]:
         own = next((one.replace("/", "=", 1) for one in chosen if one.startswith(f"{group}/")), group)
         return f": {own} has no {rest}; it is a key of {group}={', '.join(others)}"
-    if same := deeper or ([] if rest else list(_elsewhere(last))):
-        return _did_you_mean(same)
     siblings = {one.rpartition(".")[2]: one for one in keys if one.rpartition(".")[0] == parent}
+    if same := deeper or ([] if rest else list(_elsewhere(last))):
+        return _did_you_mean([*difflib.get_close_matches(last, siblings, n=1, cutoff=0.85), *same])
     if near := difflib.get_close_matches(last, siblings, n=1, cutoff=0.6):
         return _did_you_mean([siblings[near[0]]])
     if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):

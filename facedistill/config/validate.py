@@ -154,6 +154,9 @@ def _texts(config: Mapping[str, Any]) -> list[str]:
         value = select(config, key)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             found.append(f"{key}: expected a path, got {value!r}" + (f"; write ./{value}" if value else ""))
+    data = config["data"]
+    if "path" in data and data["path"] is None and data.get("synthetic") is None:
+        found.append("data.path: needs a value")
     if not isinstance(config["force"], bool):
         found.append(f"force: expected true or false, got {config['force']!r}")
     protocols, flip = config["evaluation"]["protocols"], config["evaluation"]["flip"]

@@ -19,6 +19,7 @@ from facedistill.errors import ConfigError
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.methods.base import DistillationMethod
 from facedistill.models.execution import Execution
+from facedistill.models.generators import FrozenGenerator
 from facedistill.models.teachers.team import Teacher, TeacherTeam, lead_of
 from facedistill.runs.callbacks.consistency import ConsistentProcesses
 from facedistill.runs.callbacks.progress import ImagesProgress
@@ -89,16 +90,7 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
         folder=folder.path,
         resume=resume,
     )
-    student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
-    refuse_other_width(config, student, teacher)
-    method = build_method(
-        config,
-        student=student_execution(config).prepare(student),
-        teacher=teacher,
-        num_identities=source.num_identities,
-        num_images=source.num_images,
-        centers=lambda: teacher_centers(config, source, lead_of(teacher)),
-    )
+    method = build_student_and_method(config, folder, source, generator, teacher)
     timing = TimeShare(generator)
     checkpoint = LastCheckpoint(
         folder.checkpoint,
@@ -111,6 +103,37 @@ def assemble(config: DictConfig, inputs: Inputs) -> Assembly:
     checks = [GeneratedPairsCheck(held_out)] if held_out else []
     watchers = [timing, *checks, FiniteOnly(), checkpoint]
     return Assembly(method, data, _trainer(config, folder, data, watchers), timing)
+
+
+def build_student_and_method(
+    config: DictConfig,
+    folder: RunFolder,
+    source: Source,
+    generator: FrozenGenerator | None,
+    teacher: Teacher,
+) -> DistillationMethod:
+    """The method of a run with its student, ready for the first step.
+
+    Args:
+        config: Composed training configuration.
+        folder: Of the run; a student that is quantized in training keeps its float32 weights there.
+        source: Opened; offers identities and images.
+        generator: For the calibration of a quantized student; None where none renders.
+        teacher: One or several.
+
+    Raises:
+        ConfigError: If student and teacher have different widths, and the method or the data need the same.
+    """
+    student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
+    refuse_other_width(config, student, teacher)
+    return build_method(
+        config,
+        student=student_execution(config).prepare(student),
+        teacher=teacher,
+        num_identities=source.num_identities,
+        num_images=source.num_images,
+        centers=lambda: teacher_centers(config, source, lead_of(teacher)),
+    )
 
 
 def build_method(

@@ -75,17 +75,21 @@ class ProgressBar:
             self._bar.add_task(self.title, total=self.total, rate="")
             self._bar.start()
         self._bar.update(
-            self._bar.task_ids[0], completed=self.done, rate=f"{self._rate():,.0f} {self.unit}/s"
+            self._bar.task_ids[0], completed=self.done, rate=f"{_few(self._rate())} {self.unit}/s"
         )
 
     def line(self) -> str:
         """The state in one line of plain text."""
         rate = self._rate()
         left = f", {_duration((self.total - self.done) / rate)} left" if rate else ""
-        return f"{self.title}: {self.done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s{left}"
+        return f"{self.title}: {self.done:,} of {self.total:,} {self.unit}, {_few(rate)}/s{left}"
 
     def _rate(self) -> float:
         return self.done / max(self.clock() - self._start, 1e-9)
+
+
+def _few(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _duration(seconds: float) -> str:

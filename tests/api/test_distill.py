@@ -145,5 +145,12 @@ def test_mistakes_are_sentences(started):
     sentence = error_message(ConfigError, fd.distill, student=Own(), **{"backbone.embedding_dim": 64})
     assert sentence.startswith("backbone.embedding_dim=64: the student is a module, which is used as it is")
     assert "expected a number, a text" in error_message(ConfigError, fd.distill, seed=object())
+    assert error_message(ConfigError, fd.distill, student=Own).endswith(
+        "; give an object, Own(…), not the class"
+    )
+    assert error_message(ConfigError, fd.distill, Own()).startswith("Own: expected key=value or group=choice")
+    assert "data=['a', 'b']: expected a choice" in error_message(ConfigError, fd.distill, data=["a", "b"])
+    sentence = error_message(ConfigError, fd.distill, student=Own(64), images=256, method="cosine")
+    assert "give a student with 512 outputs, or use a method that compares relations" in sentence
     sentence = error_message(ConfigError, fd.distill, "teacher=sface", teacher=Own(), images=256)
     assert sentence == "teacher=sface: a module is given as teacher already; leave one out"

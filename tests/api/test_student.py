@@ -63,6 +63,8 @@ def test_every_kind_of_image_gives_the_numbers_of_the_evaluation(student, studen
     (np.zeros((112, 112, 3)), r"an array of float64 and shape \(112, 112, 3\): expected \(H, W, 3\) uint8"),
     (np.zeros((90, 112, 3), np.uint8), "is 112x90 px and not a square aligned face"),
     ([7], "int: is no photograph"),
+    (None, "NoneType: is no image and no list of images"),
+    (b"abc", "bytes: is no image and no list of images"),
 ])  # fmt: skip
 def test_what_is_no_face_is_refused(student, images, sentence):
     with pytest.raises(DataError, match=sentence):
@@ -117,6 +119,26 @@ def test_of_several_faces_the_largest_or_the_most_similar(student, photos):
     )
 
 
+def test_values_of_another_kind_are_refused(student, photos):
+    ann = photos / "ann.png"
+    assert error_message(UserError, student.verify, ann, ann, face="biggest") == (
+        "face='biggest': expected largest or all"
+    )
+    gallery = fd.Gallery(["a"], torch.eye(32)[:1])
+    assert "top=0: expected a whole number" in error_message(UserError, student.search, gallery, ann, top=0)
+    assert "is no gallery; give Gallery.load" in error_message(UserError, student.search, "gallery.npz", ann)
+    for images in (None, [3]):
+        assert "is no path; a gallery" in error_message(DataError, fd.Gallery.build, student, images)
+    for far in ("1e-3", 7):
+        assert "expected a number in [0, 1]" in error_message(UserError, student.verify, ann, ann, far=far)
+    assert "threshold='0.4'" in error_message(UserError, student.search, gallery, ann, threshold="0.4")
+    assert "batch_size=0" in error_message(UserError, student.embed, [], batch_size=0)
+    assert "detector='mtcnn': expected an object" in error_message(DataError, fd.align, ann, detector="mtcnn")
+    assert "is on this disk" in error_message(UserError, fd.load, photos, revision="v1")
+    for source in (3, PlainStudent):
+        assert "is no model; give the path" in error_message(AssetError, fd.load, source)
+
+
 def test_without_thresholds_there_is_a_score_and_no_decision(photos, tmp_path):
     student = fd.load(PlainStudent())
     match = student.verify(photos / "ann.png", photos / "ann.png")
@@ -161,6 +183,7 @@ def test_a_module_of_ones_own_is_loaded_with_the_module(tmp_path, monkeypatch):
     trained, path = PlainStudent(), tmp_path / "student.safetensors"
     save_student(OwnBackbone(register(trained), "PlainStudent", 6).eval(), path, {})
     monkeypatch.setattr("facedistill.models.backbones.own._REGISTERED", {})
+    assert "does not fit OwnBackbone" in error_message(AssetError, fd.load, path, network=nn.Linear(3, 3))
     assert "facedistill.load(…, network=PlainStudent())" in error_message(AssetError, fd.load, path)
     faces = torch.rand(2, 3, 112, 112)
     expected = nn.functional.normalize(trained(faces)).detach()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import facedistill
 from facedistill.cli.commands import COMMANDS
 from facedistill.cli.main import main
 from facedistill.config import compose
@@ -39,7 +40,7 @@ def test_no_command_prints_torchs_warning_of_a_missing_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["trian"], "there is no command 'trian'; there are train, profile, evaluate, export, cost, verify, search, demo, embed, report, dashboard, push, reproduce, methods, backbones, data, generate, teacher, generator, assets, completion, align"),
+    (["trian"], "there is no command 'trian'; did you mean train? There are train, profile, evaluate, export, cost, verify, search, demo, embed, report, dashboard, push, reproduce, methods, backbones, data, generate, teacher, generator, assets, completion, align"),
     (["train", "imagse=5"], "unknown override 'imagse'; did you mean images?"),
     (["train", "images=0"], "1 problem(s) in the configuration\n  images=0: must be > 0"),
     (["train", "images=-3"], "1 problem(s) in the configuration\n  images=-3: must be > 0"),
@@ -90,13 +91,19 @@ def test_a_name_that_is_not_utf8_is_one_sentence(capsys, tmp_path):
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback():
-    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'facedistill'; import facedistill.cli; os.kill(os.getpid(), signal.SIGINT)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    for program in ("bin/facedistill", "facedistill/__main__.py"):
+        code = f"import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = {program!r}; import facedistill.cli; os.kill(os.getpid(), signal.SIGINT)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_the_package_is_a_program():
+    done = subprocess.run([sys.executable, "-m", "facedistill", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{facedistill.__version__}\n", "")
 
 
 def test_a_reader_that_leaves_is_no_error():
-    command = f"{sys.executable} -m facedistill.cli.main train --help | true; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m facedistill train --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 

@@ -274,6 +274,11 @@ def test_mistakes(tmp_path: Path) -> None:
         AssetError, match=r"^/no/such\.onnx does not exist; give the path of a teacher's file$"
     ):
         main(["add", "/no/such.onnx", "--out", str(tmp_path)])
+    with pytest.raises(AssetError, match="is a folder; give the path of a teacher's file"):
+        recognize(tmp_path)
+    (tmp_path / "network.py").write_text("import torch")
+    with pytest.raises(AssetError, match=r"^network\.py is truncated or not a torch checkpoint"):
+        recognize(tmp_path / "network.py")
     path = color_graph(tmp_path / "m.onnx")
     with pytest.raises(ConfigError, match=r"^--color, --mean and --std: give all three, and std above 0$"):
         main(["add", str(path), "--out", str(tmp_path), "--color", "RGB"])

@@ -38,6 +38,7 @@ def test_a_width_of_another_teacher_is_its_own():
     ("overrides", "teachers", "sentence"),
     [
         ([], "teacher=[w600k_mbf,edgeface_q]", "teacher=edgeface_q: there is no such teacher; did you mean edgeface_s? "),
+        ([], "teacher=mine.pth", "w600k_mbf; `facedistill teacher add FILE` adds a file of yours"),
         ([], "teacher=[sface,sface]", "teacher=[sface,sface]: names no teacher, or one twice; name each once"),
         (["teacher.weights.edgeface_s=-1"], BOTH, "teacher.weights.edgeface_s=-1: must be >= 0"),
         (["teacher.weights={w600k_mbf:0,edgeface_s:0}"], BOTH, "teacher.weights: are all 0"),

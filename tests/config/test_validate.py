@@ -77,6 +77,7 @@ def test_all_problems_are_reported_at_once():
     (["method=weighted_sum", "+method.losses.mse.wieght=1"],
      "method.losses.mse.wieght: no such key; there are loss, weight"),
     (["data=mixed"], "data.path: needs a value"),
+    (["data=folder", "data.path=null"], "data.path: needs a value"),
     (["data=mixed", "data.path=x", "data.source.share=1.0"], "data.source.share=1.0: must be in (0, 1)"),
     (["data.source.yaw=75"],
      "data.source.yaw=75: must be above 0 and at most 60 degrees, beyond which rendered faces break; 45 is safe, and null "
@@ -96,6 +97,7 @@ BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yam
 @pytest.mark.parametrize(("override", "sentence"), [
     ("imagse=5", "unknown override 'imagse'; did you mean images?"),
     ("data.source.roh=5", "unknown override 'data.source.roh'; did you mean data.source.rho?"),
+    ("image=5", "unknown override 'image'; did you mean images or launcher.image?"),
     ("zzz=5", "unknown override 'zzz'; see `facedistill train --help` for the keys"),
     ("backbone=resnet", f"backbone=resnet: there is no such backbone; did you mean iresnet50? There are {', '.join(BACKBONES)}"),
     ("images", "cannot read the override 'images'; write key=value or group=choice"),

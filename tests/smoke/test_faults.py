@@ -35,7 +35,7 @@ def started(tmp_path):
     def start(*overrides, **environment):
         log = (tmp_path / "log.txt").open("ab")
         process = subprocess.Popen(
-            [sys.executable, "-m", "facedistill.cli.main", "train", *ENDLESS, f"runs_dir={tmp_path / 'runs'}", *overrides],
+            [sys.executable, "-m", "facedistill", "train", *ENDLESS, f"runs_dir={tmp_path / 'runs'}", *overrides],
             stderr=log, stdout=log, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )  # fmt: skip
         processes.append(process)

@@ -17,7 +17,11 @@ def test_progress_is_silent_when_fast_and_plain_lines_when_slow():
         for _ in range(3):
             now[0] += 5.0
             progress.advance(100)
-    assert written.getvalue() == "verifying: 210 of 1,000 images, 21/s, 38 s left\n"
+        now[0] = 1000.0
+        progress.advance(10)
+    assert written.getvalue() == (
+        "verifying: 210 of 1,000 images, 21/s, 38 s left\nverifying: 320 of 1,000 images, 0.32/s, 35 min left\n"
+    )
 
 
 def test_quiet_shows_nothing_however_slow():

@@ -8,6 +8,8 @@ so its run has the same id and can be continued.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -73,8 +75,9 @@ def _given(fingerprint: str, name: str) -> nn.Module:
     return copy.deepcopy(_REGISTERED[fingerprint])
 
 
-def register_for_file(network: nn.Module, description: dict[str, object], path: Path) -> None:
-    """Registers a module for the student file that describes it.
+@contextmanager
+def registered_for_file(network: nn.Module, description: dict[str, object], path: Path) -> Iterator[None]:
+    """Registers a module for the student file that describes it; not if the block, which loads the file, fails.
 
     Raises:
         ConfigError: If the file's student is no module of a program.
@@ -82,4 +85,11 @@ def register_for_file(network: nn.Module, description: dict[str, object], path: 
     backbone = description["backbone"]
     if not isinstance(backbone, dict) or backbone.get("class") != OwnBackbone.__name__:
         raise ConfigError(f"{path}: its student is no module of your own; leave network out")
+    before = dict(_REGISTERED)
     register(network, str(backbone["arguments"]["fingerprint"]))
+    try:
+        yield
+    except BaseException:
+        _REGISTERED.clear()
+        _REGISTERED.update(before)
+        raise

@@ -38,7 +38,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "unsupported" in str(error).lower():
+        is_pickle = start.startswith((b"PK", b"\x80"))
+        if is_pickle and ("GLOBAL" in str(error) or "unsupported" in str(error).lower()):
             raise AssetError(
                 f"{path.name} holds Python objects besides tensors, which could run code when read; extract the "
                 f"tensors without running it: `facedistill teacher convert {path.name} --out {path.stem}.safetensors`"

@@ -101,7 +101,8 @@ def recognize(path: Path, timm_name: str | None = None, trusted: bool = False) -
         ConfigError: If it is a program and not trusted, or timm has no such network.
     """
     if not path.is_file():
-        raise AssetError(f"{path} does not exist; give the path of a teacher's file")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise AssetError(f"{path} {problem}; give the path of a teacher's file")
     if timm_name is not None:
         return _timm(path, timm_name)
     if path.suffix == ".onnx":

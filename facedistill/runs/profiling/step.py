@@ -16,20 +16,13 @@ from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 
 from facedistill.data.module import FaceDataModule
-from facedistill.models.teachers.team import Teacher, lead_of
-from facedistill.runs.assembly import (
-    build_method,
-    check_offers,
-    refuse_other_width,
-    settings_of,
-    student_execution,
-)
+from facedistill.models.teachers.team import Teacher
+from facedistill.runs.assembly import build_student_and_method, check_offers, settings_of
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.frozen_networks import load_generator, load_teachers
 from facedistill.runs.inputs import open_inputs, trains_on_generated_faces
 from facedistill.runs.profiling.clock import Clock, Work, ceilings, wait_for
-from facedistill.runs.quantization import quantized_student
-from facedistill.runs.sources import build_backbone, build_source, requirements, teacher_centers
+from facedistill.runs.sources import build_source, requirements
 from facedistill.runs.strategies import root_device
 from facedistill.types import FaceBatch, StepOutput
 
@@ -102,16 +95,7 @@ class TrainingStep:
             device=self.device,
         )
         folder = RunFolder(Path(self._folder.name))  # empty
-        student = quantized_student(config, folder, generator) or build_backbone(config.backbone)
-        refuse_other_width(config, student, teacher)
-        self.method = build_method(
-            config,
-            student=student_execution(config).prepare(student),
-            teacher=teacher,
-            num_identities=source.num_identities,
-            num_images=source.num_images,
-            centers=lambda: teacher_centers(config, source, lead_of(teacher)),
-        ).to(self.device)
+        self.method = build_student_and_method(config, folder, source, generator, teacher).to(self.device)
         self.method.student.train()
         self.optimizer = self.method.build_optimizer(may_fuse=settings["precision"] != "16-mixed")
         self._autocast = _AUTOCAST.get(settings["precision"])

@@ -86,7 +86,7 @@ class LocalLauncher:
         gpus = self._free()[: job.gpus]
         at_a_time = self.num_gpus * self.jobs_per_gpu if gpus else self.slots or 1
         threads = max(1, (os.cpu_count() or 1) // at_a_time)
-        command = [sys.executable, "-m", "facedistill.cli.main", "train", "--config", str(job.write())]
+        command = [sys.executable, "-m", "facedistill", "train", "--config", str(job.write())]
         command += as_arguments()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if gpus:

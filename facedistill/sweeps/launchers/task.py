@@ -23,7 +23,7 @@ def run_task(python: str, config: str, log: str, trust: Sequence[str] = ()) -> N
     rank = int(os.environ.get("SLURM_PROCID", "0"))
     path = Path(log) if not rank else Path(log).with_suffix(f".{rank}.log")
     with path.open("ab") as output:
-        command = [python, "-m", "facedistill.cli.main", "train", "--config", config, *trust]
+        command = [python, "-m", "facedistill", "train", "--config", config, *trust]
         code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     if code:
         raise RuntimeError(f"exit code {code}")

@@ -60,7 +60,7 @@ class Worker:
                 f"{socket.gethostname()} has no {config}; put runs_dir in a folder that all machines share, or use "
                 "launcher.storage=copy"
             )
-        command = [sys.executable, "-m", "facedistill.cli.main", "train", "--config", config, *trust]
+        command = [sys.executable, "-m", "facedistill", "train", "--config", config, *trust]
         with open(str(log), "ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "facedistill.sweeps.launchers.guard", *command],

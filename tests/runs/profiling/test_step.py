@@ -9,6 +9,7 @@ import pytest
 
 from facedistill.config import compose
 from facedistill.data.sources.rendered import RenderedFaces
+from facedistill.runs import assembly
 from facedistill.runs.profiling import step
 from facedistill.runs.profiling.step import cycle_of
 from tests.helpers.tiny_networks import TinyBackbone, TinyGenerator, TinyTeacher
@@ -30,7 +31,7 @@ def test_the_networks_are_those_of_the_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(step, "load_teachers", lambda *parts: teachers)
     monkeypatch.setattr(step, "load_generator", lambda *parts: TinyGenerator())
     monkeypatch.setattr(step, "open_inputs", lambda config: SimpleNamespace(faces=None))
-    monkeypatch.setattr(step, "quantized_student", lambda config, folder, generator: student)
+    monkeypatch.setattr(assembly, "quantized_student", lambda config, folder, generator: student)
     config = compose("train", ["debug=smoke", "data.batch_size=4", "data.num_workers=0", "strategy=cpu"])
     training = step.TrainingStep(config)
     training.steps(1)

@@ -141,12 +141,12 @@ def test_runs_are_sent_and_brought_back(tmp_path, monkeypatch, force):
 
 
 def _python(folder, script):
-    """A python that runs the script instead of facedistill.cli.main."""
+    """A python that runs the script instead of facedistill."""
     import sys
 
     path = folder / "python"
     path.write_text(
-        f'#!/bin/bash\nif [ "$2" = facedistill.cli.main ]; then shift 2; exec {sys.executable} {script} "$@"; fi\n'
+        f'#!/bin/bash\nif [ "$2" = facedistill ]; then shift 2; exec {sys.executable} {script} "$@"; fi\n'
         f'exec {sys.executable} "$@"\n'
     )
     path.chmod(0o755)

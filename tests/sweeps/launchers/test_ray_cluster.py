@@ -131,7 +131,7 @@ def start():
 def _start(arguments, output):
     with output.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "facedistill.cli.main", "train", "-m", *arguments],
+            [sys.executable, "-m", "facedistill", "train", "-m", *arguments],
             stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
         )  # fmt: skip

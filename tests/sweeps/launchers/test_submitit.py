@@ -18,9 +18,9 @@ from facedistill.sweeps.launchers.submitit import SubmititLauncher
 
 pytest.importorskip("submitit")
 
-# A python that, asked for `-m facedistill.cli.main train --config FILE`, notes its rank instead, and fails for "bad" files.
+# A python that, asked for `-m facedistill train --config FILE`, notes its rank instead, and fails for "bad" files.
 PYTHON = """#!/bin/bash
-if [ "$2" != facedistill.cli.main ]; then exec {python} "$@"; fi
+if [ "$2" != facedistill ]; then exec {python} "$@"; fi
 folder=$(dirname "$5")
 echo "$SLURM_PROCID of $SLURM_NTASKS" >> "$folder/$(basename "$5" .yaml).ranks"
 sleep 0.5
