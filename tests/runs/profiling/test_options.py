@@ -56,7 +56,8 @@ def test_half_precision_is_not_tried_where_it_becomes_float32(monkeypatch: pytes
     assert not any("teacher.precision" in option for option in tried)
 
 
-def test_what_the_configuration_has_is_not_tried() -> None:
+def test_what_the_configuration_has_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedistill.runs.strategies.vectors_end_at_256_bits", lambda: False)
     config = compose("train", ["experiment=demo", "generator.network.micro_batch=8"])
     assert is_given({"teacher.precision": "bf16", "teacher.compile": "auto"}, config)
     assert is_given({"generator.network.micro_batch": "8"}, config)
