@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
@@ -167,7 +168,7 @@ class Student:
         """
         if not isinstance(gallery, Gallery):
             raise UserError(f"{gallery!r}: is no gallery; give Gallery.load(…) or Gallery.build(…)")
-        if not isinstance(top, int) or top < 1:
+        if not isinstance(top, Integral) or top < 1:
             raise UserError(f"top={top!r}: expected a whole number of at least 1")
         fitted, limit = self._decision(far, protocol, threshold)
         gallery.demand_made_by(self.run, self.embedding_dim)
@@ -183,10 +184,10 @@ class Student:
     ) -> tuple[Threshold | None, float | None]:
         """The fitted threshold, and the cosine that decides; None where there is none."""
         for name, value, low in (("far", far, 0), ("threshold", threshold, -1)):
-            if value is not None and not (isinstance(value, int | float) and low <= value <= 1):
+            if value is not None and not (isinstance(value, Real) and low <= value <= 1):
                 raise UserError(f"{name}={value!r}: expected a number in [{low}, 1]")
         if threshold is not None:
-            return None, threshold
+            return None, float(threshold)  # a NumPy float32 would round the cosine that it is compared with
         fitted = choose_threshold(self.thresholds, far, protocol)
         return fitted, None if fitted is None else fitted.threshold
 

@@ -96,7 +96,8 @@ def test_verify_decides_at_a_far(student, photos):
     assert match.same is True
     assert match.boxes == ((0, 0, 224, 224), (0, 0, 224, 224))
     assert (match.threshold, match.fitted.protocol) == (0.95, "cfp_fp")  # the most impostor pairs
-    assert student.verify(photos / "ann.png", photos / "bo.png", threshold=0.9999).same is False
+    for threshold in (0.9999, np.float32(0.9999)):
+        assert student.verify(photos / "ann.png", photos / "bo.png", threshold=threshold).same is False
     assert student.verify(photograph(1), photograph(2), far=1e-2).threshold == 0.5
     assert student.verify(photograph(1), photograph(2), protocol="lfw").threshold == 0.9
     sentence = error_message(UserError, student.verify, photograph(1), photograph(2), far=1e-6)
