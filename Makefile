@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (about 9 minutes on 2 cores)
+demo: $(READY) ## fetch the pocket weights, train a student on rendered faces, evaluate, report (9 minutes on 2 cores with AMX, 34 on 2 virtual ones without)
 	@$(BIN)/facedistill train experiment=demo
 
 TABLE ?= pocket

@@ -142,9 +142,8 @@ def test_twenty_steps_follow_the_golden_curve_and_overfit_32_faces(name):
         golden[name] = [float(f"{loss:.6g}") for loss in losses]
         GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + "\n")
     assert name in golden, "run once with FACEDISTILL_REWRITE_GOLDEN=1 and look at the curve"
-    rounding = (
-        0.01 if name == "adadistill" else 1e-3
-    )  # its margins depend on embeddings that processors round differently
+    # AdaDistill's margins depend on embeddings that processors round differently.
+    rounding = 0.01 if name == "adadistill" else 1e-3
     assert losses == pytest.approx(golden[name], rel=rounding, abs=1e-5)
 
 

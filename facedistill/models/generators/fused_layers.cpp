@@ -101,12 +101,11 @@ template <class T> class Convolution {
     const T *features = (const T *)of.x.data + n * of.x.image + from * of.x.row + first;
     const T *scales = (const T *)of.scale + n * of.scale_image + first;
     const float *noises = of.noise.data + from * of.noise.row, *biases = of.bias + first;
-    const long step = of.x.pixel;
+    const long step = of.x.pixel, pixel = this->pixel, width = of.width;
     auto value = [&](long i, long c) {
       return activate(load(features + i * step + c), noises[i] + load(biases + c), load(scales + c));
     };
     float *above = row(y) + pixel;
-    const long pixel = this->pixel, width = of.width;
     if (!of.doubled) {
       for (long i = 0; i < width; i++)
         for (long c = 0; c < block; c += LANES)
