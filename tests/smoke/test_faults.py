@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -53,11 +54,14 @@ def started(tmp_path):
 
 
 def _children(pid):
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return [
-        int(child) for file in found for child in file.read_text().split()
-        if b"facedistill" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]  # fmt: skip
+    children = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            children += [
+                int(child) for child in file.read_text().split()
+                if b"facedistill" in Path(f"/proc/{child}/cmdline").read_bytes()
+            ]  # fmt: skip
+    return children
 
 
 def _ended(pid, seconds):

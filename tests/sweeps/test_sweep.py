@@ -126,7 +126,7 @@ def _until(condition, limit_s=240):
 def _lives(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
+    except OSError:  # also a process that ends while its file is read
         return False
 
 
