@@ -78,7 +78,7 @@ def test_every_parameter_gets_a_gradient(backbone: Backbone, faces: torch.Tensor
 def test_is_finite_in_bf16(backbone: Backbone, faces: torch.Tensor) -> None:
     student = copy.deepcopy(backbone).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        embeddings = student(faces)
+        embeddings = student(faces[:2])  # slow on a CPU without bfloat16
     embeddings.float().square().mean().backward()
     assert embeddings.isfinite().all()
     assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)

@@ -28,13 +28,18 @@ def _quiet(monkeypatch):
         asset_or_skip(name)
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("smoke")
+
+
 @pytest.fixture
-def train(tmp_path, capsys):
+def train(folders, capsys):
     """Runs `facedistill train` into a folder of its own and returns (exit code, stderr, run folder)."""
 
-    def run(folder="runs", *overrides):
-        code = main(["train", *SMALL, f"runs_dir={tmp_path / folder}", *overrides])
-        (path,) = (tmp_path / folder).iterdir()
+    def run(folder="whole"):
+        code = main(["train", *SMALL, f"runs_dir={folders / folder}"])
+        (path,) = (folders / folder).iterdir()
         return code, capsys.readouterr().err, path
 
     return run
@@ -71,7 +76,7 @@ def test_a_run_writes_everything_and_is_never_silently_repeated(train, capsys):
 
 
 def test_an_interrupted_run_is_continued_and_ends_the_same(train, monkeypatch):
-    _, _, whole = train("whole")
+    _, _, whole = train()  # finished already, if the test above ran
 
     original = FaceDataModule.finish_step
 
