@@ -60,11 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def backbone_row(name: str, overrides: Sequence[str] = ()) -> BackboneRow:
-    """Builds one network with random weights and measures its size; see `facedistill.runs.cost.random_backbone`."""
+    """Builds one network and measures its size, on the meta device where it can, which computes shapes only.
+
+    See `facedistill.runs.cost.random_backbone`.
+    """
+    import torch
+
     from facedistill.models.cost import size_of
     from facedistill.runs.cost import random_backbone
 
-    backbone = random_backbone(name, overrides)
+    try:
+        with torch.device("meta"):
+            backbone = random_backbone(name, overrides)
+            return BackboneRow(name, backbone.embedding_dim, size_of(backbone))
+    except (NotImplementedError, RuntimeError):  # a network of one's own may need numbers
+        backbone = random_backbone(name, overrides)
     return BackboneRow(name, backbone.embedding_dim, size_of(backbone))
 
 

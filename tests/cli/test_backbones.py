@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
+import torch
 
 from facedistill.cli.backbones import backbone_row, main
 from facedistill.errors import ConfigError
-from facedistill.models.backbones import MixFaceNet
-from facedistill.runs.cost import backbone_names
+from facedistill.models.backbones import Backbone, MixFaceNet
+from facedistill.runs.cost import backbone_names, random_backbone
 
 
 def test_a_row_is_the_network() -> None:
@@ -19,6 +21,17 @@ def test_a_row_is_the_network() -> None:
     counters = sum(1 for key in network.state_dict() if key.endswith("num_batches_tracked"))
     statistics = sum(b.numel() for key, b in network.named_buffers() if "running" in key)
     assert row.size.weights_mb * 1e6 == 4 * (row.size.params + statistics) + 8 * counters
+
+
+def test_a_network_that_needs_numbers_is_measured_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes_only = backbone_row("tinyfar_c")
+
+    def build(name: str, overrides: Sequence[str]) -> Backbone:
+        float(torch.ones(1))  # cannot be computed on the meta device
+        return random_backbone(name, overrides)
+
+    monkeypatch.setattr("facedistill.runs.cost.random_backbone", build)
+    assert backbone_row("tinyfar_c") == shapes_only
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
