@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 
@@ -14,12 +15,16 @@ def slugs(text: str) -> set[str]:
     return set(plain)
 
 
+def links(text: str) -> list[str]:
+    """Relative links, outside code."""
+    found = LINK.findall(re.sub(r"`[^`\n]*`", "", FENCE.sub("", text)))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
 def broken(pages: dict[Path, str]) -> list[str]:
     found = []
     for path, text in pages.items():
-        for link in LINK.findall(re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))):
-            if re.match(r"[a-z]+:", link):
-                continue
+        for link in links(text):
             file, _, anchor = link.partition("#")
             target = (path.parent / file).resolve() if file else path
             if target not in pages and not target.exists():
@@ -40,6 +45,17 @@ def test_a_broken_link_is_seen(tmp_path):
     assert broken({page: "# Here\n[a](#here) [b](gone.md) [c](#gone) `[d](x.md)`\n```\n[e](y.md)\n```\n"}) == [
         "page.md: gone.md", "page.md: #gone (no such heading)",
     ]  # fmt: skip
+
+
+def test_the_site_has_the_pages_that_its_pages_link_to(pages):
+    """`make docs` builds the site from these folders and ends with an error where a link leads elsewhere."""
+    parts = ("docs", "benchmarks/results", "experiments")
+    assert [
+        f"{path.name}: {link}"
+        for path, text in pages.items() if path.is_relative_to(ROOT / "docs")
+        for link in links(text)
+        if not any((path.parent / link.partition("#")[0]).resolve().is_relative_to(ROOT / part) for part in parts)
+    ] == []  # fmt: skip
 
 
 def test_pages_name_no_absolute_path(pages):
