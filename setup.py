@@ -6,6 +6,7 @@ setup(
     packages=[*find_packages(include=["facedistill*"]), "facedistill.conf"],
     package_dir={"facedistill.conf": "conf"},
     package_data={
+        "facedistill": ["py.typed"],
         "facedistill.conf": ["**/*.yaml"],
         "facedistill.models.generators": ["*.cpp"],
         "facedistill.reporting": ["*/templates/*"],

@@ -4,6 +4,8 @@ A public `Backbone` in any module of this package is importable from here, for i
 `facedistill.models.backbones.TinyFaR`. A student's file may name these classes and no others.
 """
 
+from typing import Any
+
 from facedistill.models.backbones.base import Backbone
 from facedistill.system.discovery import find_subclass, public_subclasses
 
@@ -13,5 +15,5 @@ def backbone_classes() -> dict[str, type[Backbone]]:
     return public_subclasses(__name__, Backbone)
 
 
-def __getattr__(name: str) -> type[Backbone]:
+def __getattr__(name: str) -> Any:  # a class; its arguments are its own
     return find_subclass(__name__, Backbone, name)

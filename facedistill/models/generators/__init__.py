@@ -4,10 +4,12 @@ A public `FrozenGenerator` in any module of this package is importable from here
 `facedistill.models.generators.FaceGenerator`.
 """
 
+from typing import Any
+
 from facedistill.models.generators.frozen import FrozenGenerator
 from facedistill.models.generators.resampling import resample as resample
 from facedistill.system.discovery import find_subclass
 
 
-def __getattr__(name: str) -> type[FrozenGenerator]:
+def __getattr__(name: str) -> Any:  # a class; its arguments are its own
     return find_subclass(__name__, FrozenGenerator, name)

@@ -11,6 +11,7 @@ import torch
 from facedistill.cli.main import main
 from facedistill.config import compose
 from facedistill.runs.assembly import assemble
+from facedistill.runs.inputs import open_inputs
 from facedistill.runs.train import train
 from facedistill.sweeps.tables.plan import plan, read_table
 from tests.helpers.assets import asset_or_skip
@@ -99,8 +100,9 @@ def test_every_row_of_every_table_trains(name, tmp_path, monkeypatch):
     planned = plan(read_table(shrink_table(name, tmp_path)), seeds=1)
     assert planned.missing == ()
     for run in planned.runs:
-        run.job.folder.create()
-        parts = assemble(run.config, run.job.folder)
+        inputs = open_inputs(run.config)
+        inputs.folder.create()
+        parts = assemble(run.config, inputs)
         parts.trainer.fit(parts.method, datamodule=parts.data)
         assert parts.method.images_seen == IMAGES, run.row.name
         assert torch.isfinite(parts.trainer.callback_metrics["train/loss"]), run.row.name
