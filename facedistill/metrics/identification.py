@@ -212,7 +212,6 @@ def open_set_summary(
     *,
     fpirs: Mapping[str, float] = FPIRS,
     resamples: int = 500,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """TPIR at FPIRs (rank 1), averaged over galleries of different identities, as in IJB's protocol.
 
@@ -221,7 +220,6 @@ def open_set_summary(
         subject: (Q,) identity of each probe; the bootstrap draws identities, the same ones for all galleries.
         fpirs: False positive identification rates by label.
         resamples: Bootstrap samples.
-        seed: Seed of the bootstrap.
 
     Returns:
         By label of `fpirs`: `tpir`, `thresholds` (one per gallery) and `ci`; or "not measurable".
@@ -241,7 +239,7 @@ def open_set_summary(
         def average(times: np.ndarray, fpir: float = fpir) -> float:
             return float(np.mean([_weighted_tpir(searches, times, fpir, 1)[0] for searches in galleries]))
 
-        interval = subject_bootstrap(average, subject, resamples=resamples, seed=seed)
+        interval = subject_bootstrap(average, subject, resamples=resamples)
         entries[label] = {
             "tpir": float(np.mean([rate for rate, _ in points])),
             "thresholds": [threshold for _, threshold in points],
