@@ -32,7 +32,7 @@ def test_round_trip_of_awkward_images(tmp_path: Path) -> None:
     labels = draw.integers(0, 9, len(images)).tolist()
     write_recordio(tmp_path / "train", zip(images, labels, strict=True))
     for _ in range(2):
-        faces = RecordIOFaces(tmp_path, quiet=True)
+        faces = RecordIOFaces(tmp_path)
         assert [faces.encoded(index) for index in range(len(faces))] == images
         assert faces.labels is not None
         assert [int(faces.identities[label]) for label in faces.labels] == labels
