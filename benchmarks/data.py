@@ -64,7 +64,7 @@ def write_sets(folder: Path, faces: list[bytes]) -> dict[str, FaceSet]:
     return {
         "RecordIO": RecordIOFaces(folder / "rec"),
         "folder": FolderFaces(folder / "tree"),
-        "tar shards": ShardFaces(folder / "shards", quiet=True),
+        "tar shards": ShardFaces(folder / "shards"),
         "Parquet": ParquetFaces(folder / "parquet"),
     }
 
@@ -112,7 +112,7 @@ def opening(count: int, folder: Path) -> dict[str, float]:
 
 
 def _open(path: Path) -> None:
-    RecordIOFaces(path, quiet=True)
+    RecordIOFaces(path)
 
 
 def main() -> int:

@@ -28,8 +28,8 @@ from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.export.onnx import INPUT
 from facedistill.models.onnx_session import cpu_session
-from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.export_file import export_file
+from facedistill.runs.protocols import open_configured_protocols
 
 RESULTS = Path(__file__).parent / "results" / "int8.md"
 PROTOCOLS = ("lfw", "cfp_fp", "cfp_ff")

@@ -86,11 +86,11 @@ def reading(folder: Path) -> list[Cost]:
         items = [(b"\xff\xd8\xff" + bytes(13), 1000 + number // 50) for number in range(count)]
         write_shards(folder / f"tar{count}", items, [str(n) for n in range(items[-1][1] + 1)])
         write_recordio(folder / f"rec{count}" / "train", items)
-    tar = slope(lambda count: lambda: ShardFaces(folder / f"tar{count}", quiet=True), *counts)
-    rec = slope(lambda count: lambda: RecordIOFaces(folder / f"rec{count}", quiet=True), *counts)
+    tar = slope(lambda count: lambda: ShardFaces(folder / f"tar{count}"), *counts)
+    rec = slope(lambda count: lambda: RecordIOFaces(folder / f"rec{count}"), *counts)
     write_shards(folder / "faces", [(face, None) for face in draw_faces(500)], [])
     on_disk = (folder / "faces" / "000000.tar").stat().st_size / 500
-    opened = ShardFaces(folder / "faces", quiet=True)
+    opened = ShardFaces(folder / "faces")
     decoding = measured(lambda: [decode_face(opened.encoded(i), "face") for i in range(500)])[0] / 500
     return [
         Cost("tar shards of 112 px JPEG", "images", on_disk, 0, "store"),

@@ -18,7 +18,8 @@ from facedistill.api.student import Student, load
 from facedistill.assets import cache_dir
 from facedistill.assets.archive import sha256_of
 from facedistill.config import compose, validate
-from facedistill.config.files import options, parsed
+from facedistill.config.files import options
+from facedistill.config.overrides import parsed
 from facedistill.errors import ConfigError
 from facedistill.export import load_student, read_metadata
 from facedistill.images import SIZE_PX

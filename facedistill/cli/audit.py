@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facedistill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from facedistill.data.audit.result import Audit
     from facedistill.data.formats.face_set import FaceSet
     from facedistill.models.teachers.frozen import FrozenTeacher
@@ -20,16 +18,8 @@ if TYPE_CHECKING:
 _MOST_NAMED = 10
 
 
-def main(
-    arguments: Sequence[str],
-    *,
-    load_teacher: Callable[[], nn.Module] | None = None,
-) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Audits, writes the report page and a JSON file next to it.
-
-    Args:
-        arguments: Words after `audit`.
-        load_teacher: The network that compares; the pocket teacher if None.
 
     Returns:
         0 when no benchmark image has a match, 1 when some have.
@@ -49,7 +39,7 @@ def main(
     train = open_faces(options.train)
     is_bin = options.benchmark.suffix.lower() == ".bin"
     benchmark: FaceSet = BinFaces(options.benchmark) if is_bin else open_faces(options.benchmark)
-    teacher = load_teacher() if load_teacher else _pocket_teacher(options.quiet)
+    teacher = _pocket_teacher(options.quiet)
     found = audit(train, benchmark, teacher, threshold=options.threshold, quiet=options.quiet)
     names = (str(options.train), str(options.benchmark))
     write_audit_page(options.report, found, train, benchmark, names)

@@ -126,14 +126,13 @@ def _make(
     share: tuple[int, int] | None,
     quiet: bool,
 ) -> MadeSet:
-    import torch
-
     from facedistill.assets import licence_record
     from facedistill.assets.own_file import card_of
     from facedistill.data.generation.synthetic_set import make_synthetic_set
     from facedistill.runs.frozen_networks import load_generator, load_teacher
+    from facedistill.system.devices import default_device
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     cards = [card_of(config.generator, "generator"), card_of(config.teacher, "teacher")]
     assets = {"generator_asset": cards[0].name, "teacher_asset": cards[1].name}
     licences = [licence_record(card) for card in cards]

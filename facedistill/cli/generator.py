@@ -142,12 +142,13 @@ def _preview(options: argparse.Namespace) -> int:
     from facedistill.config import compose
     from facedistill.reporting.generator_sheet import draw_sheet
     from facedistill.runs.frozen_networks import load_generator
+    from facedistill.system.devices import default_device
 
     config = compose("train", options.overrides)
     spread = OmegaConf.select(config, "data.source.spread") or "covariance"
     rho = OmegaConf.select(config, "data.source.rho")
     rho = 1.0 if rho is None else rho
-    generator = load_generator(config).to("cuda" if torch.cuda.is_available() else "cpu")
+    generator = load_generator(config).to(default_device())
     with torch.no_grad():
         rows = render_rows(generator, options.faces, options.seed, spread, rho)
     steps = [f"{spread}, c·rho = {step * rho:g}" for step in _STEPS]
@@ -173,6 +174,7 @@ def _directions(options: argparse.Namespace) -> int:
     from facedistill.reporting.face_sheet import draw_face_sheet, picture_kind, write_picture
     from facedistill.runs.frozen_networks import load_generator
     from facedistill.runs.sources import directions_path
+    from facedistill.system.devices import default_device
 
     picture = Path(options.out).expanduser() if options.out else None
     if picture is not None:
@@ -180,7 +182,7 @@ def _directions(options: argparse.Namespace) -> int:
     config = compose("train", options.overrides)
     validate_groups(config, ("generator",))
     path = directions_path(card_of(config.generator, "generator"))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     generator = load_generator(config).to(device)
     detector = Scrfd(obtain("scrfd_500m"))
     found = estimate_directions(generator, detector, renders=options.renders)

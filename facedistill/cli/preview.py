@@ -23,6 +23,7 @@ from facedistill.reporting.face_sheet import Line, draw_face_sheet, picture_kind
 from facedistill.runs.frozen_networks import load_generator, load_teacher
 from facedistill.runs.inputs import trains_on_generated_faces
 from facedistill.runs.sources import build_source, instantiate, open_set
+from facedistill.system.devices import default_device
 from facedistill.system.paths import config_dir
 
 _EXAMPLES = """\
@@ -118,7 +119,7 @@ def clean_faces(config: DictConfig, count: int) -> Tensor:
     for network in (plain.generator.network, plain.teacher):
         if "compile" in network:
             network.compile = False  # takes longer than a few faces
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = default_device()
     faces = open_set(config)
     synthetic = OmegaConf.select(config, "data.synthetic") is not None
     asks_teacher = synthetic or "teacher" in signature.accepted(find_class(config.data.source._target_))

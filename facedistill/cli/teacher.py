@@ -73,7 +73,7 @@ def _add(options: argparse.Namespace) -> int:
 def _on_lfw(name: str, folder: str) -> None:
     """Evaluates the teacher on LFW if its faces are found, else prints where they were looked for."""
     from facedistill.config import compose
-    from facedistill.runs.evaluate import open_configured_protocols
+    from facedistill.runs.protocols import open_configured_protocols
 
     overrides = [folder, "evaluation.protocols=[lfw]"]
     found, absent = open_configured_protocols(compose("train", [f"teacher={name}", *overrides]))

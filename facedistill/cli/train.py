@@ -73,7 +73,7 @@ def _run_hydra(arguments: Sequence[str]) -> None:
     import hydra
 
     from facedistill.config import compose
-    from facedistill.config.files import as_group
+    from facedistill.config.overrides import as_group
 
     compose("train", [text for text in arguments if "=" in text and not text.startswith("-")])
     sys.argv = ["facedistill train", *map(as_group, arguments)]

@@ -1,4 +1,4 @@
-"""Configuration: compose it, refuse it in the user's words, give it an identity."""
+"""Configuration: compose it, refuse what cannot work, compute its run id."""
 
 from facedistill.config.compose import compose
 from facedistill.config.run_id import make_run_id, result_relevant

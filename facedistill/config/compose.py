@@ -10,9 +10,10 @@ from hydra.errors import ConfigCompositionException, HydraException, OverridePar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facedistill.config.files import chosen_files, compose_files, no_such_choice, options, parsed, unreadable
+from facedistill.config.files import chosen_files, compose_files, no_such_choice, options
 from facedistill.config.known_keys import demand_known, dotted, hint
 from facedistill.config.numbers import with_whole_numbers
+from facedistill.config.overrides import parsed, unreadable
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import ConfigError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,22 +20,17 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import OverrideParseException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
+from facedistill.config.overrides import WEIGHTS, as_group, parsed, unreadable, with_others
 from facedistill.errors import ConfigError
 from facedistill.system.files import refuse_aliases
 from facedistill.system.paths import config_dir
 
-_AUGMENT = "data.source.augment"
-_KEY = re.compile(r"[+~]{0,2}[\w@./]+=")
-_PATH = re.compile(r"\+{0,2}(name|runs_dir|[\w.]+\.(path|file|data_dir|name))")
 _ENTRIES_BY_NAME = ("method.losses",)
 _ROOTS = ("train", "generate")
-_WEIGHTS = "teacher.weights"
 
 
 def compose_files(root: str, overrides: Sequence[str]) -> DictConfig:
@@ -73,7 +67,7 @@ def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str
     """The files of a root and its search path, the overrides that choose files, and those that set values."""
     given = [parsed(as_group(one)) for text in overrides for one in with_others(text)]
     given.sort(
-        key=lambda one: not (one.is_add() and one.key_or_group == _WEIGHTS)
+        key=lambda one: not (one.is_add() and one.key_or_group == WEIGHTS)
     )  # before a change of a weight
     search = [one for one in given if one.key_or_group == "hydra.searchpath"]
     for folder in _folders(search):
@@ -86,41 +80,6 @@ def _opened(root: str, overrides: Sequence[str]) -> tuple[_Repository, tuple[str
         _check(one, repository)
     groups = [one for one in own if repository.group_exists(one.key_or_group)]
     return repository, tuple(str(one.input_line) for one in groups), [one for one in own if one not in groups]
-
-
-def as_group(text: str) -> str:
-    """Turns `augment=photo` and `data.source.augment=photo` into the choice of that group in its place."""
-    key, _, value = text.partition("=")
-    if key.lstrip("+") not in ("augment", _AUGMENT) or "{" in value:
-        return text
-    if value in ("none", "null"):
-        return f"{_AUGMENT}=null"
-    return f"augment@{_AUGMENT}={value}"
-
-
-def with_others(text: str) -> list[str]:
-    """Turns `teacher=[a,b]` into the choice of a, that of b at `teacher.others.b`, and a weight of 1 for each.
-
-    >>> with_others("teacher=[a,b]")
-    ['teacher=a', '+teacher@teacher.others.b=b', '+teacher.weights={a:1.0,b:1.0}']
-
-    Raises:
-        ConfigError: If the list is empty or names a teacher twice.
-    """
-    value = parsed(text).value() if text.startswith("teacher=[") else None
-    if not isinstance(value, list):
-        return [text]
-    names = [str(name) for name in value]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(
-            f"{text}: names no teacher, or one twice; name each once, the first as the one that leads"
-        )
-    first, *others = names
-    if not others:
-        return [f"teacher={first}"]
-    weights = ",".join(f"{name}:1.0" for name in names)
-    chosen = [f"+teacher@teacher.others.{name}={name}" for name in others]
-    return [f"teacher={first}", *chosen, f"+{_WEIGHTS}={{{weights}}}"]
 
 
 class _Repository:
@@ -160,33 +119,6 @@ class _Repository:
 
 
 _repository = lru_cache(maxsize=8)(lambda root, search, state: _Repository(root, search))
-
-
-def unreadable(text: str) -> str:
-    """A sentence on an override that Hydra's grammar does not admit."""
-    if "=" not in text or not _KEY.match(text):
-        return f"cannot read the override {text!r}; write key=value or group=choice"
-    key, _, value = text.partition("=")
-    return f"cannot read the value of {text!r}; put it in quotes twice, as '{key}=\"{value}\"'"
-
-
-def quoted(text: str) -> str:
-    """An override in which a path is in quotes where Hydra's grammar needs them: `runs_dir=/data (1)/runs`."""
-    try:
-        OverridesParser.create().parse_overrides([text])
-    except OverrideParseException:
-        key, _, value = text.partition("=")
-        if _PATH.fullmatch(key):
-            value = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'{key}="{value}"'
-    return text
-
-
-@lru_cache(maxsize=4096)
-def parsed(text: str) -> Override:
-    """Reads one override by Hydra's grammar."""
-    (override,) = OverridesParser.create().parse_overrides([quoted(text)])
-    return override
 
 
 def _check(override: Override, repository: _Repository) -> None:

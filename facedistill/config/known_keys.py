@@ -139,7 +139,7 @@ def _schema(root: str) -> dict[str, Any]:
             _join(known, {folder.name: {}})
             for _, node in _files(folder.name):
                 _join(known[folder.name], node)
-    known["teacher"] |= {"others": {}, "weights": None}  # added by facedistill.config.files.with_others
+    known["teacher"] |= {"others": {}, "weights": None}  # added by facedistill.config.overrides.with_others
     return known
 
 

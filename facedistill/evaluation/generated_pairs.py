@@ -82,34 +82,21 @@ def generated_protocol(
     generator: Generator,
     teacher: nn.Module,
     cache: Path,
-    settings: GeneratedPairs | None = None,
+    settings: GeneratedPairs,
     *,
     purpose: Purpose = "generated",
-    quiet: bool = False,
 ) -> PairsProtocol:
-    """The protocol `generated` or `validation`, from the cache where it has been made before.
-
-    Args:
-        generator: A frozen face generator, also an `nn.Module`.
-        teacher: A frozen teacher.
-        cache: Folder of the file.
-        settings: What to make; the defaults if None.
-        purpose: Decides the protocol's name and the stream of latents.
-        quiet: Draws no progress bar.
-
-    Raises:
-        ConfigError: If no variation of some identity reaches the teacher cosine.
-        UserError: If the file cannot be written or read.
-    """
-    path = make_generated_pairs(generator, teacher, cache, settings, purpose=purpose, quiet=quiet)
-    return load_generated_pairs(path, purpose)
+    """The protocol `generated` or `validation`: opens what `make_generated_pairs` makes."""
+    return load_generated_pairs(
+        make_generated_pairs(generator, teacher, cache, settings, purpose=purpose), purpose
+    )
 
 
 def make_generated_pairs(
     generator: Generator,
     teacher: nn.Module,
     cache: Path,
-    settings: GeneratedPairs | None = None,
+    settings: GeneratedPairs,
     *,
     purpose: Purpose = "generated",
     quiet: bool = False,
@@ -123,7 +110,7 @@ def make_generated_pairs(
         generator: A frozen face generator, also an `nn.Module`.
         teacher: A frozen teacher on the same device.
         cache: Folder of the file, whose name carries a hash of all that decides its content.
-        settings: What to make; the defaults if None.
+        settings: What to make.
         purpose: Decides the protocol's name and the stream of latents.
         quiet: Draws no progress bar.
 
@@ -134,7 +121,6 @@ def make_generated_pairs(
         ConfigError: If no variation of some identity reaches the teacher cosine.
         UserError: If the file cannot be written.
     """
-    settings = settings or GeneratedPairs()
     assert isinstance(generator, nn.Module)
     parts = {
         "version": _VERSION,

@@ -12,20 +12,20 @@ from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.images import SIZE_PX
 from facedistill.system.files import write_atomically
 
+_MOST = 12  # errors of each kind
 _COLUMNS = 4
 _GAP_PX = 8
 _TEXT_PX = 16
 _MARGIN_PX = 12
 
 
-def worst_errors(score: Tensor, same: Tensor, threshold: float, number: int = 12) -> tuple[Tensor, Tensor]:
+def worst_errors(score: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """The most confident errors.
 
     Args:
         score: (P,) scores.
         same: (P,) true for genuine pairs.
         threshold: A pair is accepted when its score is >= this.
-        number: Maximum of each kind.
 
     Returns:
         Indices of pairs: false accepts in descending order of score, false rejects in ascending order.
@@ -33,12 +33,10 @@ def worst_errors(score: Tensor, same: Tensor, threshold: float, number: int = 12
     accepted = score.double() >= threshold
     accepts, rejects = (~same & accepted).nonzero().flatten(), (same & ~accepted).nonzero().flatten()
     accepts = accepts[torch.argsort(score[accepts], descending=True, stable=True)]
-    return accepts[:number], rejects[torch.argsort(score[rejects], stable=True)][:number]
+    return accepts[:_MOST], rejects[torch.argsort(score[rejects], stable=True)][:_MOST]
 
 
-def write_worst_errors(
-    path: Path, protocol: PairsProtocol, score: Tensor, threshold: float, number: int = 12
-) -> None:
+def write_worst_errors(path: Path, protocol: PairsProtocol, score: Tensor, threshold: float) -> None:
     """Writes a JPEG of the most confident false accepts and false rejects, each pair with its score.
 
     Args:
@@ -46,13 +44,12 @@ def write_worst_errors(
         protocol: Provides the faces.
         score: (P,) scores.
         threshold: A pair is accepted when its score is >= this.
-        number: Maximum of each kind.
 
     Raises:
         DataError: If a face cannot be read.
         UserError: If the file cannot be written.
     """
-    accepts, rejects = worst_errors(score, protocol.same, threshold, number)
+    accepts, rejects = worst_errors(score, protocol.same, threshold)
     kinds = [
         ("False accepts: two people, scores above", accepts),
         ("False rejects: one person, below", rejects),

@@ -2,13 +2,12 @@
 
 from facedistill.export.embed import Embedder
 from facedistill.export.onnx import export_onnx
-from facedistill.export.parity import ParityReport, check_parity
+from facedistill.export.parity import check_parity
 from facedistill.export.student import load_student, read_metadata, save_student
 from facedistill.export.thresholds import read_thresholds, write_thresholds
 
 __all__ = [
     "Embedder",
-    "ParityReport",
     "check_parity",
     "export_onnx",
     "load_student",

@@ -160,18 +160,15 @@ def curricularface_others(cosines: Tensor, target: Tensor, *, margin_rad: float,
 
 
 def arcface(
-    cosines: Tensor, labels: Tensor, margin_rad: float | Tensor = 0.5, *, gradient: Gradient = "exact",
-    beyond_pi: BeyondPi = "linear",
-) -> Tensor:  # fmt: skip
+    cosines: Tensor, labels: Tensor, margin_rad: float | Tensor = 0.5, *, beyond_pi: BeyondPi = "linear"
+) -> Tensor:
     """`arcface_target` in the column of each image's identity: (N, K) and labels (N,) to (N, K).
 
     >>> arcface(torch.tensor([[0.6, 0.1]]), torch.tensor([0]))
     tensor([[0.1430, 0.1000]])
     """
     target = target_cosines(cosines, labels)
-    return replace_target(
-        cosines, labels, arcface_target(target, margin_rad, gradient=gradient, beyond_pi=beyond_pi)
-    )
+    return replace_target(cosines, labels, arcface_target(target, margin_rad, beyond_pi=beyond_pi))
 
 
 def cosface(cosines: Tensor, labels: Tensor, margin_cos: float | Tensor = 0.35) -> Tensor:

@@ -11,17 +11,19 @@ from torch import Tensor
 
 Interval = tuple[float, float]
 
+_LEVEL = 0.95  # of every interval: the share of true values that it covers
+_TAIL = (1 - _LEVEL) / 2
 
-def jeffreys(successes: float, trials: float, level: float = 0.95) -> Interval:
+
+def jeffreys(successes: float, trials: float) -> Interval:
     """Jeffreys' two-sided interval of a rate: quantiles of Beta(k + 1/2, n - k + 1/2).
 
-    It covers `level` on average over true rates (Brown, Cai & DasGupta 2001). The lower end is 0 without a success,
+    It covers 95 % on average over true rates (Brown, Cai & DasGupta 2001). The lower end is 0 without a success,
     the upper end 1 without a failure.
 
     Args:
         successes: k in [0, n].
         trials: n > 0.
-        level: Coverage, a fraction in (0, 1).
 
     Raises:
         ValueError: If there is no trial, or more successes than trials.
@@ -32,13 +34,13 @@ def jeffreys(successes: float, trials: float, level: float = 0.95) -> Interval:
     """
     if not 0 <= successes <= trials or trials <= 0:
         raise ValueError(f"successes must be within 0 and trials > 0, got {successes} of {trials}")
-    shape, tail = (successes + 0.5, trials - successes + 0.5), (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(*shape, tail))
-    high = 1.0 if successes == trials else float(betaincinv(*shape, 1 - tail))
+    shape = (successes + 0.5, trials - successes + 0.5)
+    low = 0.0 if successes == 0 else float(betaincinv(*shape, _TAIL))
+    high = 1.0 if successes == trials else float(betaincinv(*shape, 1 - _TAIL))
     return low, high
 
 
-def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
+def mean_interval(values: Tensor) -> Interval:
     """Student's t-interval of a mean over few values: mean ± t(n - 1) · std / sqrt(n).
 
     Over the folds of a benchmark it is a little too narrow, because any two folds share most of the pairs
@@ -46,7 +48,6 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
 
     Args:
         values: (n,) independent values, n >= 2.
-        level: Coverage, a fraction in (0, 1).
 
     Raises:
         ValueError: If there are fewer than two values.
@@ -60,11 +61,11 @@ def mean_interval(values: Tensor, level: float = 0.95) -> Interval:
         raise ValueError(f"a t-interval needs at least two values, got {n}")
     values = values.double()
     mean, std = values.mean().item(), values.std(correction=1).item()
-    half = float(stdtrit(n - 1, 1 - (1 - level) / 2)) * std / math.sqrt(n)
+    half = float(stdtrit(n - 1, 1 - _TAIL)) * std / math.sqrt(n)
     return mean - half, mean + half
 
 
-def rate_interval(hit: np.ndarray, subjects: np.ndarray, level: float = 0.95) -> Interval:
+def rate_interval(hit: np.ndarray, subjects: np.ndarray) -> Interval:
     """Jeffreys' interval of a rate whose trials belong to people, for the number of independent trials they amount to.
 
     That number is p (1 - p) / variance, with the variance over identities; at a rate of 0 or 1 it is the number of
@@ -73,7 +74,6 @@ def rate_interval(hit: np.ndarray, subjects: np.ndarray, level: float = 0.95) ->
     Args:
         hit: (N,) 0 or 1.
         subjects: (N,) identity of each trial, any integers.
-        level: Coverage, a fraction in (0, 1).
 
     >>> low, high = rate_interval(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]))
     >>> (low, high) == jeffreys(1, 2)
@@ -83,35 +83,28 @@ def rate_interval(hit: np.ndarray, subjects: np.ndarray, level: float = 0.95) ->
     rate, number = float(hit.mean()), len(identities)
     variance = float((np.bincount(index, hit - rate) ** 2).sum()) / len(hit) ** 2
     trials = min(rate * (1 - rate) / variance if variance else number, len(hit))
-    return jeffreys(rate * trials, trials, level)
+    return jeffreys(rate * trials, trials)
 
 
 def subject_bootstrap(
-    statistic: Callable[[np.ndarray], float],
-    subjects: np.ndarray,
-    *,
-    resamples: int = 500,
-    seed: int = 0,
-    level: float = 0.95,
+    statistic: Callable[[np.ndarray], float], subjects: np.ndarray, *, resamples: int = 500
 ) -> Interval:
-    """Percentile bootstrap over identities: all searches of an identity are drawn together.
+    """Percentile bootstrap over identities: all searches of an identity are drawn together, the same at every call.
 
     Args:
         statistic: Takes (N,) counts of how often each search was drawn and returns the figure; NaN where undefined.
         subjects: (N,) identity of each search, any integers.
         resamples: Number of bootstrap samples.
-        seed: The same seed gives the same interval.
-        level: Coverage, a fraction in (0, 1).
 
     >>> found = np.array([1.0, 1.0, 0.0, 0.0])
     >>> subject_bootstrap(lambda times: (found * times).sum() / times.sum(), np.array([0, 0, 1, 1]), resamples=100)
     (0.0, 1.0)
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     identities, index = np.unique(subjects, return_inverse=True)
     drawn = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(len(identities), size=len(identities)), minlength=len(identities))
         drawn.append(statistic(times[index]))
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, 1 - (1 - level) / 2]).tolist()
+    low, high = np.nanquantile(drawn, [_TAIL, 1 - _TAIL]).tolist()
     return low, high

@@ -95,17 +95,16 @@ def cmc(rank: np.ndarray, max_rank: int) -> np.ndarray:
     return np.cumsum(counts[1 : max_rank + 1]) / len(mated)
 
 
-def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple[float, float]:
+def tpir_at_fpir(searches: Searches, fpir: float) -> tuple[float, float]:
     """True positive identification rate where at most `fpir` of the non-mated searches report an identity.
 
-    A mated search succeeds when its mate has a rank <= `max_rank` and a score >= the threshold; a non-mated
-    one is a false positive when any score is >= the threshold (NIST FRVT 1:N: TPIR = 1 - FNIR(N, R, T)). The
+    A mated search succeeds when its mate is the first and has a score >= the threshold; a non-mated
+    one is a false positive when any score is >= the threshold (NIST FRVT 1:N: TPIR = 1 - FNIR(N, 1, T)). The
     threshold is the lowest that `fpir` allows (convention `leq`).
 
     Args:
         searches: Mated and non-mated searches of one gallery.
         fpir: False positive identification rate, a fraction.
-        max_rank: R.
 
     Returns:
         The rate and the threshold.
@@ -124,7 +123,7 @@ def tpir_at_fpir(searches: Searches, fpir: float, *, max_rank: int = 1) -> tuple
     if non_mated == 0 or not 1 / non_mated * (1 - ROUNDING) <= fpir <= 1:
         floor = 1 / non_mated if non_mated else math.inf
         raise ValueError(f"fpir must be within 1 / non-mated searches = {floor:.3g} and 1, got {fpir:g}")
-    rate, highest = _weighted_tpir(searches, np.ones(len(mated)), fpir, max_rank)
+    rate, highest = _weighted_tpir(searches, np.ones(len(mated)), fpir)
     scores = np.concatenate([searches.mate[mated], searches.other[~mated]])
     higher = scores[scores > highest]
     if highest == -math.inf:
@@ -212,7 +211,6 @@ def open_set_summary(
     *,
     fpirs: Mapping[str, float] = FPIRS,
     resamples: int = 500,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """TPIR at FPIRs (rank 1), averaged over galleries of different identities, as in IJB's protocol.
 
@@ -221,7 +219,6 @@ def open_set_summary(
         subject: (Q,) identity of each probe; the bootstrap draws identities, the same ones for all galleries.
         fpirs: False positive identification rates by label.
         resamples: Bootstrap samples.
-        seed: Seed of the bootstrap.
 
     Returns:
         By label of `fpirs`: `tpir`, `thresholds` (one per gallery) and `ci`; or "not measurable".
@@ -239,9 +236,9 @@ def open_set_summary(
         points = [tpir_at_fpir(searches, fpir) for searches in galleries]
 
         def average(times: np.ndarray, fpir: float = fpir) -> float:
-            return float(np.mean([_weighted_tpir(searches, times, fpir, 1)[0] for searches in galleries]))
+            return float(np.mean([_weighted_tpir(searches, times, fpir)[0] for searches in galleries]))
 
-        interval = subject_bootstrap(average, subject, resamples=resamples, seed=seed)
+        interval = subject_bootstrap(average, subject, resamples=resamples)
         entries[label] = {
             "tpir": float(np.mean([rate for rate, _ in points])),
             "thresholds": [threshold for _, threshold in points],
@@ -250,7 +247,7 @@ def open_set_summary(
     return entries
 
 
-def _weighted_tpir(searches: Searches, times: np.ndarray, fpir: float, max_rank: int) -> tuple[float, float]:
+def _weighted_tpir(searches: Searches, times: np.ndarray, fpir: float) -> tuple[float, float]:
     """TPIR where search i counts `times[i]` times, and the highest non-mated score that is rejected."""
     mated = searches.rank > 0
     order = np.argsort(-searches.other[~mated], kind="stable")
@@ -261,7 +258,7 @@ def _weighted_tpir(searches: Searches, times: np.ndarray, fpir: float, max_rank:
     reported, distinct = np.cumsum(count)[last], descending[last]
     allowed = int((reported <= fpir * count.sum() * (1 + ROUNDING)).sum())
     highest = float(distinct[allowed]) if allowed < len(distinct) else -math.inf
-    hit = (searches.rank[mated] <= max_rank) & (searches.mate[mated] > highest)
+    hit = (searches.rank[mated] == 1) & (searches.mate[mated] > highest)
     return _mean(hit.astype(float), times[mated]), highest
 
 

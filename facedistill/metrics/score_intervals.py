@@ -81,7 +81,7 @@ def tar_interval(genuine: np.ndarray, impostor: np.ndarray, far: float) -> Inter
     return float(low[0]), float(high[1])
 
 
-def eer_interval(genuine: np.ndarray, impostor: np.ndarray, draws: int = _DRAWS // 2) -> Interval:
+def eer_interval(genuine: np.ndarray, impostor: np.ndarray) -> Interval:
     """Interval of the equal error rate.
 
     The rate is above e exactly if the threshold of false accept rate e lies above that of false reject rate e; both
@@ -91,7 +91,6 @@ def eer_interval(genuine: np.ndarray, impostor: np.ndarray, draws: int = _DRAWS 
     Args:
         genuine: (P,) scores in ascending order.
         impostor: (Q,) scores in ascending order.
-        draws: Number of values of each threshold.
 
     >>> low, high = eer_interval(np.arange(1000.0), np.arange(1000.0) - 500)
     >>> round(low, 2), round(high, 2)
@@ -102,7 +101,7 @@ def eer_interval(genuine: np.ndarray, impostor: np.ndarray, draws: int = _DRAWS 
         return 0.0, 1 - bound
     if genuine[-1] < impostor[0]:
         return bound, 1.0
-    mirrored = -genuine[::-1]
+    mirrored, draws = -genuine[::-1], _DRAWS // 2
 
     def above(rate: float) -> float:
         accepts, rejects = likely_thresholds(impostor, rate, draws), -likely_thresholds(mirrored, rate, draws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import is_zipfile
@@ -16,19 +15,16 @@ from facedistill.errors import AssetError, UserError, reason
 from facedistill.system.files import write_atomically
 
 
-def load_strictly(module: nn.Module, path: Path, sha256: str | None = None) -> None:
+def load_strictly(module: nn.Module, path: Path) -> None:
     """Fills every parameter and buffer of `module` from a safetensors file, or changes nothing.
 
     Args:
         module: Receives the weights, converted to its own dtypes.
         path: A safetensors file with exactly the module's keys and shapes.
-        sha256: What the file must hash to; None where its origin has been checked already.
 
     Raises:
-        AssetError: If the file is missing, truncated, of another hash, or does not fit the module.
+        AssetError: If the file is missing, truncated, or does not fit the module.
     """
-    if sha256 is not None:
-        _check_sha256(path, sha256)
     load_state(module, read_weights(path)[0], str(path))
 
 
@@ -127,16 +123,6 @@ def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
         raise UserError(
             f"{path} cannot be written ({reason(error)}); free space or choose another folder"
         ) from error
-
-
-def _check_sha256(path: Path, sha256: str) -> None:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise AssetError(f"{path} does not exist; give the path of a safetensors file") from error
-    if found != sha256:
-        raise AssetError(f"{path} has sha256 {found} instead of {sha256}; delete it and fetch it again")
 
 
 def _some(keys: set[str]) -> str:

@@ -52,14 +52,14 @@ def whole(value: Any) -> str:
     return f"{round(value):,}" if is_number(value) else NOT_MEASURED
 
 
-def short(value: Any, unit: str = "") -> str:
-    """1832000 as "1.83 M": three significant digits and a metric prefix, then the unit."""
+def short(value: Any) -> str:
+    """1832000 as "1.83 M": three significant digits and a metric prefix."""
     if not is_number(value):
         return NOT_MEASURED
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
-            return f"{_three_digits(value / size)} {prefix}{unit}"
-    return f"{_three_digits(value)} {unit}".rstrip()
+            return f"{_three_digits(value / size)} {prefix}"
+    return _three_digits(value)
 
 
 def rate(value: Any) -> str:

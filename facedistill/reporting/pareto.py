@@ -10,7 +10,7 @@ from facedistill.errors import UserError
 from facedistill.evaluation.protocols.titles import protocol_title
 from facedistill.reporting.cost_record import CostRow, common_condition, row_of
 from facedistill.reporting.run.summary import Accuracy, summarize
-from facedistill.reporting.style import DPI, LIGHT
+from facedistill.reporting.style import DPI, LIGHT, plain
 from facedistill.system.files import atomic_path
 
 
@@ -112,10 +112,7 @@ def _draw(points: Sequence[Point], protocol: str, out: Path) -> None:
     axes.set_title("Students; vertical lines are 95 % intervals", fontsize=9, color=LIGHT.faint, loc="left")
     axes.legend(loc="lower right", fontsize=8, title="measured on", title_fontsize=8)
     axes.margins(x=0.12, y=0.12)
-    axes.grid(color=LIGHT.grid)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain(axes)
     metadata = {"Date": None} if out.suffix == ".svg" else {"Software": None}
     with mpl.rc_context({"svg.hashsalt": "facedistill"}), atomic_path(out) as path:
         figure.savefig(path, dpi=DPI, format=out.suffix[1:], metadata=metadata)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +69,16 @@ class Drawing:
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=DPI)
         return file.getvalue()
+
+
+def plain(
+    axes: Axes, *, grid: Literal["both", "x"] = "both", hidden: Sequence[str] = ("top", "right")
+) -> None:
+    """A grid behind what is drawn, and no line at the sides that are hidden."""
+    axes.grid(axis=grid, color=LIGHT.grid)
+    axes.set_axisbelow(True)
+    for side in hidden:
+        axes.spines[side].set_visible(False)
 
 
 def _settings(theme: Theme) -> dict[Any, Any]:

@@ -19,13 +19,7 @@ from facedistill.config.numbers import demand_numbers
 from facedistill.errors import ConfigError, UserError
 from facedistill.evaluation.benchmark import Role, run_protocols, score_pairs
 from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
-from facedistill.evaluation.protocols.find import (
-    Absent,
-    Place,
-    open_protocols,
-    read_places,
-    search_dirs,
-)
+from facedistill.evaluation.protocols.find import Absent
 from facedistill.evaluation.protocols.titles import protocol_title
 from facedistill.evaluation.robustness import fingerprint, robustness_figures
 from facedistill.evaluation.thresholds import thresholds_from_results
@@ -37,10 +31,12 @@ from facedistill.reporting.record import Results
 from facedistill.runs.export import exported_files
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.frozen_networks import generated_pairs, load_generator, load_teacher
-from facedistill.runs.inputs import GENERATED, evaluates_generated_pairs
-from facedistill.runs.robustness import corrupted_protocols, robustness_settings
+from facedistill.runs.inputs import GENERATED, evaluates_generated_pairs, protocol_places
+from facedistill.runs.protocols import open_configured_protocols
+from facedistill.runs.robustness import corrupted_protocols
 from facedistill.runs.salvage import export_last_checkpoint, is_unfinished
-from facedistill.runs.yaw import protocol_yaws, yaw_settings
+from facedistill.runs.yaw import protocol_yaws
+from facedistill.system.devices import default_device
 from facedistill.system.messages import print_message
 
 _ADMITTED_LOSS = 0.005  # of accuracy
@@ -125,10 +121,10 @@ def evaluate_run(folder: RunFolder, evaluation: DictConfig | None = None) -> Res
     is_written = evaluation is None or evaluation.flip == config.evaluation.flip
     if evaluation is not None:
         config.evaluation = evaluation
-    teacher, student = load_teacher(config).to(_device()), load_student(folder.student)
+    teacher, student = load_teacher(config).to(default_device()), load_student(folder.student)
     found, absent = open_configured_protocols(config)
     if evaluates_generated_pairs(config):
-        found = [generated_pairs(config, load_generator(config).to(_device()), teacher), *found]
+        found = [generated_pairs(config, load_generator(config).to(default_device()), teacher), *found]
     results = _earlier_results(folder, student) if is_written else Results()
     record = folder.record()
     results.images_seen, results.unfinished = record.images_seen, _unfinished(folder)
@@ -193,25 +189,11 @@ def _name(results: Results, config: DictConfig, found: Sequence[Protocol], absen
     for protocol in found:
         results.absent.pop(protocol.name, None)
     results.absent |= {item.name: item.reason for item in absent}
-    places = _places(config)
+    places = protocol_places(config.evaluation)
     measured = {*results.student.protocols, *results.teacher.protocols, *results.absent}
     known = {name: place.title for name, place in places.items()}
     titles = {name: protocol_title(name, known) for name in sorted(measured)}
     results.titles |= {name: title for name, title in titles.items() if title != name}
-
-
-def open_configured_protocols(config: DictConfig) -> tuple[list[Protocol], list[Absent]]:
-    """Opens the protocols of `config.evaluation` but `generated`, and names those whose files are missing.
-
-    Raises:
-        ConfigError: If the settings of the evaluation cannot be run.
-    """
-    settings = config.evaluation
-    if settings.flip not in ("none", "sum", "unit_sum"):
-        raise ConfigError(f"evaluation.flip: must be none, sum or unit_sum, got {settings.flip!r}")
-    robustness_settings(settings), yaw_settings(settings)
-    names = [name for name in settings.protocols if name != GENERATED]
-    return open_protocols(names, search_dirs(settings.data_dir), _places(config))
 
 
 def evaluate_network(role: Role, network: nn.Module, config: DictConfig) -> Results:
@@ -231,10 +213,6 @@ def evaluate_network(role: Role, network: nn.Module, config: DictConfig) -> Resu
     return results
 
 
-def _places(config: DictConfig) -> dict[str, Place]:
-    return read_places(OmegaConf.to_container(config.evaluation.places, resolve=True))  # type: ignore[arg-type]
-
-
 def _run(
     role: Role,
     network: nn.Module,
@@ -243,7 +221,7 @@ def _run(
     run_dir: Path | None,
 ) -> dict[str, Any]:
     return run_protocols(
-        network.to(_device()).to(memory_format=torch.channels_last),
+        network.to(default_device()).to(memory_format=torch.channels_last),
         protocols,
         role=role,
         scores_dir=run_dir / "scores" if run_dir else None,
@@ -264,7 +242,7 @@ def _robustness(
     flip = config.evaluation.flip
     if not protocols or (earlier.get("fingerprint"), earlier.get("flip")) == (fingerprint(protocols), flip):
         return earlier
-    network = network.to(_device()).to(memory_format=torch.channels_last)
+    network = network.to(default_device()).to(memory_format=torch.channels_last)
     score = partial(score_pairs, network, **_embedding(role, config))
     return {**robustness_figures(protocols, score), "flip": flip}
 
@@ -283,14 +261,6 @@ def _embedding(role: Role, config: DictConfig) -> dict[str, Any]:
     return {
         "cache": cache_dir() / "scores" if role == "teacher" else None,
         "batch_size": settings.batch_size,
-        "device": _device(),
+        "device": default_device(),
         "flip": settings.flip,
     }
-
-
-def _device() -> torch.device:
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )

@@ -91,7 +91,7 @@ def export_student(
     except TracingError as error:
         print_message(f"{error}; the run has no student.onnx")
         return {"no_onnx": str(error)}
-    return {"onnx_min_cosine": check_parity(student, folder.onnx, to_float(faces)).min_cosine}
+    return {"onnx_min_cosine": check_parity(student, folder.onnx, to_float(faces))}
 
 
 def exported_files(folder: RunFolder) -> list[Path]:

@@ -17,9 +17,9 @@ from facedistill.export.pixels import Pixels
 from facedistill.export.student import load_student, read_metadata
 from facedistill.export.thresholds import read_thresholds
 from facedistill.models.backbones.quantized import QuantizedBackbone
-from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.frozen_networks import load_generator
+from facedistill.runs.protocols import open_configured_protocols
 from facedistill.runs.quantization import calibration_faces
 from facedistill.system.files import new_target
 

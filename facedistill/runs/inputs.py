@@ -14,6 +14,7 @@ from facedistill.assets.own_file import card_of
 from facedistill.config import make_run_id, result_relevant
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.errors import UserError
+from facedistill.evaluation.protocols.find import Place, read_places
 from facedistill.runs.checkpointing import Origin
 from facedistill.runs.folder import RunFolder
 from facedistill.runs.processes import is_main_process
@@ -125,6 +126,11 @@ def licences_learned_from(config: DictConfig, faces: FaceSet | None) -> list[dic
         name = Path(config.data.path).name
         found.append({"asset": name, "licence": "not stated", "note": note, "origin": "data.path"})
     return found
+
+
+def protocol_places(evaluation: DictConfig) -> dict[str, Place]:
+    """The names of the files of known protocols, from the `evaluation` part of a configuration."""
+    return read_places(OmegaConf.to_container(evaluation.places, resolve=True))  # type: ignore[arg-type]
 
 
 def trains_on_generated_faces(config: DictConfig) -> bool:

@@ -19,13 +19,14 @@ from facedistill.runs.strategies import root_device
 from facedistill.runs.train import check_start
 from facedistill.system.files import write_atomically
 
+_SECONDS = 5.0  # of each measurement
+
 
 def run_profile(
     overrides: Sequence[str],
     *,
     minutes: float = 5.0,
     trace: Path | None = None,
-    seconds: float = 5.0,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Prints the profile of a step, the options as they are tried, and the settings to use.
@@ -34,7 +35,6 @@ def run_profile(
         overrides: Of `facedistill train`.
         minutes: Time limit for trying options; 0 tries none.
         trace: Where to write a trace of a few steps; None for none.
-        seconds: For how long each measurement runs.
         tell: Prints a text.
 
     Raises:
@@ -46,17 +46,17 @@ def run_profile(
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no message of torch's profiler about missing GPUs
     torch.set_float32_matmul_precision("high")
     if trace is None:
-        tell(describe(profile_step(config, seconds=seconds)))
+        tell(describe(profile_step(config, seconds=_SECONDS)))
     else:
         write_atomically(
-            trace, lambda partial: tell(describe(profile_step(config, seconds=seconds, trace=partial)))
+            trace, lambda partial: tell(describe(profile_step(config, seconds=_SECONDS, trace=partial)))
         )
         tell(f"trace: {trace}")
     if minutes:
         on_gpu = root_device(settings_of(config)).type == "cuda"
         options = candidates(on_gpu, renders=trains_on_generated_faces(config))
         best, trials = search(
-            lambda choice: rate_of(overrides, choice, check_start, seconds=seconds),
+            lambda choice: rate_of(overrides, choice, check_start, seconds=_SECONDS),
             [option for option in options if not is_given(option, config)],
             seconds=60 * minutes,
             tell=lambda trial: tell(describe_trial(trial)),

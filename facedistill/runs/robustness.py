@@ -13,9 +13,9 @@ from torch import Tensor
 from facedistill.data.augmentation.corruptions import CORRUPTIONS, VERSION, corrupt
 from facedistill.errors import ConfigError
 from facedistill.evaluation.protocols.base import PairsProtocol, Protocol
-from facedistill.evaluation.protocols.find import Absent, find_protocol, read_places, search_dirs
+from facedistill.evaluation.protocols.find import Absent, find_protocol, search_dirs
 from facedistill.evaluation.robustness import changed_protocols, some_pairs
-from facedistill.runs.inputs import GENERATED
+from facedistill.runs.inputs import GENERATED, protocol_places
 
 _LEAST_PAIRS = 40  # a genuine and an impostor pair in every fold, and something to fit a threshold on
 
@@ -104,9 +104,8 @@ def _protocol(
     """The open protocol, or the one from its files, or the generated pairs, or None."""
     by_name: dict[str, Protocol | Absent] = {one.name: one for one in opened}
     if settings.protocol not in by_name and settings.protocol != GENERATED:
-        places = read_places(OmegaConf.to_container(evaluation.places, resolve=True))  # type: ignore[arg-type]
         by_name[settings.protocol] = find_protocol(
-            settings.protocol, search_dirs(evaluation.data_dir), places
+            settings.protocol, search_dirs(evaluation.data_dir), protocol_places(evaluation)
         )
     found = by_name.get(settings.protocol)
     if found is None or isinstance(found, Absent):

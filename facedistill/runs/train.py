@@ -22,12 +22,13 @@ from facedistill.runs.checkpointing import (
     started_again,
     started_by,
 )
-from facedistill.runs.evaluate import evaluate_run, open_configured_protocols
+from facedistill.runs.evaluate import evaluate_run
 from facedistill.runs.export import export_run, remove_exported
 from facedistill.runs.folder import RunFolder, provenance
 from facedistill.runs.inputs import Inputs, licences_learned_from, open_inputs, stored_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.runs.processes import is_main_process
+from facedistill.runs.protocols import open_configured_protocols
 from facedistill.runs.publish import show_in_loggers
 from facedistill.runs.resume import checkpoint_to_continue, refuse_edited_config, report_stale_runs
 from facedistill.runs.salvage import queue_again, salvage_run

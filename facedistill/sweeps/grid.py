@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
-from facedistill.config.files import quoted, unreadable
+from facedistill.config.overrides import quoted, unreadable
 from facedistill.errors import ConfigError
 
 

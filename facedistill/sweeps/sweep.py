@@ -13,7 +13,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
 from facedistill.config import compose, validate
-from facedistill.config.files import quoted, unreadable
+from facedistill.config.overrides import quoted, unreadable
 from facedistill.errors import ConfigError, UserError
 from facedistill.runs.sources import instantiate
 from facedistill.sweeps.grid import expand

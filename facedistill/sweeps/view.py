@@ -20,6 +20,7 @@ State = Literal["waiting", "running", "done", "failed", "pruned"]
 _COLORS = {"waiting": "dim", "running": "cyan", "done": "green", "failed": "red", "pruned": "yellow"}
 _SHOWN = 12
 _REFRESH_S = 2.0
+_LINE_EVERY_S = 60.0  # between two summaries where there is no terminal
 
 
 class SweepView:
@@ -27,15 +28,10 @@ class SweepView:
 
     Args:
         jobs: Those known from the start; others join when they are first set.
-        console: Where to write; standard error when None.
-        line_every_s: Seconds between two summaries where there is no terminal.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job] = (), *, console: Console | None = None, line_every_s: float = 60.0
-    ) -> None:
-        self.console = console or Console(stderr=True)
-        self.line_every_s = line_every_s
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        self.console = Console(stderr=True)
         self.jobs = {job.id: job for job in jobs}
         self.states: dict[str, State] = dict.fromkeys(self.jobs, "waiting")
         self.notes: dict[str, str] = {}
@@ -78,7 +74,7 @@ class SweepView:
         if now - self._read_at >= _REFRESH_S:
             self._read_at = now
             self._read()
-        if self._live is None and now - self._printed_at >= self.line_every_s:
+        if self._live is None and now - self._printed_at >= _LINE_EVERY_S:
             self._printed_at = now
             self.say(self.summary())
 

@@ -13,6 +13,13 @@ from facedistill.system.messages import print_message
 Precision = Literal["fp32", "bf16"]
 
 
+def default_device() -> torch.device:
+    """This process's GPU if there is one, otherwise the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
 @functools.cache
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX, Arm BF16); else it is 8 to 27 times slower than float32."""

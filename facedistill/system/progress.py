@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _DELAY_S = 2.0
+_LINE_EVERY_S = 10.0
 
 
 class ProgressBar:
     """Shows title, count, rate and time left of a pass that takes longer than two seconds.
 
-    In a terminal this is a bar; elsewhere a plain line every `line_every_s` seconds, on standard error.
+    In a terminal this is a bar; elsewhere a plain line every ten seconds, on standard error.
 
     Args:
         title: What is being done.
@@ -23,7 +24,6 @@ class ProgressBar:
         unit: What is counted, in the plural.
         console: Where to write; standard error when None.
         clock: Seconds that only rise.
-        line_every_s: Seconds between plain lines.
         quiet: Shows nothing.
     """
 
@@ -35,13 +35,11 @@ class ProgressBar:
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
-        line_every_s: float = 10.0,
         quiet: bool = False,
     ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.console = console or Console(stderr=True)
         self.clock = clock
-        self.line_every_s = line_every_s
         self.quiet = quiet
         self.done = 0
         self._bar: Progress | None = None
@@ -64,7 +62,7 @@ class ProgressBar:
         if self.quiet or now - self._start < _DELAY_S:
             return
         if not self.console.is_interactive:
-            if now - self._last_line_s >= self.line_every_s:
+            if now - self._last_line_s >= _LINE_EVERY_S:
                 self._last_line_s = now
                 self.console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
             return

@@ -9,7 +9,7 @@ import facedistill as fd
 from facedistill.api import distill as api
 from facedistill.api.overrides import as_overrides
 from facedistill.config import compose, validate
-from facedistill.config.files import parsed
+from facedistill.config.overrides import parsed
 from facedistill.errors import ConfigError
 from facedistill.models.backbones import MobileFaceNet
 from facedistill.models.teachers import FrozenTeacher

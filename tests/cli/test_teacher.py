@@ -150,7 +150,7 @@ def test_it_is_measured_on_lfw_where_that_is_found(
     write_lfw(tmp_path / "data")
     with pytest.raises(DataError, match="16 of the 6000 pairs"):  # it is looked for, and looked into
         main(words)
-    monkeypatch.setattr("facedistill.runs.evaluate.open_configured_protocols", lambda config: (["lfw"], []))
+    monkeypatch.setattr("facedistill.runs.protocols.open_configured_protocols", lambda config: (["lfw"], []))
     assert main([*words, "--no-lfw"]) == 0
     assert asked == []
     assert main(words) == 0

@@ -212,6 +212,7 @@ def test_half_precision_and_a_batch_of_one_stay_finite(name):
             output = method.distill(batch)
         output.loss.backward()
         assert torch.isfinite(output.loss)
+        assert output.loss.dtype == torch.float32
         for key, parameter in method.named_parameters():
             assert parameter.grad is None or torch.isfinite(parameter.grad).all(), key
 

@@ -12,7 +12,6 @@ from yaml_keys import read_choice
 from facedistill.system.paths import config_dir
 
 FILES = sorted(path for path in config_dir().rglob("*.yaml"))
-CODE = re.compile(r"`([^`]*)`")
 
 
 def _leaves(node, prefix=""):

@@ -1,7 +1,6 @@
 """Generated pairs from a tiny generator and teacher: laws of the protocol, and what the cache keeps."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facedistill.errors import ConfigError, DataError
-from facedistill.evaluation.generated_pairs import GeneratedPairs, load_generated_pairs
-from facedistill.evaluation.generated_pairs import generated_protocol as loud_protocol
-from facedistill.evaluation.generated_pairs import make_generated_pairs as loud_make
+from facedistill.evaluation.generated_pairs import (
+    GeneratedPairs,
+    generated_protocol,
+    load_generated_pairs,
+    make_generated_pairs,
+)
 from facedistill.models.latents import draw_latents
 
-generated_protocol = partial(loud_protocol, quiet=True)
-make_generated_pairs = partial(loud_make, quiet=True)
 SMALL = GeneratedPairs(identities=20, seed=3, spread=0.5, min_teacher_cosine=0.6)
 
 

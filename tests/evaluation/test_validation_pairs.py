@@ -35,9 +35,7 @@ def test_streams_and_seeds_are_disjoint_even_for_one_seed() -> None:
 
 def test_no_face_of_one_is_in_the_other(tmp_path: Path) -> None:
     made = {
-        purpose: generated_protocol(
-            TinyGenerator(), TinyTeacher(), tmp_path, SMALL, purpose=purpose, quiet=True
-        )
+        purpose: generated_protocol(TinyGenerator(), TinyTeacher(), tmp_path, SMALL, purpose=purpose)
         for purpose in STREAMS
     }
     assert {purpose: protocol.name for purpose, protocol in made.items()} == {p: p for p in STREAMS}

@@ -59,9 +59,7 @@ def weights(backbone: Backbone, path: Path) -> Path:
 
 
 def test_passes_the_gate(backbone: Backbone, path: Path) -> None:
-    report = check_parity(backbone, path, noise(5))
-    assert report.min_cosine > 0.999999
-    assert report.max_abs < 1e-4
+    assert check_parity(backbone, path, noise(5)) > 0.999999
     assert backbone.training  # neither export nor gate puts it to sleep
 
 
@@ -71,7 +69,7 @@ def test_passes_the_gate(backbone: Backbone, path: Path) -> None:
 )
 def test_every_kind_of_backbone_passes_the_gate(other: Backbone, tmp_path: Path) -> None:
     export_onnx(trained(other), tmp_path / "s.onnx", FACTS)
-    assert check_parity(other, tmp_path / "s.onnx", noise(3)).min_cosine > 0.999999
+    assert check_parity(other, tmp_path / "s.onnx", noise(3)) > 0.999999
 
 
 def test_takes_any_batch(path: Path) -> None:

@@ -139,9 +139,9 @@ def at_progress(method, fraction: float):
     return method
 
 
-def overfit(method, steps: int, batch: FaceBatch) -> tuple[float, float]:
+def overfit(method, steps: int, batch: FaceBatch, lr: float = 1e-2) -> tuple[float, float]:
     """First and last loss of training on one batch."""
-    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-2)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=lr)
     losses = []
     for _ in range(steps):
         loss = method.distill(batch).loss

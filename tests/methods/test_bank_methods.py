@@ -66,15 +66,7 @@ def test_the_bank_moves_by_its_momentum_and_only_in_training():
         assert torch.equal(buffer.nan_to_num(), before[name].nan_to_num()), name
 
 
-def test_crd_resumes_exactly_and_learns():
-    whole, cut = small(CRD, **CRD_SMALL), small(CRD, **CRD_SMALL)
-    whole.distill(faces())
-    cut.load_state_dict(whole.state_dict())
-    whole.images_seen = cut.images_seen = 8
-    assert whole.distill(faces(seed=1)).loss.item() == cut.distill(faces(seed=1)).loss.item()
-    assert {"student_bank.vectors", "teacher_bank.vectors", "log_z"} < set(cut.state_dict())
-    first, last = overfit(small(CRD, **CRD_SMALL), 150, faces())
-    assert last < 0.7 * first
+def test_crd_draws_at_most_all_images():
     single = small(CRD, **{**CRD_SMALL, "num_negatives": 10**6})
     assert single.num_negatives == NUM_IMAGES
     assert single.distill(faces(images=1)).loss.isfinite()

@@ -1,4 +1,4 @@
-"""supervised, proxyless, margin_distillation and adadistill against per-image loops; two processes are one."""
+"""supervised, proxyless, margin_distillation and adadistill against per-image loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from facedistill.methods.proxyless import Proxyless
 from facedistill.methods.supervised import Supervised
 from facedistill.models.heads import ArcFaceHead, CosFaceHead
 from facedistill.types import FaceBatch, Offers
-from tests.distributed.processes import in_processes
 from tests.helpers.random_tensors import cosine
 
 K, D, N = 4, 6, 8
@@ -191,57 +190,3 @@ def test_adadistill_needs_one_width():
     assert str(error.value) == (
         "backbone.embedding_dim: the teacher is 6 wide, the student's embedding 9; set backbone.embedding_dim=6"
     )
-
-
-MAKE = {
-    "supervised": lambda: Supervised(**_parts(), head=_head()),
-    "proxyless": lambda: Proxyless(**_parts(), head=_head(), centers=_centers()),
-    "margin_distillation": lambda: MarginDistillation(**_parts(), centers=_centers()).double(),
-    "adadistill": _adadistill,
-}
-
-
-def _two_steps(rank, world_size):
-    found = {}
-    for name, make in MAKE.items():
-        method = make().train()
-        losses, gradients = [], []
-        for _ in range(2):
-            method.zero_grad()
-            loss = method.distill(_batch(slice(rank, None, world_size))).loss
-            loss.backward()
-            losses.append(loss.item())
-            gradient = torch.cat([p.grad.flatten() for p in method.parameters() if p.requires_grad])
-            if world_size > 1:
-                torch.distributed.all_reduce(gradient)
-            gradients.append(gradient / world_size)
-            with torch.no_grad():
-                method.student.weight -= 0.01 * gradients[-1][: 12 * D].view(12, D)
-        found[name] = losses, gradients, dict(method.state_dict())
-    return found
-
-
-@pytest.mark.slow
-def test_two_processes_are_one():
-    alone = _two_steps(0, 1)
-    for found in in_processes(_two_steps, 2):
-        for name, (losses, gradients, state) in alone.items():
-            assert found[name][0] == pytest.approx(losses, rel=1e-9), name
-            for one, other in zip(found[name][1], gradients, strict=True):
-                assert torch.allclose(one, other, atol=1e-9), name
-            if name == "adadistill":
-                assert torch.allclose(found[name][2]["centers"], state["centers"], atol=1e-9)
-
-
-@pytest.mark.parametrize("name", MAKE)
-def test_half_precision_and_one_image_stay_finite(name):
-    for chosen in (slice(0, 1), slice(None)):
-        method = MAKE[name]().float().train()
-        batch = _batch(chosen)
-        batch = FaceBatch(images=batch.images.float(), labels=batch.labels)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            output = method.distill(batch)
-        output.loss.backward()
-        assert torch.isfinite(output.loss)
-        assert output.loss.dtype == torch.float32
-        assert torch.isfinite(method.student.weight.grad).all()

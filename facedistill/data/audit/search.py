@@ -13,6 +13,7 @@ from facedistill.data.audit.result import Audit
 from facedistill.data.formats.face_set import FaceSet
 from facedistill.errors import DataError
 from facedistill.images import SIZE_PX, decode_face, to_float
+from facedistill.system.devices import default_device
 from facedistill.system.progress import ProgressBar
 
 _BATCH = 64
@@ -33,7 +34,7 @@ def audit(
     Raises:
         DataError: If one of the sets has no readable image.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     teacher = teacher.to(device)
     unreadable: list[str] = []
     parts = list(_embedded(benchmark, teacher, device, "embedding the benchmark", unreadable, quiet))

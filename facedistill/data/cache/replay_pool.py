@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import UserError, reason
-from facedistill.images import to_float, to_uint8
+from facedistill.images import SIZE_PX, to_float, to_uint8
 
 
 class FacePool:
@@ -24,12 +24,11 @@ class FacePool:
 
     Args:
         capacity: Number of faces kept.
-        shape: C, H, W of one face.
     """
 
-    def __init__(self, capacity: int, shape: tuple[int, int, int] = (3, 112, 112)) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.shape = shape
+        self._shape = (2 * capacity, 3, SIZE_PX, SIZE_PX)
         self._path: Path | None = None
         self._faces: np.ndarray | None = None
 
@@ -43,8 +42,7 @@ class FacePool:
         Raises:
             UserError: If it should be there and is not, or cannot be made.
         """
-        shape = (2 * self.capacity, *self.shape)
-        continues = path.exists() and path.stat().st_size == math.prod(shape)
+        continues = path.exists() and path.stat().st_size == math.prod(self._shape)
         if resumes and not continues:
             raise UserError(
                 f"{path} is missing or of another size, and the checkpoint next to it replays its faces; put it back, or "
@@ -54,16 +52,16 @@ class FacePool:
             try:
                 with path.open("wb") as file:
                     if hasattr(os, "posix_fallocate"):
-                        os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+                        os.posix_fallocate(file.fileno(), 0, math.prod(self._shape))
                     else:
-                        file.truncate(math.prod(shape))
+                        file.truncate(math.prod(self._shape))
             except OSError as error:
                 path.unlink(missing_ok=True)
                 raise UserError(
-                    f"{path} cannot be written ({reason(error)}) and needs {math.prod(shape):,} bytes; free space or "
+                    f"{path} cannot be written ({reason(error)}) and needs {math.prod(self._shape):,} bytes; free space or "
                     "lower data.source.pool_images"
                 ) from error
-        self._faces = np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
+        self._faces = np.memmap(path, dtype=np.uint8, mode="r+", shape=self._shape)
         self._path = path
 
     def close(self) -> None:
@@ -95,5 +93,5 @@ class FacePool:
     @property
     def _ring(self) -> np.ndarray:
         if self._faces is None:  # without a run folder (tests, previews) the ring lives in memory
-            self._faces = np.empty((2 * self.capacity, *self.shape), dtype=np.uint8)
+            self._faces = np.empty(self._shape, dtype=np.uint8)
         return self._faces

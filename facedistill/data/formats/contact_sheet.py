@@ -9,6 +9,7 @@ from facedistill.data.formats.face_set import FaceSet
 from facedistill.errors import DataError
 from facedistill.images import decode_face
 
+_ROWS, _COLUMNS = 8, 10
 _CELL_PX = 112
 _GAP_PX = 4
 _NAME_PX = 14
@@ -17,20 +18,15 @@ _INK = (40, 40, 40)
 _DAMAGED = (200, 60, 60)
 
 
-def draw_sheet(faces: FaceSet, *, rows: int = 8, columns: int = 10) -> Image.Image:
-    """Draws `rows` identities spread over the set, each with its first `columns` images and its name above.
+def draw_sheet(faces: FaceSet) -> Image.Image:
+    """Draws eight identities spread over the set, each with its first ten images and its name above.
 
     Of an unlabelled set, images spread over the whole are drawn. An image that cannot be decoded is crossed out.
-
-    Args:
-        faces: The set.
-        rows: Most identities.
-        columns: Most images of each.
     """
-    chosen = _rows(faces, rows, columns)
+    chosen = _rows(faces)
     name_px = _NAME_PX if faces.labels is not None else 0
     step = _CELL_PX + _GAP_PX
-    size = (columns * step + _GAP_PX, len(chosen) * (step + name_px) + _GAP_PX)
+    size = (_COLUMNS * step + _GAP_PX, len(chosen) * (step + name_px) + _GAP_PX)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     for row, (name, indices) in enumerate(chosen):
@@ -42,14 +38,15 @@ def draw_sheet(faces: FaceSet, *, rows: int = 8, columns: int = 10) -> Image.Ima
     return sheet
 
 
-def _rows(faces: FaceSet, rows: int, columns: int) -> list[tuple[str, np.ndarray]]:
+def _rows(faces: FaceSet) -> list[tuple[str, np.ndarray]]:
     """A name and indices (n,) for each row."""
     if faces.labels is None:
-        spread = np.unique(np.linspace(0, len(faces) - 1, rows * columns).astype(np.int64))
-        return [("", spread[start : start + columns]) for start in range(0, len(spread), columns)]
-    shown = np.unique(np.linspace(0, len(faces.identities) - 1, rows).astype(np.int64))
+        spread = np.unique(np.linspace(0, len(faces) - 1, _ROWS * _COLUMNS).astype(np.int64))
+        return [("", spread[start : start + _COLUMNS]) for start in range(0, len(spread), _COLUMNS)]
+    shown = np.unique(np.linspace(0, len(faces.identities) - 1, _ROWS).astype(np.int64))
     return [
-        (faces.identities[label], np.flatnonzero(faces.labels == label)[:columns]) for label in shown.tolist()
+        (faces.identities[label], np.flatnonzero(faces.labels == label)[:_COLUMNS])
+        for label in shown.tolist()
     ]
 
 

@@ -50,8 +50,6 @@ def synthetic_set(
     cache: Path,
     settings: SyntheticIdentities,
     images_per_identity: int,
-    *,
-    quiet: bool = False,
 ) -> Path:
     """The folder of shards of these identities in the cache, rendered first where it is not there yet.
 
@@ -61,7 +59,6 @@ def synthetic_set(
         cache: Folder of the set, whose name carries a hash of all that decides its content.
         settings: What to make.
         images_per_identity: M; the set holds K·M images.
-        quiet: Shows no progress.
 
     Raises:
         ConfigError: If a setting is wrong or cannot be met.
@@ -71,7 +68,7 @@ def synthetic_set(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / f"synthetic-{settings.identities}x{images_per_identity}-{key}"
     if not folder.is_dir():
-        make_synthetic_set(generator, teacher, folder, settings, images_per_identity, quiet=quiet)
+        make_synthetic_set(generator, teacher, folder, settings, images_per_identity)
     return folder
 
 

@@ -22,8 +22,6 @@ from facedistill.models.synthetic_identities import (
 )
 from facedistill.types import FaceBatch, Offers
 
-_DENSE = 1 << 24  # a uniform number is used as one of so many
-
 
 class SyntheticIdentityStream(Source):
     """Labelled faces without a set on disk: every step renders identities and images drawn from (seed, step).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -119,11 +119,7 @@ def search_dirs(data_dir: str | Path | None = None) -> list[Path]:
 
 
 def open_protocols(
-    names: Sequence[str],
-    search_dirs: Sequence[Path],
-    places: Mapping[str, Place] | None = None,
-    *,
-    taken: Collection[str] = ("generated", "validation"),
+    names: Sequence[str], search_dirs: Sequence[Path], places: Mapping[str, Place] | None = None
 ) -> tuple[list[Protocol], list[Absent]]:
     """Opens several protocols; those without files are returned as `Absent`.
 
@@ -131,14 +127,13 @@ def open_protocols(
         names: See `find_protocol`.
         search_dirs: Folders to search, in order.
         places: Names of the files of known protocols; `default_places()` if None.
-        taken: Names of other protocols of the same table.
 
     Raises:
         ConfigError: If two protocols have one name, or a name is neither known nor a file.
         DataError: If files are malformed.
     """
     found = [(name, find_protocol(name, search_dirs, places)) for name in names]
-    origin = dict.fromkeys(taken, "the generated pairs")
+    origin = dict.fromkeys(("generated", "validation"), "the generated pairs")
     for name, protocol in found:
         if protocol.name in origin:
             raise ConfigError(

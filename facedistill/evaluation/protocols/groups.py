@@ -62,7 +62,7 @@ class GroupedPairs(PairsProtocol):
 
 def group_figures(
     score: Tensor, same: Tensor, fold: Tensor, group: Tensor, names: Sequence[str], threshold: float, *,
-    resamples: int = 500, seed: int = 0,
+    resamples: int = 500,
 ) -> dict[str, Any]:  # fmt: skip
     """Figures of each group and their differences.
 
@@ -77,7 +77,6 @@ def group_figures(
         names: G names.
         threshold: The common threshold.
         resamples: Bootstrap samples of the intervals.
-        seed: Seed of the bootstrap over folds.
 
     Returns:
         `by_group`: `verification_summary` of each, with `far_at_threshold` and `tar_at_threshold`;
@@ -97,7 +96,7 @@ def group_figures(
         by_group[name] = entry
         per_fold.append(tenfold_accuracy(score[mine], same[mine], fold[mine])[1].numpy())
     accuracy = np.array([entry["accuracy"] for entry in by_group.values()])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = np.stack(
         [_resampled_means(folds, resamples, rng) for folds in per_fold], axis=1
     )  # (resamples, G)

@@ -29,6 +29,8 @@ _SIZES_PX = (
 _LARGEST_FRAMED_PX = 2560
 _SMALL_FACE_PX = {320: 80}  # the landmarks of smaller faces are imprecise at this size
 _SMALL_FACE_ELSEWHERE_PX = 40
+_LEAST_SCORE = 0.5
+_MOST_OVERLAP = 0.4  # of two boxes that overlap more, the one with the higher score is kept
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in _STRIDES]
 
 
@@ -69,18 +71,13 @@ class Scrfd:
 
     Args:
         weights: The ONNX file, as `obtain("scrfd_500m")` returns it.
-        score_threshold: A face must score at least this, in [0, 1].
-        iou_threshold: Of two boxes that overlap more than this, the one with the higher score is kept.
         num_threads: Threads of onnxruntime; 0 uses every core.
 
     Raises:
         AssetError: If the file is not an SCRFD network with landmarks.
     """
 
-    def __init__(
-        self, weights: Path, *, score_threshold: float = 0.5, iou_threshold: float = 0.4, num_threads: int = 1
-    ) -> None:
-        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+    def __init__(self, weights: Path, *, num_threads: int = 1) -> None:
         try:
             self._session = cpu_session(weights, num_threads)
             outputs = {output.name for output in self._session.get_outputs()}
@@ -102,8 +99,8 @@ class Scrfd:
         canvas[: size[1], : size[0]] = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
         pixels = ((canvas - 127.5) / 128).transpose(2, 0, 1)[None]  # (1, 3, size, size)
         raw = dict(zip(_OUTPUTS, self._session.run(_OUTPUTS, {self._input: pixels}), strict=True))
-        boxes, scores, landmarks = _decode(raw, size_px, self.score_threshold)
-        kept = nms(boxes, scores, self.iou_threshold)
+        boxes, scores, landmarks = _decode(raw, size_px, _LEAST_SCORE)
+        kept = nms(boxes, scores, _MOST_OVERLAP)
         unit = np.array([size[0] / image.width, size[1] / image.height])
 
         def to_photograph(points: Floats) -> Floats:  # resizing keeps corners, we count from pixel centers
@@ -134,7 +131,7 @@ class Scrfd:
             np.concatenate([getattr(faces, name) for faces in found])
             for name in ("boxes", "scores", "landmarks")
         )
-        kept = nms(boxes, scores, self.iou_threshold)
+        kept = nms(boxes, scores, _MOST_OVERLAP)
         return Faces(boxes[kept], scores[kept], landmarks[kept]) if len(kept) else self._framed(image)
 
     def _framed(self, image: Image.Image) -> Faces:

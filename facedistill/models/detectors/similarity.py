@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Points = NDArray[np.float64]
+from facedistill.images import SIZE_PX
 
-ALIGNED_SIZE_PX = 112
+Points = NDArray[np.float64]
 
 ARCFACE_TEMPLATE: Points = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
@@ -48,8 +48,8 @@ def fit_similarity(source: Points, target: Points) -> Points:
     return np.hstack([linear, (mean_target - linear @ mean_source)[:, None]])
 
 
-def warp(image: Image.Image, matrix: Points, size_px: int = ALIGNED_SIZE_PX) -> Image.Image:
-    """Warps an image by a similarity to a square; pixels outside the photograph are black.
+def warp(image: Image.Image, matrix: Points) -> Image.Image:
+    """Warps an image by a similarity to 112 x 112; pixels outside the photograph are black.
 
     A shrinking similarity first resizes the image with a filter as wide as the shrinkage, which
     avoids aliasing; rotation and shift are bilinear.
@@ -57,7 +57,6 @@ def warp(image: Image.Image, matrix: Points, size_px: int = ALIGNED_SIZE_PX) -> 
     Args:
         image: RGB photograph of any size.
         matrix: (2, 3) from image pixels to output pixels.
-        size_px: Edge of the output.
     """
     linear, shift = matrix[:, :2], matrix[:, 2]
     scale = math.sqrt(abs(float(np.linalg.det(linear))))
@@ -70,7 +69,7 @@ def warp(image: Image.Image, matrix: Points, size_px: int = ALIGNED_SIZE_PX) -> 
     inverse = np.linalg.inv(linear)
     back = np.hstack([inverse, (0.5 - inverse @ (shift + 0.5))[:, None]]) * ratio[:, None]
     return image.transform(
-        (size_px, size_px), Image.Transform.AFFINE, tuple(back.ravel()), Image.Resampling.BILINEAR
+        (SIZE_PX, SIZE_PX), Image.Transform.AFFINE, tuple(back.ravel()), Image.Resampling.BILINEAR
     )
 
 

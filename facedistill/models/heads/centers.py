@@ -49,14 +49,11 @@ def trained_centers(
     *,
     epochs: int = 10,
     batch_size: int = 512,
-    lr: float = 0.1,
-    seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Tensor:
     """Centers of a margin head trained on the frozen teacher's embeddings, from their means on.
 
-    SGD with momentum 0.9 and a cosine decay of the rate to 0, over the embeddings in an order that depends on
-    `seed` only. Nothing of the teacher changes, no image is needed. Epochs and rate are ours.
+    SGD with momentum 0.9 and a cosine decay of the rate to 0, over the embeddings in a fixed order. Nothing of the teacher changes, no image is needed. Epochs and rate are ours.
 
     Args:
         embeddings: (M, D) teacher embeddings.
@@ -66,8 +63,6 @@ def trained_centers(
             trained in place.
         epochs: Passes over the embeddings, >= 0; 0 returns the means.
         batch_size: Embeddings per step.
-        lr: Learning rate of the unit centers at the start.
-        seed: Of the order.
         progress: Called after each step with (steps done, steps in all, loss).
 
     Returns:
@@ -85,10 +80,10 @@ def trained_centers(
     head.to(embeddings.device)
     with torch.no_grad():
         head.weight.copy_(mean_centers(embeddings, labels, num_identities))
-    optimizer = torch.optim.SGD([head.weight], lr=lr, momentum=0.9)
+    optimizer = torch.optim.SGD([head.weight], lr=0.1, momentum=0.9)
     steps = epochs * -(-len(embeddings) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    order, done = torch.Generator().manual_seed(seed), 0
+    order, done = torch.Generator().manual_seed(0), 0
     head.train()
     for _ in range(epochs):
         for indices in torch.randperm(len(embeddings), generator=order).split(batch_size):

@@ -115,6 +115,11 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
+def unknown_network(name: str, kind: str, state: Mapping[str, Tensor], fix: str) -> AssetError:
+    """The error for a file whose tensors are not those of a network; `kind` comes with its article."""
+    return AssetError(f"{name} is not {kind}: its first keys are {', '.join(list(state)[:3])}; give {fix}")
+
+
 def completed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` in float32, with the `num_batches_tracked` of `wanted` that older files lack (inference ignores them)."""
     counters = {

@@ -50,10 +50,8 @@ class FrozenTeacher(nn.Module):
         network: nn.Module,
         weights: Path,
         input_spec: InputSpec,
-        sha256: str | None = None,
         precision: Precision = "fp32",
         compile: bool | Literal["auto"] = False,
-        channels_last: bool = True,
     ) -> None:
         """Loads the weights strictly and freezes the network.
 
@@ -61,11 +59,9 @@ class FrozenTeacher(nn.Module):
             network: Maps (N, 3, size_px, size_px) to (N, D); one of another package needs no `embedding_dim`.
             weights: safetensors file with exactly the network's keys.
             input_spec: What the network expects.
-            sha256: What `weights` must hash to; None if `obtain` has verified it.
             precision: "fp32", or "bf16" for autocast; independent of the trainer's precision.
             compile: True compiles the network at its first call; "auto" does so if possible, and else prints a
                 message.
-            channels_last: Memory layout; no effect on the values beyond rounding.
 
         Raises:
             AssetError: If the weights are missing, damaged, or not this network's.
@@ -78,7 +74,7 @@ class FrozenTeacher(nn.Module):
             raise ConfigError(f"teacher.compile: expected true, false or auto, got {compile!r}")
         if isinstance(network, FileNetwork):
             network.allocate(Path(weights))
-        load_strictly(network, Path(weights), sha256)
+        load_strictly(network, Path(weights))
         network.eval().requires_grad_(False)
         self.fingerprint = state_fingerprint(network)
         if type(network).__module__.startswith("facedistill."):
@@ -88,8 +84,7 @@ class FrozenTeacher(nn.Module):
             self.embedding_dim = embedding_width(network, what, input_spec.size_px)
         self.input_spec = input_spec
         self.precision = usable_precision(precision, "teacher.precision")
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        network.to(memory_format=self._layout)
+        network.to(memory_format=torch.channels_last)
         object.__setattr__(self, "network", network)
         slower = "at two thirds of its speed"
         run = compiled(network, compile, what="teacher", key="teacher.compile", otherwise=slower, frozen=True)
@@ -109,7 +104,7 @@ class FrozenTeacher(nn.Module):
         half = torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
         # Outside inference mode, so that training and validation share one compiled graph.
         with torch.inference_mode(False), torch.no_grad(), half:
-            adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=self._layout)
+            adapted = adapt(images.float(), self.input_spec).contiguous(memory_format=torch.channels_last)
             # Another tensor object than the batch's images: the student is compiled for its one batch size.
             adapted = adapted.clone() if adapted.is_inference() else adapted.detach()
             torch._dynamo.maybe_mark_dynamic(adapted, 0)  # one compiled graph for any batch

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facedistill.errors import AssetError, ConfigError
+from facedistill.errors import ConfigError
 from facedistill.models.backbones.iresnet import BLOCKS, WIDTHS, Layers
-from facedistill.models.teachers.checkpoint import fitted, read_state_dict
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict, unknown_network
 
 UNITS = {layers: units for layers, units in BLOCKS.items() if layers != 200}
 """Residual units of the four stages; the authors call the network of 100 IR-101."""
@@ -133,10 +133,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     state = network_state(read_state_dict(path))
     arguments = describe(state)
     if arguments is None:
-        raise AssetError(
-            f"{name} is not an IR network: its first keys are {', '.join(list(state)[:3])}; "
-            "give an AdaFace, CVLface or TFace checkpoint"
-        )
+        raise unknown_network(name, "an IR network", state, "an AdaFace, CVLface or TFace checkpoint")
     with torch.device("meta"):
         network = IR(**arguments)
     return fitted(network, state, f"{name}, read as {title(arguments)},")

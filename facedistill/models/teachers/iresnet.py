@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facedistill.errors import AssetError
 from facedistill.models.backbones.iresnet import BLOCKS, IResNet, Layers
-from facedistill.models.teachers.checkpoint import fitted, read_state_dict
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict, unknown_network
 
 _PREFIXES = ("features.module.", "backbone.")
 
@@ -32,9 +31,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     state = network_state(read_state_dict(path))
     layers = depth_of(state)
     if layers is None:
-        raise AssetError(
-            f"{name} is not an IResNet: its first keys are {', '.join(list(state)[:3])}; give an arcface_torch backbone.pth"
-        )
+        raise unknown_network(name, "an IResNet", state, "an arcface_torch backbone.pth")
     with torch.device("meta"):
         network = IResNet(layers, embedding_dim=len(state["fc.weight"]))
     return fitted(network, state, f"{name}, read as IResNet-{layers},")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from facedistill.errors import AssetError, ConfigError
+from facedistill.images import SIZE_PX
 from facedistill.models.teachers.file_network import FileProgram
 
 
@@ -102,7 +103,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     return {"program": torch.frombuffer(bytearray(content), dtype=torch.uint8), "place": torch.empty(0)}
 
 
-def width_of(path: Path, size_px: int = 112) -> int:
+def width_of(path: Path) -> int:
     """Runs a trusted program on one gray face and returns the width of its embeddings.
 
     Raises:
@@ -110,7 +111,7 @@ def width_of(path: Path, size_px: int = 112) -> int:
     """
     network = TorchProgram(0, trusted=True)
     network.program = convert({path.name: path})["program"]
-    face = torch.zeros(1, 3, size_px, size_px)
+    face = torch.zeros(1, 3, SIZE_PX, SIZE_PX)
     with torch.no_grad():
         embeddings = network._open(face)(face)
     if not isinstance(embeddings, Tensor) or embeddings.ndim != 2:

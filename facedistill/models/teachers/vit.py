@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.errors import AssetError, ConfigError
-from facedistill.models.teachers.checkpoint import fitted, read_state_dict
+from facedistill.errors import ConfigError
+from facedistill.models.teachers.checkpoint import fitted, read_state_dict, unknown_network
 
 SIZES = {"t": (256, 12), "s": (512, 12), "b": (512, 24), "l": (768, 24)}
 """Width and number of blocks."""
@@ -99,9 +99,7 @@ def convert(members: Mapping[str, Path]) -> dict[str, Tensor]:
     state = read_state_dict(path)
     arguments = describe(state)
     if arguments is None:
-        raise AssetError(
-            f"{name} is not a ViT of arcface_torch: its first keys are {', '.join(list(state)[:3])}; give its backbone.pth"
-        )
+        raise unknown_network(name, "a ViT of arcface_torch", state, "its backbone.pth")
     with torch.device("meta"):
         network = ViT(**arguments)
     state = {key: value for key, value in state.items() if key != _UNUSED}

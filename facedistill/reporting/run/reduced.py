@@ -50,13 +50,12 @@ def least_to_most(cosines: np.ndarray, count: int) -> np.ndarray:
     return order[np.linspace(0, len(order) - 1, count).round().astype(int)]
 
 
-def admitted(curve: Curve, floor: float, most: int = _MOST_STEPS) -> tuple[np.ndarray, np.ndarray]:
+def admitted(curve: Curve, floor: float) -> tuple[np.ndarray, np.ndarray]:
     """The highest TAR at or below each FAR, from `floor` on: a step function, the same rule as in the table.
 
     Args:
         curve: The ROC.
         floor: The lowest FAR that the impostor pairs can measure.
-        most: Steps at most, evenly over the logarithm of the FAR.
 
     Returns:
         (T,) FARs, rising from `floor`, at which the TAR changes, and the TAR (T,) from there to the next.
@@ -66,8 +65,8 @@ def admitted(curve: Curve, floor: float, most: int = _MOST_STEPS) -> tuple[np.nd
     far, tar = far[last], tar[last]
     first = int(np.searchsorted(far, floor * (1 + 1e-9), side="right")) - 1
     far, tar = np.append(floor, far[first + 1 :]), tar[first:]
-    if len(far) > most:
-        wanted = np.geomspace(floor, 1, most)
+    if len(far) > _MOST_STEPS:
+        wanted = np.geomspace(floor, 1, _MOST_STEPS)
         chosen = np.unique(np.searchsorted(far, wanted, side="right") - 1)
         far, tar = far[chosen], tar[chosen]
     return far, tar

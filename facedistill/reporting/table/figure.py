@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facedistill.reporting.style import LIGHT
+from facedistill.reporting.style import LIGHT, plain
 from facedistill.reporting.table.comparison import Comparison, column_title, is_rate
 
 
@@ -49,10 +49,7 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
         title += "; diamonds: published (hollow: not comparable)"
     # Above the whole figure: long labels leave the axes little width.
     figure.suptitle(title, fontsize=9, color=LIGHT.faint, x=0.01, horizontalalignment="left")
-    axes.grid(axis="x", color=LIGHT.grid)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    plain(axes, grid="x", hidden=("top", "right", "left"))
     axes.tick_params(length=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, metadata={"Software": None})

@@ -20,6 +20,7 @@ from facedistill.reporting.numbers import duration
 from facedistill.system.files import write_atomically
 
 _WINDOW_S = 60.0
+_LINE_S = 10.0  # between plain lines
 _LIVE_S = 0.5
 _FILE_S = 2.0
 
@@ -27,14 +28,13 @@ _FILE_S = 2.0
 class ImagesProgress(Callback):
     """Shows images seen, images/s, loss terms, teacher–student cosine and time left.
 
-    In a terminal this is one live display; elsewhere (a pipe, a log file) a plain line every `line_every_s` seconds,
+    In a terminal this is one live display; elsewhere (a pipe, a log file) a plain line every ten seconds,
     without escape codes. Turn Lightning's own progress bar off. Only rank 0 shows anything.
 
     The rate covers the last minute, validation included, so that the time left is realistic.
 
     Args:
         total_images: Image budget of the run.
-        line_every_s: Seconds between plain lines.
         console: Where to write; standard error when None.
         clock: Monotonic time in seconds.
         path: JSON file that receives the progress every two seconds, for other processes; None: none.
@@ -44,13 +44,11 @@ class ImagesProgress(Callback):
         self,
         total_images: int,
         *,
-        line_every_s: float = 10.0,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
         path: Path | None = None,
     ) -> None:
         self.total_images = total_images
-        self.line_every_s = line_every_s
         self.console = console or Console(stderr=True)
         self.clock = clock
         self.path = path
@@ -97,7 +95,7 @@ class ImagesProgress(Callback):
         if self.clock() - self._written_at >= _FILE_S:
             self._write()
         since = self.clock() - self._shown_at
-        if since >= (self.line_every_s if self._live is None else _LIVE_S):
+        if since >= (_LINE_S if self._live is None else _LIVE_S):
             self._show(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

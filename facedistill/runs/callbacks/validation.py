@@ -17,21 +17,19 @@ class GeneratedPairsCheck(Callback):
 
     Args:
         protocol: The validation pairs, `generated_protocol(…, purpose="validation")`.
-        batch_size: Faces per forward pass.
     """
 
-    def __init__(self, protocol: PairsProtocol, *, batch_size: int = 64) -> None:
+    def __init__(self, protocol: PairsProtocol) -> None:
         if protocol.name != "validation":
             raise ValueError(f"training may only use the validation pairs, got {protocol.name}")
         self.protocol = protocol
-        self.batch_size = batch_size
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Embeds the faces, divided among the processes, and scores the pairs; all processes log the same figures."""
         embeddings = embed(
             pl_module.student,  # type: ignore[arg-type]
             self.protocol,
-            batch_size=self.batch_size,
+            batch_size=64,
             device=pl_module.device,
             shared=True,
             quiet=True,

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 _FORWARDED = {signal.SIGTERM, signal.SIGQUIT}
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -40,6 +42,22 @@ def main(command: list[str]) -> int:
     code = job.wait()
     _signal(job, signal.SIGKILL)
     return code if code >= 0 else 128 - code
+
+
+def start_guarded(
+    command: Sequence[str], log: Path | str, environment: Mapping[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a command under a guard that ends it if this process dies; what it prints is appended to `log`."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "facedistill.sweeps.launchers.guard", *command],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.PIPE,  # never written to: its end tells the guard that this process is gone
+            start_new_session=True,
+            cwd=folder,
+            env=environment,
+        )
 
 
 def job_environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ import torch
 
 from facedistill.errors import ConfigError
 from facedistill.sweeps.job import Job
+from facedistill.sweeps.launchers.guard import start_guarded
 from facedistill.system.trust import as_arguments
 
 
@@ -91,16 +92,7 @@ class LocalLauncher:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "facedistill.sweeps.launchers.guard", *command],
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.PIPE,  # never written to: its end tells the guard that this process is gone
-                start_new_session=True,
-                env=environment,
-            )
-        running = _Process(job, process, gpus)
+        running = _Process(job, start_guarded(command, log, environment), gpus)
         self._running.append(running)
         return running
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from facedistill.sweeps.launchers.guard import start_guarded
+
 Stamp = tuple[int, int, int]
 """Inode, size and time of change of a file: equal while its contents are the same."""
 LOG = "log"
@@ -61,16 +63,8 @@ class Worker:
                 "launcher.storage=copy"
             )
         command = [sys.executable, "-m", "facedistill", "train", "--config", config, *trust]
-        with open(str(log), "ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "facedistill.sweeps.launchers.guard", *command],
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.PIPE,  # never written to: its end tells the guard that this process is gone
-                start_new_session=True,
-                cwd=self._start,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            )
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._process = start_guarded(command, str(log), environment, self._start)
         if self._stopped:
             self.stop()
         return self._process.wait(), ""

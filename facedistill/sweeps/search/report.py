@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facedistill.reporting.style import DPI, LIGHT
+from facedistill.reporting.style import DPI, LIGHT, plain
 from facedistill.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -90,12 +90,14 @@ def _draw(study: Any, keys: list[str], metric: str, path: Path) -> bool:
     axes.set_title(
         f"{len(finished)} finished trials of {study.study_name}", fontsize=9, color=LIGHT.faint, loc="left"
     )
-    _plain(axes)
+    plain(axes)
+    axes.tick_params(length=0, labelsize=8)
     for number, key in enumerate(keys):
         axes = below.add_subplot(1, len(keys), number + 1)
         _scatter(axes, key, finished)
         axes.set_ylabel(metric if not number else "")
-        _plain(axes)
+        plain(axes)
+        axes.tick_params(length=0, labelsize=8)
     write_atomically(
         path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     )
@@ -118,11 +120,3 @@ def _scatter(axes: Axes, key: str, finished: list[Any]) -> None:
         if distribution.log:
             axes.set_xscale("log")
     axes.set_xlabel(key)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color=LIGHT.grid)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0, labelsize=8)

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from facedistill.config.files import quoted
+from facedistill.config.overrides import quoted
 from facedistill.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.assets import cached_path, read_card
 from facedistill.errors import ConfigError
-from facedistill.runs.evaluate import open_configured_protocols
 from facedistill.runs.inputs import other_teachers, uses_generated_faces
+from facedistill.runs.protocols import open_configured_protocols
 from facedistill.runs.sources import directions_file
 from facedistill.system.store import is_remote
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from facedistill.runs.evaluate import open_configured_protocols
+from facedistill.runs.protocols import open_configured_protocols
 from facedistill.sweeps.tables.plan import Plan, PlannedRun, Table
 
 _NO_FACE_SET = ("validation", "generated", "robustness")  # need no face set of their own

@@ -183,7 +183,6 @@ def opcodes(*parts: bytes) -> bytes:
     return b"\x80\x04" + b"".join(parts)
 
 
-STORAGE = b"c__builtin__\nlist\n"
 MALFORMED = {
     "nothing": (b"", "is truncated or no pickle (ValueError: pickle exhausted before seeing STOP)"),
     "text": (b"?", "is truncated or no pickle (ValueError: at position"),

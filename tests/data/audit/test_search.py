@@ -46,7 +46,9 @@ def train(tmp_path: Path) -> Path:
 
 def run(train: Path, benchmark: Path, tmp_path: Path, *more: str) -> int:
     words = [str(train), str(benchmark), "--report", str(tmp_path / "page.html"), "--quiet", *more]
-    return audit_main(words, load_teacher=lambda: TEACHER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facedistill.cli.audit._pocket_teacher", lambda quiet: TEACHER)
+        return audit_main(words)
 
 
 def test_nearest_by_brute_force() -> None:

@@ -24,7 +24,7 @@ def test_a_shard_cut_short_names_shard_and_byte(tmp_path):
     assert message_of(path) == (
         f"{path}: is cut short: it ends at byte {2 * sample} without the mark that ends a tar; {mend}"
     )
-    faces = ShardFaces(path, truncated="drop", quiet=True)
+    faces = ShardFaces(path, truncated="drop")
     assert len(faces) == 2
     assert faces.labels.tolist() == [0, 1]
     assert faces.damage == [
@@ -37,11 +37,11 @@ def test_a_label_that_is_cut_off_takes_its_image_along(tmp_path):
     path = tmp_path / "s/000000.tar"
     sample = 512 + 512 * -(-len(PNG) // 512) + 1024
     path.write_bytes(path.read_bytes()[: 4 * sample - 1024])
-    faces = ShardFaces(path, truncated="drop", quiet=True)
+    faces = ShardFaces(path, truncated="drop")
     assert faces.labels.tolist() == [0, 1, 2]
     bare = pack(tmp_path / "bare.tar", [(f"{n}.png", PNG) for n in range(4)])
     bare.write_bytes(bare.read_bytes()[: 3 * (sample - 1024)])
-    assert len(ShardFaces(bare, truncated="drop", quiet=True)) == 3
+    assert len(ShardFaces(bare, truncated="drop")) == 3
 
 
 def test_damage_never_hides_images(tmp_path):
@@ -97,7 +97,7 @@ def test_mutated_shards_are_read_alike_or_refused(tmp_path):
             mutated[draw.integers(0, 4096)] = draw.integers(0, 256)
         path.write_bytes(mutated[: draw.integers(0, len(whole))] if draw.random() < 0.3 else mutated)
         try:
-            faces = ShardFaces(path, quiet=True)
+            faces = ShardFaces(path)
         except DataError:
             refused += 1
         else:

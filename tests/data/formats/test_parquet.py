@@ -96,7 +96,6 @@ def test_many_row_groups_in_many_files(tmp_path):
     check(faces)
     assert faces.where(7) == f"{tmp_path}/data/train-00001-of-00003.parquet, row 3"
     assert faces.where(8) == f"{tmp_path}/data/train-00002-of-00003.parquet, row 0"
-    assert faces.largest_group == 3
     check(pickle.loads(pickle.dumps(faces)))
     check(ParquetFaces(tmp_path / "data/train-*.parquet"))
 

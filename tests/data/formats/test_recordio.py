@@ -53,7 +53,7 @@ def test_header_record_in_front(tmp_path: Path) -> None:
 @pytest.mark.parametrize("idx", [True, False])
 def test_images_only_with_single_labels(tmp_path: Path, idx: bool) -> None:
     records = [(key, part(plain(label, key, IMAGES[key]))) for key, label in enumerate([4, 0, 4])]
-    faces = RecordIOFaces(write(tmp_path, records, idx=idx), quiet=True)
+    faces = RecordIOFaces(write(tmp_path, records, idx=idx))
     assert faces.labels is not None
     assert faces.labels.tolist() == [1, 0, 1]
     assert faces.identities == ["0", "4"]
@@ -67,7 +67,7 @@ def test_images_come_in_the_order_of_their_keys(tmp_path: Path) -> None:
     faces = RecordIOFaces(write(tmp_path, records))
     assert [faces.encoded(index) for index in range(3)] == IMAGES[:3]
     (tmp_path / "train.idx").unlink()
-    faces = RecordIOFaces(tmp_path, quiet=True)
+    faces = RecordIOFaces(tmp_path)
     assert [faces.encoded(index) for index in range(3)] == [IMAGES[2], IMAGES[0], IMAGES[1]]
 
 
@@ -78,7 +78,7 @@ def test_split_records(tmp_path: Path, idx: bool) -> None:
     split = part(body, 1) + part(b"", 2) + part(b"efgh!" + MAGIC + b"x", 3)
     whole = part(payload([2, 1], 2, b"plain"))
     at_front = part(b"", 1) + part(payload([5], 3, b"y")[4:], 3)  # a flag field equal to the magic
-    faces = RecordIOFaces(write(tmp_path, [(1, split), (2, whole)], idx=idx), quiet=True)
+    faces = RecordIOFaces(write(tmp_path, [(1, split), (2, whole)], idx=idx))
     assert [faces.encoded(0), faces.encoded(1)] == [image, b"plain"]
     assert faces.identities == ["1", "2"]
     assert faces.where(1).endswith(f"byte {len(split)}")
@@ -140,7 +140,7 @@ def test_which_file_a_folder_means(tmp_path: Path) -> None:
     refused(tmp_path, f"{tmp_path}: holds 0 .rec files and no train.rec; give the file itself")
     write(tmp_path, insightface_records()).rename(tmp_path / "other.rec")
     (tmp_path / "train.idx").unlink()
-    assert len(RecordIOFaces(tmp_path, quiet=True)) == 6
+    assert len(RecordIOFaces(tmp_path)) == 6
     (tmp_path / "more.rec").write_bytes(b"")
     refused(tmp_path, f"{tmp_path}: holds 2 .rec files and no train.rec; give the file itself")
 
@@ -165,7 +165,7 @@ def test_pickles_to_worker_processes(tmp_path: Path) -> None:
 
 def test_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
     def of(name: str, records: Sequence[tuple[int, bytes]], idx: bool = True) -> str:
-        return RecordIOFaces(write(tmp_path / name, records, idx=idx), quiet=True).fingerprint
+        return RecordIOFaces(write(tmp_path / name, records, idx=idx)).fingerprint
 
     base = [(key, part(plain(key, key, image))) for key, image in enumerate(IMAGES)]
     first = of("a", base)
@@ -182,13 +182,13 @@ def test_a_slow_index_is_kept_and_found_stale(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(recordio_kept, "_SLOW_S", 0.0)
     path = write(tmp_path / "set", insightface_records(), idx=False)
-    first = RecordIOFaces(path, quiet=True)
+    first = RecordIOFaces(path)
     (kept,) = (tmp_path / "cache/recordio").iterdir()
     monkeypatch.setattr("facedistill.data.formats.recordio.reader.find_records", None)
     assert RecordIOFaces(path).fingerprint == first.fingerprint
     monkeypatch.undo()
     monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path / "cache"))
     kept.write_bytes(b"damaged")
-    assert RecordIOFaces(path, quiet=True).fingerprint == first.fingerprint
+    assert RecordIOFaces(path).fingerprint == first.fingerprint
     write(tmp_path / "set", insightface_records()[:5], idx=False)
-    assert len(RecordIOFaces(path, quiet=True)) == 5
+    assert len(RecordIOFaces(path)) == 5

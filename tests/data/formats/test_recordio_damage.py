@@ -55,18 +55,18 @@ def test_an_idx_of_a_longer_file_is_refused(tmp_path: Path) -> None:
         f"{path}: has 80 bytes, but train.idx names a record at byte 80 (delete train.idx if it belongs to another file), "
         "with 2 whole records before it; copy it again, or list what is readable with `facedistill data verify`",
     )
-    assert len(RecordIOFaces(path, truncated="drop", quiet=True)) == 2
+    assert len(RecordIOFaces(path, truncated="drop")) == 2
 
 
 @pytest.mark.parametrize("cut", [30, 47])
 def test_a_cut_file_with_its_complete_idx_is_read_up_to_the_damage(tmp_path: Path, cut: int) -> None:
     """The keys are those of the idx, which need not count from 0."""
     path = write(tmp_path, insightface_records())
-    complete = RecordIOFaces(path, quiet=True)
+    complete = RecordIOFaces(path)
     images = [complete.encoded(index) for index in range(len(complete))]
     offsets = sorted(int(line.split("\t")[1]) for line in (tmp_path / "train.idx").read_text().splitlines())
     path.write_bytes(path.read_bytes()[: offsets[3] + cut])
-    faces = RecordIOFaces(path, truncated="drop", quiet=True)
+    faces = RecordIOFaces(path, truncated="drop")
     assert 0 < len(faces) < len(images)
     assert [faces.encoded(index) for index in range(len(faces))] == images[: len(faces)]
     assert len(faces.damage) == 1
@@ -102,7 +102,7 @@ def test_a_preallocated_or_damaged_file(tmp_path: Path) -> None:
         path,
         f"{path}: is damaged: no record begins at byte 80 of 160, with 2 whole records before it; {tail}",
     )
-    assert len(RecordIOFaces(path, truncated="drop", quiet=True)) == 2
+    assert len(RecordIOFaces(path, truncated="drop")) == 2
     path.write_bytes(b"PK\x03\x04" * 40)
     refused(
         path, f"{path}: is damaged: no record begins at byte 0 of 160, with 0 whole records before it; {tail}"

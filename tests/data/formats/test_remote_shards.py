@@ -81,7 +81,7 @@ def test_processes_that_open_at_once_copy_once(local: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         Store, "download", lambda self, name, target: (copied.append(name), download(self, name, target))
     )
-    threads = [threading.Thread(target=ShardFaces, args=(address,), kwargs={"quiet": True}) for _ in range(4)]
+    threads = [threading.Thread(target=ShardFaces, args=(address,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,7 +15,7 @@ from facedistill.data.generation import shard as module
 from facedistill.data.generation.plan import describe
 from facedistill.data.generation.separation import Separation, measure_separation
 from facedistill.data.generation.synthetic_set import make_synthetic_set as loud_make
-from facedistill.data.generation.synthetic_set import synthetic_set as loud_set
+from facedistill.data.generation.synthetic_set import synthetic_set
 from facedistill.errors import ConfigError, DataError
 from facedistill.images import decode_face
 from facedistill.models.synthetic_identities import (
@@ -25,7 +25,7 @@ from facedistill.models.synthetic_identities import (
 )
 from tests.helpers.tiny_networks import TinyGenerator, TinyTeacher
 
-make_synthetic_set, synthetic_set = partial(loud_make, quiet=True), partial(loud_set, quiet=True)
+make_synthetic_set = partial(loud_make, quiet=True)
 SETTINGS = SyntheticIdentities(
     identities=6, seed=5, spread=0.4, min_teacher_cosine=0.5, max_identity_cosine=0.9
 )

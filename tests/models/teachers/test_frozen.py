@@ -120,12 +120,6 @@ def test_bf16_is_near_and_returns_float32(
     assert torch.cosine_similarity(quick(faces), teacher(faces)).min() > 0.999
 
 
-def test_memory_layout_changes_nothing(teacher: FrozenTeacher, weights: Path) -> None:
-    plain = FrozenTeacher(Small(), weights, InputSpec(), channels_last=False)
-    assert plain.fingerprint == teacher.fingerprint
-    torch.testing.assert_close(plain(draw_faces(3)), teacher(draw_faces(3)))
-
-
 def test_a_copy_is_as_frozen(teacher: FrozenTeacher) -> None:
     again = copy.deepcopy(teacher).train()
     assert again.network is not teacher.network
@@ -170,11 +164,6 @@ def test_another_network_s_weights_stop_the_run(tmp_path: Path) -> None:
         f"{path} does not fit Small: it lacks conv.bias and 8 more keys, has unknown a; "
         "give weights of this network"
     )
-
-
-def test_another_hash_stops_the_run(weights: Path) -> None:
-    with pytest.raises(AssetError, match="delete it and fetch it again"):
-        FrozenTeacher(Small(), weights, InputSpec(), sha256="f" * 64)
 
 
 def test_unknown_precision(weights: Path) -> None:

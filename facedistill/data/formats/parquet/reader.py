@@ -64,7 +64,6 @@ class ParquetFaces:
         self._starts = np.concatenate([[0], np.cumsum([rows for rows, _ in groups], dtype=np.int64)])
         if not self._starts[-1]:
             raise DataError(f"{path}: holds no rows; give the table of a face set")
-        self.largest_group = max(rows for rows, _ in groups)
         copied = [size for table in tables if isinstance(table, ParquetTable) for size in table.group_sizes]
         self.read_at_once = max(copied, key=lambda group: group[1], default=(1, 0))
         self.kept_whole = sum(size for _, size in copied) <= _KEPT_BYTES

@@ -48,7 +48,7 @@ class Records:
     idx_problem: str | None = None
 
 
-def find_records(path: Path, *, quiet: bool = False) -> Records:
+def find_records(path: Path) -> Records:
     """Finds every record; the `.idx` is believed only where it names each record of the file exactly once.
 
     Raises:
@@ -64,12 +64,12 @@ def find_records(path: Path, *, quiet: bool = False) -> Records:
             order = np.argsort(offsets, kind="stable")
             keys, offsets = keys[order], offsets[order]
             if len(offsets) and offsets[-1] >= size:
-                return _cut_short(path, size, keys, offsets, quiet)
+                return _cut_short(path, size, keys, offsets)
             split = _check_chain(path, offsets, size)
             if split is not None:
                 return Records(offsets, split, keys, size)
             idx_problem = f"{idx_path.name} does not name each record of {path.name} once"
-        return _walk(path, size, idx_problem, quiet)
+        return _walk(path, size, idx_problem)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({reason(error)})") from error
 
@@ -125,7 +125,7 @@ def _check_chain(path: Path, offsets: np.ndarray, size: int) -> np.ndarray | Non
     return split
 
 
-def _walk(path: Path, size: int, idx_problem: str | None, quiet: bool) -> Records:
+def _walk(path: Path, size: int, idx_problem: str | None) -> Records:
     """Goes from record to record until the end or the first that cannot be one."""
     offsets: list[int] = []
     split: list[int] = []
@@ -137,7 +137,7 @@ def _walk(path: Path, size: int, idx_problem: str | None, quiet: bool) -> Record
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    hidden = quiet or not console.is_terminal or size < _SHOWN_FROM_BYTES
+    hidden = not console.is_terminal or size < _SHOWN_FROM_BYTES
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
@@ -160,9 +160,9 @@ def _walk(path: Path, size: int, idx_problem: str | None, quiet: bool) -> Record
     return Records(np.array(offsets, dtype=np.int64), is_split, None, position, problem, idx_problem)
 
 
-def _cut_short(path: Path, size: int, keys: np.ndarray, offsets: np.ndarray, quiet: bool) -> Records:
+def _cut_short(path: Path, size: int, keys: np.ndarray, offsets: np.ndarray) -> Records:
     """Records of a file that ends before the last one of its `.idx`; their keys where the `.idx` names just these."""
-    found = _walk(path, size, None, quiet)
+    found = _walk(path, size, None)
     idx, count = path.with_suffix(".idx").name, len(found.offsets)
     there = np.array_equal(offsets[:count], found.offsets)
     problem = f"has {size} bytes, but {idx} names a record at byte {offsets[-1]} (delete {idx} if it belongs to another file)"

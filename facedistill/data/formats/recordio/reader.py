@@ -34,7 +34,6 @@ class RecordIOFaces:
         path: The `.rec` file, or the folder that holds it.
         truncated: "refuse" a file that ends, or is damaged, within a record; "drop" reads the whole records
             before that place and says on standard error what is left out.
-        quiet: Whether to show no progress and no note.
 
     Attributes:
         labels, identities, fingerprint: See `FaceSet`.
@@ -45,9 +44,7 @@ class RecordIOFaces:
         DataError: In one sentence, if the files are not a whole, consistent set of labelled images.
     """
 
-    def __init__(
-        self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse", quiet: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse") -> None:
         self.path = _rec_file(Path(path))
         self._fd: int | None = None
         self.damage: list[str] = []
@@ -55,7 +52,7 @@ class RecordIOFaces:
             "recordio",
             self.path,
             Headers,
-            lambda: _index(self.path, truncated, quiet, self.damage),
+            lambda: _index(self.path, truncated, self.damage),
             lambda made: _is_complete(made, self.path),
         )
         images, labels = image_records(self.path, headers, allow_missing=truncated == "drop")
@@ -126,8 +123,8 @@ def _rec_file(path: Path) -> Path:
     return found[0]
 
 
-def _index(path: Path, truncated: str, quiet: bool, damage: list[str]) -> Headers:
-    records = find_records(path, quiet=quiet)
+def _index(path: Path, truncated: str, damage: list[str]) -> Headers:
+    records = find_records(path)
     if records.problem is not None:
         whole = f"{len(records.offsets)} whole records before it"
         if truncated != "drop":
@@ -136,12 +133,9 @@ def _index(path: Path, truncated: str, quiet: bool, damage: list[str]) -> Header
                 "`facedistill data verify`"
             )
         damage.append(f"{path}: {records.problem}, with {whole}")
-        if not quiet:
-            left = path.stat().st_size - records.end
-            print(
-                f"{path}: {records.problem}; reading the {whole}, leaving out {left} bytes", file=sys.stderr
-            )
-    elif records.idx_problem is not None and not quiet:
+        left = path.stat().st_size - records.end
+        print(f"{path}: {records.problem}; reading the {whole}, leaving out {left} bytes", file=sys.stderr)
+    elif records.idx_problem is not None:
         print(
             f"{path}: {records.idx_problem}; found {len(records.offsets)} records by walking the file",
             file=sys.stderr,

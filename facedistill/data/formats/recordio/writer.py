@@ -11,19 +11,14 @@ from typing import BinaryIO
 from facedistill.data.formats.recordio.index import HEAD, LENGTH_BITS, LENGTH_MASK, MAGIC
 from facedistill.data.formats.recordio.labels import IR_HEADER
 from facedistill.errors import DataError, reason
+from facedistill.images import SIZE_PX
 from facedistill.system.files import atomic_path
 
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
 _MOST_IDENTITIES = 1 << 24
 
 
-def write_recordio(
-    path_prefix: str | Path,
-    items: Iterable[tuple[bytes, int]],
-    *,
-    size_px: int = 112,
-    names: Iterable[str] | None = None,
-) -> int:
+def write_recordio(path_prefix: str | Path, items: Iterable[tuple[bytes, int]]) -> int:
     """Writes `<prefix>.rec`, `.idx`, `.lst` and `property`, or nothing at all.
 
     Images get the keys 1 to N and two labels (identity, 1 for aligned); then follow record 0 (N + 1, and the key
@@ -33,8 +28,6 @@ def write_recordio(
     Args:
         path_prefix: `folder/train` for insightface's names; the folder is made.
         items: (image file, identity), identities as whole numbers from 0 on.
-        size_px: Width and height that `property` announces.
-        names: Names of the images in `.lst`, in the order of `items`; their keys when None.
 
     Returns:
         N, the number of images written.
@@ -51,11 +44,10 @@ def write_recordio(
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
         with _all_or_nothing(targets) as (rec, idx, lst, property_file):
-            named = iter(names) if names is not None else None
-            count, identities = _write(_Writer(rec, idx), lst, items, named)
+            count, identities = _write(_Writer(rec, idx), lst, items)
             if not count:
                 raise DataError(f"{targets[0]}: there are no images to write; give a set with images")
-            property_file.write(f"{identities},{size_px},{size_px}\n".encode())
+            property_file.write(f"{identities},{SIZE_PX},{SIZE_PX}\n".encode())
     except OSError as error:
         raise DataError(f"{prefix}.rec: cannot be written ({reason(error)})") from error
     return count
@@ -99,9 +91,7 @@ class _Writer:
         self._position += len(record)
 
 
-def _write(
-    writer: _Writer, lst: BinaryIO, items: Iterable[tuple[bytes, int]], names: Iterator[str] | None
-) -> tuple[int, int]:
+def _write(writer: _Writer, lst: BinaryIO, items: Iterable[tuple[bytes, int]]) -> tuple[int, int]:
     """Number of images and of distinct identities written."""
     runs: list[int] = []
     seen: set[int] = set()
@@ -114,7 +104,7 @@ def _write(
         if not image:
             raise DataError(f"image {key} has zero bytes; replace or remove it")
         writer.add(key, (float(label), 1.0), image)
-        lst.write(f"1\t{next(names) if names is not None else key}\t{label}\n".encode())
+        lst.write(f"1\t{key}\t{label}\n".encode())
         if label != previous:
             runs.append(key)
             previous = label

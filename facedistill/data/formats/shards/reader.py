@@ -39,7 +39,6 @@ class ShardFaces:
             an fsspec address such as `s3://bucket/faces`, see `RemoteShards`.
         truncated: "refuse" a shard that is cut short or damaged; "drop" reads what comes before the damage, and
             says on standard error what is left out.
-        quiet: Whether to show no progress and no note.
 
     Attributes:
         labels, identities, fingerprint: See `FaceSet`.
@@ -49,9 +48,7 @@ class ShardFaces:
         DataError: In one sentence, if there is no shard, or one is not what it should be.
     """
 
-    def __init__(
-        self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse", quiet: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse") -> None:
         self.path = path if is_remote(path) else Path(path)
         self._files: ShardFiles = RemoteShards(str(path)) if is_remote(path) else LocalShards(path)
         self.damage: list[str] = []
@@ -62,9 +59,9 @@ class ShardFaces:
             array("q"),
         )
         found: list[int | str | None] = []
-        indexer = partial(self._indexed, drop=truncated == "drop", quiet=quiet)
+        indexer = partial(self._indexed, drop=truncated == "drop")
         title = f"indexing {Path(path).name}"
-        with ProgressBar(title, len(self._files), "shards", quiet=quiet) as progress:
+        with ProgressBar(title, len(self._files), "shards") as progress:
             for number in range(len(self._files)):
                 with os_errors_as(DataError, f"{self._files.where(number)}: cannot be read"):
                     index = self._files.index(number, indexer)
@@ -107,26 +104,25 @@ class ShardFaces:
         """`…/000003.tar, byte 8192`: where the header of one image begins."""
         return f"{self._files.where(self._shards[index])}, byte {self._headers[index]}"
 
-    def _indexed(self, fd: int, size: int, where: str, *, drop: bool, quiet: bool) -> ShardIndex:
+    def _indexed(self, fd: int, size: int, where: str, *, drop: bool) -> ShardIndex:
         index, damage = ShardIndex(), len(self.damage)
         try:
             for sample in samples(members(fd, size, where)):
                 try:
                     image, label = image_and_label(fd, where, sample)
                 except DataError as error:
-                    self._note_damage(error, drop, quiet)
+                    self._note_damage(error, drop)
                     continue
                 index.labels.append(label)
                 for column, value in zip((index.headers, index.starts, index.sizes), image[1:], strict=True):
                     column.append(value)
         except DataError as error:
-            self._note_damage(error, drop, quiet)
+            self._note_damage(error, drop)
         index.damaged = len(self.damage) > damage
         return index
 
-    def _note_damage(self, error: DataError, drop: bool, quiet: bool) -> None:
+    def _note_damage(self, error: DataError, drop: bool) -> None:
         if not drop:
             raise error
         self.damage.append(str(error))
-        if not quiet:
-            print(f"left out: {error}", file=sys.stderr)
+        print(f"left out: {error}", file=sys.stderr)
