@@ -29,6 +29,7 @@ from facedistill.system.paths import config_dir
 from tests.docs.documented import Command, blocks, commands, inline
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "own_package"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = [command for page in PAGES for command in commands(page)]
 PRINT_ONLY = (
@@ -103,7 +104,11 @@ def test_a_documented_command_is_one(command: Command, monkeypatch: pytest.Monke
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert {word for word in words if "=" not in word} <= set(targets)
     elif program == "python":
-        (ast.parse(words[1]) if words[0] == "-c" else (ROOT / words[0]).resolve(strict=True))
+        if words[0] == "-c":
+            ast.parse(words[1])
+        else:
+            found = words[0] if words[0] != "-m" else EXAMPLE / f"{words[1].replace('.', '/')}.py"
+            (ROOT / found).resolve(strict=True)
     elif program == "facedistill" and words[0] == "train":
         _check_train(words[1:], command.remark.startswith("refused"))
     elif program == "facedistill" and not words[0].startswith("--"):
@@ -180,10 +185,8 @@ def test_blocks_of_code_can_be_parsed() -> None:
 @pytest.mark.slow
 @pytest.mark.assets
 def test_the_quickstart_runs_as_it_stands(tmp_path: Path) -> None:
-    """Its section "A run in a minute", line by line in a shell, in a folder that holds nothing else."""
-    section = (
-        (ROOT / "docs" / "quickstart.md").read_text().split("## A run in a minute\n")[1].split("\n## ")[0]
-    )
+    """Its section "A first run", line by line in a shell, in a folder that holds nothing else."""
+    section = (ROOT / "docs" / "quickstart.md").read_text().split("## A first run\n")[1].split("\n## ")[0]
     script = "set -e\n" + "".join(blocks(section, ""))
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "WANDB_MODE": "offline"}
