@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],  # or argparse calls them required
         help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)

@@ -123,7 +123,7 @@ def _run_grid(one: _Sweep) -> list[str]:
         compose("train", overrides)  # a mistyped choice or key is no job that fails, and nothing is started
     jobs, refused = _plan(combinations, one)
     waiting = [job for job in jobs if job.config.force or not job.folder.is_finished]
-    counts = f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
+    counts = f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
     print_message("\n".join([counts, *refused]))
     if not jobs:
         raise UserError("no job of the sweep can run")

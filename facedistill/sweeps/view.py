@@ -89,7 +89,10 @@ class SweepView:
         counts = [
             f"{len(self._in(state))} {state}" for state in ("done", "running", "waiting", "failed", "pruned")
         ]
-        parts = [f"{len(self.jobs)} jobs: " + ", ".join(text for text in counts if not text.startswith("0 "))]
+        parts = [
+            f"{len(self.jobs)} job{'s' if len(self.jobs) != 1 else ''}: "
+            + ", ".join(text for text in counts if not text.startswith("0 "))
+        ]
         if together := self._rate():
             parts.append(f"{rate(together)} images/s")
         if self._best:

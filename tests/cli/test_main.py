@@ -230,3 +230,15 @@ def test_an_allowed_loss_is_0_to_100_points(points, capsys):
         main(["export", "s.safetensors", "--format", "onnx-int8", f"--allowed-loss={points}"])
     assert stopped.value.code == 2
     assert "argument --allowed-loss: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["cost", "tinyfar_c", "--seconds", "0"], "argument --seconds: expected seconds above 0, got 0"),
+    (["cost", "tinyfar_c", "--seconds", "nan"], "argument --seconds: expected seconds above 0, got nan"),
+    (["evaluate"], "the following arguments are required: what\n"),
+])  # fmt: skip
+def test_a_wrong_argument_is_named(arguments, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
