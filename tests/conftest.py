@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,9 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def cpu_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cpu_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """This CPU computes in bfloat16 even if that is slow."""
     monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: True)
-    devices.usable_precision.cache_clear()
-    yield
-    devices.usable_precision.cache_clear()
 
 
 @pytest.fixture

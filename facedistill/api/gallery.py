@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from torch import Tensor
 from facedistill.api.index import Index
 from facedistill.api.photographs import Chosen, Face, Picture, faces_of
 from facedistill.data.alignment.choose_face import Detector
-from facedistill.errors import DataError, UserError
+from facedistill.errors import DataError, UserError, reason
 from facedistill.evaluation.thresholds import Threshold
 from facedistill.system.files import read_npz, write_npz
 from facedistill.system.progress import ProgressBar
@@ -198,12 +199,18 @@ def image_files(paths: Iterable[str | Path]) -> list[Path]:
                 f"{given!r}: is no path; a gallery is built from the paths of images or of folders"
             )
         path = Path(given)
-        inside = (
-            sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if path.is_dir()
-            else [path]
-        )
+        inside = _images_below(path) if os.path.isdir(path) else [path]
         if not inside:
             raise DataError(f"{path} holds no image; give jpg, png, bmp or webp files")
         files += inside
     return files
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Image files at any depth; a folder that cannot be read is refused, since its images would be left out."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({reason(error)})") from error
+
+    found = [Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())

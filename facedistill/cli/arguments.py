@@ -31,6 +31,19 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """A time of a command line, above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not above 0, or without end.
+        ValueError: If it cannot be read.
+    """
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text}")
+    return number
+
+
 def points(text: str) -> float:
     """Percentage points of a command line, 0 to 100.
 

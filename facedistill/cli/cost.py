@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedistill.cli.arguments import positive, refuse_other_networks
+from facedistill.cli.arguments import positive, refuse_other_networks, seconds
 from facedistill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=positive, default=64, metavar="N", help="faces in the larger batch; 64"
     )
     parser.add_argument(
-        "--seconds", type=float, default=1.0, metavar="S", help="that each batch size is timed; 1"
+        "--seconds", type=seconds, default=1.0, metavar="S", help="that each batch size is timed; 1"
     )
     parser.add_argument(
         "--again", action="store_true", help="measure runs again that have the same in cost.json"

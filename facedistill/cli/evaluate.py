@@ -7,8 +7,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facedistill.errors import UserError, reason
+
+if TYPE_CHECKING:
+    from facedistill.reporting.record import Results
 
 _KEYS = tuple(
     f"evaluation.{key}" for key in ("protocols", "data_dir", "batch_size", "flip", "resamples", "places")
@@ -24,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],  # or argparse calls them required
         help="of the configuration, for instance evaluation.protocols=[lfw] evaluation.flip=sum",
     )
     parsed = parser.parse_args(arguments)
@@ -41,18 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     from facedistill.config.numbers import demand_numbers
     from facedistill.export import load_student
     from facedistill.reporting.table.results import as_text, results_table
-    from facedistill.runs.evaluate import against_card, changed_evaluation, evaluate_network, evaluate_run
-    from facedistill.runs.folder import RunFolder
+    from facedistill.runs.evaluate import against_card, evaluate_network
     from facedistill.runs.frozen_networks import load_teacher
 
     if is_run:
-        folder = RunFolder(path)
-        with folder.held(), _incomplete(path / "config.yaml"):
-            run_config = folder.config()
-            evaluation = (
-                changed_evaluation(run_config, parsed.overrides) if run_config and parsed.overrides else None
-            )
-            results = evaluate_run(folder, evaluation)
+        results = _of_run(path, parsed.overrides)
     elif path.is_file():
         config = compose("train", parsed.overrides)
         demand_numbers(config)
@@ -64,16 +62,40 @@ def main(arguments: Sequence[str]) -> int:
         expected = OmegaConf.select(config, "teacher.card.accuracy")
     blocks = results_table(results)
     if not blocks:
-        lacks = (
-            "; ".join(results.absent.values())
-            or "evaluation.protocols is empty; name some, or evaluation=default"
-        )
-        raise UserError(f"nothing was measured: {lacks}")
+        raise _nothing(results)
     print(as_text(blocks), *results.absent.values(), sep="\n")
     if expected is not None:
         sentence = against_card(parsed.what, expected, results, config.evaluation.flip)
         print(*filter(None, [sentence]), sep="\n", end="\n" if sentence else "")
     return 0
+
+
+def _of_run(path: Path, overrides: Sequence[str]) -> Results:
+    """Evaluates a run; the absent protocols are those of this evaluation, the figures also earlier ones."""
+    from facedistill.runs.evaluate import changed_evaluation, evaluate_run
+    from facedistill.runs.folder import RunFolder
+    from facedistill.runs.inputs import evaluates_generated_pairs
+
+    folder = RunFolder(path)
+    with folder.held(), _incomplete(path / "config.yaml"):
+        if (config := folder.config()) is None:
+            raise UserError(f"{path}: has no config.yaml; restore it from a copy")
+        if overrides:
+            config.evaluation = changed_evaluation(config, overrides)
+        results = evaluate_run(folder, config.evaluation)
+        asked = set(config.evaluation.protocols)
+        results.absent = {name: why for name, why in results.absent.items() if name in asked}
+        if asked == results.absent.keys() and not evaluates_generated_pairs(config):
+            raise _nothing(results)
+    return results
+
+
+def _nothing(results: Results) -> UserError:
+    lacks = (
+        "; ".join(results.absent.values())
+        or "evaluation.protocols is empty; name some, or evaluation=default"
+    )
+    return UserError(f"nothing was measured: {lacks}")
 
 
 def _demand_effect(what: str, overrides: Sequence[str], is_teacher: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -20,6 +21,11 @@ from facedistill.errors import UserError, memory_error, reason
 from facedistill.runs.library_warnings import silence_expected_warnings
 from facedistill.system.memory import keep_freed_memory
 from facedistill.system.trust import take_trust
+
+_ENVIRONMENT = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 
 
 def usage() -> str:
@@ -78,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 128 + signal.SIGPIPE
+    except OSError as error:  # that no command has a sentence of its own for
+        if error.errno not in _ENVIRONMENT or not error.filename:
+            raise
+        return _refuse(
+            f"{os.fsdecode(error.filename)}: {reason(error)}; change that, or name another file or folder"
+        )
     except (MemoryError, RuntimeError) as error:
         if (found := memory_error(error)) is None:
             raise

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         UserError: If the configuration does not allow the run, or the trace cannot be written.
     """
     options = _parser().parse_intermixed_args(list(arguments))
-    if options.minutes < 0:
+    if not options.minutes >= 0:
         raise ConfigError(f"--minutes {options.minutes:g}: must be 0 or more")
     from facedistill.runs.profile import run_profile
 

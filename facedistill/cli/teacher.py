@@ -150,7 +150,7 @@ def _given(options: argparse.Namespace, family: Family) -> InputSpec | None:
     given = (options.color, options.mean, options.std)
     if given == (None, None, None):
         return None
-    if None in given or options.std <= 0:
+    if None in given or not options.std > 0:
         raise ConfigError("--color, --mean and --std: give all three, and std above 0")
     return replace(InputSpec(*(family.size_px, *given)))
 

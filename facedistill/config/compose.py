@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
@@ -23,7 +24,7 @@ _ELSEWHERE = {"data.source.yaw": _TURNED, "data.source.yaw_share": _TURNED}
 
 
 def compose(root: str, overrides: Sequence[str]) -> DictConfig:
-    """Composes `conf/<root>.yaml` with Hydra overrides.
+    """Composes `conf/<root>.yaml` with Hydra overrides. A run without a name gets that of its method.
 
     Raises:
         ConfigError: If an override cannot be read or names nothing that exists, a key is unknown, or the configuration
@@ -35,6 +36,10 @@ def compose(root: str, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(_sentence(error, root, overrides)) from error
     demand_known(config, root, lambda: chosen_files(root, overrides))
     refuse_foreign_code(config)
+    if "method" in config and not OmegaConf.is_missing(config, "name") and config.name is None:
+        config.name = [Path(one).name for one in chosen_files(root, overrides) if one.startswith("method/")][
+            -1
+        ]
     return with_whole_numbers(config)
 
 

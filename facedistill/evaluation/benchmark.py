@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.distributed.collectives import gather_constant, rank
+from facedistill.errors import UserError
 from facedistill.evaluation.embedder import embed
 from facedistill.evaluation.protocols.base import Flip, PairScores, PairsProtocol, Protocol
 from facedistill.evaluation.worst import write_worst_errors
@@ -130,7 +132,8 @@ def _cached_scores(
     if score is None:
         score = protocol.score(run())
         if path is not None and (group is None or rank() == 0):
-            save_scores(path, PairScores(score, protocol.same, protocol.fold))
+            with suppress(UserError):  # a cache folder may be read-only
+                save_scores(path, PairScores(score, protocol.same, protocol.fold))
     return score
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from dataclasses import InitVar, asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facedistill.errors import ConfigError, DataError, UserError
+from facedistill.errors import ConfigError, DataError, UserError, os_errors_as
 from facedistill.evaluation.protocols.base import PairsProtocol
 from facedistill.evaluation.protocols.images import ArrayImages
 from facedistill.models.fingerprint import network_fingerprint
@@ -131,6 +132,7 @@ def make_generated_pairs(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     path = cache / f"{STREAMS[purpose].replace('_', '-')}-{key[:16]}.safetensors"
     if not path.is_file():
+        demand_writable(cache)  # before the minutes that rendering takes
         drawn = []
         title = f"making {purpose} pairs, once"
         with ProgressBar(title, settings.identities, "identities", quiet=quiet) as progress:
@@ -140,6 +142,18 @@ def make_generated_pairs(
         arrays = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
         write_weights(path, arrays, {"settings": json.dumps(asdict(settings), sort_keys=True)})
     return path
+
+
+def demand_writable(cache: Path) -> None:
+    """Makes the cache folder.
+
+    Raises:
+        UserError: If no file can be written to it.
+    """
+    fix = "set FACEDISTILL_CACHE to a folder that you may write to"
+    with os_errors_as(UserError, f"{cache}: cannot be written", fix):
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
 
 
 def load_generated_pairs(path: Path, name: Purpose = "generated") -> PairsProtocol:

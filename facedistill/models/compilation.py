@@ -8,7 +8,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,8 +52,8 @@ def compiled(
     if compile == "reduce-overhead":
         options["mode"] = compile
     # Before torch.compile, whose worker processes fix the folder on a GPU.
-    if _chosen_by_torch(os.environ.get(_FOLDER)):
-        os.environ[_FOLDER] = str(cache_dir() / "compiled" / _made_for())
+    if _chosen_by_torch(os.environ.get(_FOLDER)) and (folder := _own_folder(cache_dir())):
+        os.environ[_FOLDER] = folder
     fast: Run = torch.compile(run, **options)
     chosen: list[Run] = []
 
@@ -85,6 +86,18 @@ def forget_graphs(run: Run) -> None:
     """To be called when the parameters of a frozen function that `compiled` returned have moved."""
     if isinstance(run, GraphedRun):
         run.forget()
+
+
+@cache
+def _own_folder(cache: Path) -> str | None:
+    """Where compiled code is kept; None, with a message, in a read-only cache: torch then uses the temporary folder."""
+    folder = cache / "compiled" / _made_for()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        return str(folder)
+    print_message(f"{folder} cannot be written; compiled code is kept in {tempfile.gettempdir()}")
+    return None
 
 
 def _chosen_by_torch(folder: str | None) -> bool:

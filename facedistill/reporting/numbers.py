@@ -63,10 +63,14 @@ def short(value: Any) -> str:
 
 
 def rate(value: Any) -> str:
-    """Images per second, with a decimal where it is small."""
+    """Images per second: 1,234, 37.4, or two significant digits of what is below 1, never "0.0" of what is more.
+
+    >>> rate(1234.5), rate(37.42), rate(0.1234)
+    ('1,234', '37.4', '0.12')
+    """
     if not is_number(value):
         return NOT_MEASURED
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def duration(seconds: Any) -> str:

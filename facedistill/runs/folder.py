@@ -57,10 +57,13 @@ class RunFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(
-                f"runs_dir: cannot write to {self.path} ({reason(error)}); give a folder that can be written, "
-                "runs_dir=/another/folder"
-            ) from error
+            is_run = (self.path / "run.json").exists()
+            fix = (
+                "copy the run to another folder"
+                if is_run
+                else "give another folder, runs_dir=/another/folder"
+            )
+            raise UserError(f"{self.path}: cannot be written ({reason(error)}); {fix}") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from facedistill.config import compose
 from facedistill.runs.assembly import settings_of
 from facedistill.runs.inputs import trains_on_generated_faces
 from facedistill.runs.library_warnings import silence_expected_warnings
-from facedistill.runs.profiling.options import candidates, is_given, rate_of, search
+from facedistill.runs.profiling.options import candidates, is_given, rate_of, renders_fused, search
 from facedistill.runs.profiling.step import profile_step
 from facedistill.runs.profiling.text import describe, describe_best, describe_trial
 from facedistill.runs.strategies import root_device
@@ -54,7 +54,9 @@ def run_profile(
         tell(f"trace: {trace}")
     if minutes:
         on_gpu = root_device(settings_of(config)).type == "cuda"
-        options = candidates(on_gpu, renders=trains_on_generated_faces(config))
+        renders = trains_on_generated_faces(config)
+        fused = renders and not on_gpu and renders_fused(config)
+        options = candidates(on_gpu, renders=renders, fused=fused)
         best, trials = search(
             lambda choice: rate_of(overrides, choice, check_start, seconds=_SECONDS),
             [option for option in options if not is_given(option, config)],

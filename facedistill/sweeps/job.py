@@ -54,7 +54,6 @@ class Job:
     def write(self) -> Path:
         """Writes `runs/jobs/<id>.yaml`, from which the job starts whatever happens to `conf/` or the environment."""
         path = self.folder.path.parent / "jobs" / f"{self.id}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         planned = {_PLANNED: {"run": self.id, "overrides": list(self.overrides)}}
         write_atomically(path, OmegaConf.to_yaml(planned) + OmegaConf.to_yaml(self.config, resolve=True))
         return path
@@ -68,7 +67,7 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
         overrides: For `facedistill train`.
         num_gpus: How many the machine has.
         group: Of a sweep: wandb group of the job's run, unless the overrides name one. The run of a sweep is named
-            <name>-<method>-<backbone>-seed<seed>, unless the overrides name it or it was begun with its plain name.
+            <name>-<method>-<backbone>-seed<seed>, the method once if the name is its own, unless the overrides name it or it was begun with its plain name.
 
     Raises:
         UserError: If the configuration is refused, or asks for more GPUs than there are.
@@ -94,7 +93,8 @@ def plan_job(label: str, overrides: Sequence[str], *, num_gpus: int = 0, group: 
 
 def _sweep_name(config: DictConfig) -> str:
     method, backbone = (network_name(config, group) for group in ("method", "backbone"))
-    return re.sub(r"[^\w.-]+", "_", f"{config.name}-{method}-{backbone}-seed{config.seed}")
+    named = [config.name] if config.name.replace("_", "") == method.lower() else [config.name, method]
+    return re.sub(r"[^\w.-]+", "_", "-".join([*named, backbone, f"seed{config.seed}"]))
 
 
 def read_job(path: Path) -> tuple[DictConfig, tuple[str, ...], str | None]:

@@ -123,13 +123,14 @@ def _run_grid(one: _Sweep) -> list[str]:
         compose("train", overrides)  # a mistyped choice or key is no job that fails, and nothing is started
     jobs, refused = _plan(combinations, one)
     waiting = [job for job in jobs if job.config.force or not job.folder.is_finished]
-    counts = f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
+    counts = f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}, {len(jobs) - len(waiting)} finished already, {len(refused)} refused"
     print_message("\n".join([counts, *refused]))
     if not jobs:
         raise UserError("no job of the sweep can run")
     failed = execute(waiting, one.launcher, logs=one.runs / "logs")
     if failed or refused:
-        print_message("\n".join([f"{len(failed)} job(s) failed, {len(refused)} refused", *failed, *refused]))
+        ends = [f"{len(some)} {what}" for some, what in ((failed, "failed"), (refused, "refused")) if some]
+        print_message("\n".join([", ".join(ends), *failed, *refused]))
     return failed + refused
 
 
@@ -137,8 +138,7 @@ def _plan(combinations: Sequence[Sequence[str]], one: _Sweep) -> tuple[list[Job]
     """Jobs without repetition, and a sentence for each that is refused."""
     jobs: dict[str, Job] = {}
     refused = []
-    for overrides in combinations:
-        label = " ".join(overrides)
+    for label, overrides in zip(labels(combinations), combinations, strict=True):
         try:
             job = plan_job(label, overrides, num_gpus=one.launcher.num_gpus, group=one.name)
         except UserError as error:
@@ -146,6 +146,16 @@ def _plan(combinations: Sequence[Sequence[str]], one: _Sweep) -> tuple[list[Job]
         else:
             jobs.setdefault(job.id, job)
     return list(jobs.values()), refused
+
+
+def labels(combinations: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each combination from the others: the overrides that not all have.
+
+    >>> labels([("images=9", "seed=1"), ("images=9", "seed=2")])
+    ['seed=1', 'seed=2']
+    """
+    shared = set.intersection(*map(set, combinations)) if len(set(combinations)) > 1 else set()
+    return [" ".join(text for text in overrides if text not in shared) for overrides in combinations]
 
 
 def _fixed(arguments: Sequence[str]) -> list[str]:

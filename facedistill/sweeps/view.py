@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from facedistill.reporting.numbers import duration, percent
+from facedistill.reporting.numbers import duration, percent, rate
 from facedistill.reporting.record import Results
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.progress_files import Progress, curve, progress
@@ -46,10 +46,12 @@ class SweepView:
             self._live.start()
         return self
 
-    def __exit__(self, *reason: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._live is not None:
             self._read()
             self._live.stop()
+        elif kind is None and self.jobs:
+            self.say(self.summary())
 
     def set(self, job: Job, state: State, note: str = "") -> None:
         """Sets a job's state; prints one line at its end and for each new reason to wait."""
@@ -83,10 +85,12 @@ class SweepView:
         counts = [
             f"{len(self._in(state))} {state}" for state in ("done", "running", "waiting", "failed", "pruned")
         ]
-        parts = [f"{len(self.jobs)} jobs: " + ", ".join(text for text in counts if not text.startswith("0 "))]
-        rate = self._rate()
-        if rate:
-            parts.append(f"{rate:,.0f} images/s")
+        parts = [
+            f"{len(self.jobs)} job{'s' if len(self.jobs) != 1 else ''}: "
+            + ", ".join(text for text in counts if not text.startswith("0 "))
+        ]
+        if together := self._rate():
+            parts.append(f"{rate(together)} images/s")
         if self._best:
             best = max(self._best, key=lambda name: self._best[name])
             parts.append(f"best cosine {self._best[best]:.4f} ({self.jobs[best].label})")
@@ -97,14 +101,14 @@ class SweepView:
 
     def seconds_left(self) -> float | None:
         """Images still to be seen by all jobs, over the rate of those that run; None before there is one."""
-        rate = self._rate()
-        if not rate:
+        together = self._rate()
+        if not together:
             return None
         images = sum(self.jobs[name].images for name in self._in("waiting"))
         for name in self._in("running"):
             seen = self._progress.get(name, Progress())
             images += max((seen.total_images or self.jobs[name].images) - seen.images_seen, 0)
-        return images / rate
+        return images / together
 
     def _rate(self) -> float:
         running = (self._progress.get(name, Progress()) for name in self._in("running"))
@@ -138,7 +142,7 @@ class SweepView:
                 Text(self.jobs[name].label, overflow="ellipsis"),
                 Text(state, style=_COLORS[state]),
                 f"{100 * share:.0f} %" if is_running else "",
-                f"{one.images_per_s:,.0f} images/s" if is_running and one.images_per_s else "",
+                f"{rate(one.images_per_s)} images/s" if is_running and one.images_per_s else "",
                 f"{self._best[name]:.4f}" if name in self._best else "",
                 f"{duration(one.seconds_left)} left" if is_running and one.seconds_left is not None else "",
             )

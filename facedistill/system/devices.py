@@ -27,7 +27,6 @@ def cpu_has_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and supported is not None and bool(supported())
 
 
-@functools.cache
 def usable_precision(precision: Precision, key: str, device: torch.device | None = None) -> Precision:
     """`precision`, or "fp32" and a message where the device does not multiply bfloat16 in hardware.
 
@@ -39,10 +38,16 @@ def usable_precision(precision: Precision, key: str, device: torch.device | None
     on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
     if precision != "bf16" or on_gpu or cpu_has_bfloat16():
         return precision
+    _say_float32(key)
+    return "fp32"
+
+
+@functools.cache
+def _say_float32(key: str) -> None:
+    """Once for each key; a run loads its networks again for the evaluation."""
     print_message(
         f"{key}=bf16: this CPU has no bfloat16 instructions, so float32 is used, which is 8 or more times as fast here"
     )
-    return "fp32"
 
 
 def copied_to(device: torch.device, value: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """A gallery is built, kept, read again and searched."""
 
+import errno
+import os
 import sys
 import zipfile
 
@@ -80,3 +82,18 @@ def test_without_faiss_a_large_gallery_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     sentence = error_message(UserError, Index, torch.eye(4), largest_exact=3)
     assert sentence == "a gallery of 4 faces: more than 3 need faiss; pip install faiss-cpu"
+
+
+def test_a_folder_that_cannot_be_read_is_refused(student, photos, monkeypatch):
+    """Its images would be left out without a word."""
+    (photos / "locked").mkdir()
+    scandir = os.scandir
+
+    def denied(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    refused = error_message(DataError, fd.Gallery.build, student, photos, quiet=True)
+    assert refused == f"{photos / 'locked'}: cannot be read (Permission denied)"

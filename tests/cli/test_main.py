@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from facedistill.export import save_student
 from facedistill.models.backbones import TinyFaR
 from facedistill.system.paths import config_dir
 from tests.helpers.errors import command_error
+from tests.reporting.small_runs import write_small_run
 
 TEACHERS = ", ".join(sorted(path.stem for path in (config_dir() / "teacher").glob("*.yaml")))
 
@@ -131,8 +133,36 @@ def test_truncated_student(capsys, tmp_path):
 def test_output_folder_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "runs").write_text("a file, not a folder")
     said = command_error(capsys, "train", "debug=smoke", f"runs_dir={tmp_path / 'runs'}")
-    assert said.startswith(f"error  runs_dir: cannot write to {tmp_path / 'runs'}/smoke-")
-    assert said.endswith("(Not a directory); give a folder that can be written, runs_dir=/another/folder")
+    assert said.startswith(f"error  {tmp_path / 'runs'}/smoke-")
+    assert said.endswith(
+        ": cannot be written (Not a directory); give another folder, runs_dir=/another/folder"
+    )
+    said = command_error(capsys, "train", "-m", "debug=smoke", "seed=1,2", f"runs_dir={tmp_path / 'runs'}")
+    assert said.endswith(
+        f"error  {tmp_path / 'runs'}/logs: cannot be written (Not a directory); give another folder, runs_dir=/another/folder"
+    )
+
+
+def test_a_run_in_a_folder_that_cannot_be_written(capsys, monkeypatch, tmp_path):
+    run = write_small_run(tmp_path / "a-00000001")
+    monkeypatch.setattr(Path, "touch", _denied)
+    for command in ("evaluate", "report"):
+        said = command_error(capsys, command, run)
+        assert said == f"error  {run}: cannot be written (Permission denied); copy the run to another folder"
+
+
+def _denied(path, *rest, **options):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "exists", _denied)
+    assert (
+        command_error(capsys, "data", "info", tmp_path)
+        == f"error  {tmp_path}: cannot be read (Permission denied)"
+    )
+    monkeypatch.setattr("facedistill.cli.assets.main", lambda arguments: _denied("a/b"))
+    assert command_error(capsys, "assets").startswith("error  a/b: Permission denied; change that")
 
 
 def test_no_disk(capsys, monkeypatch, tmp_path):
@@ -200,3 +230,15 @@ def test_an_allowed_loss_is_0_to_100_points(points, capsys):
         main(["export", "s.safetensors", "--format", "onnx-int8", f"--allowed-loss={points}"])
     assert stopped.value.code == 2
     assert "argument --allowed-loss: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["cost", "tinyfar_c", "--seconds", "0"], "argument --seconds: expected seconds above 0, got 0"),
+    (["cost", "tinyfar_c", "--seconds", "nan"], "argument --seconds: expected seconds above 0, got nan"),
+    (["evaluate"], "the following arguments are required: what\n"),
+])  # fmt: skip
+def test_a_wrong_argument_is_named(arguments, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err

@@ -12,9 +12,10 @@ from facedistill.errors import ConfigError
 from tests.helpers.assets import asset_or_skip
 
 
-def test_a_negative_time_limit_is_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"--minutes -1: must be 0 or more"):
-        main(["experiment=demo", "--minutes", "-1"])
+@pytest.mark.parametrize("minutes", ["-1", "nan"])
+def test_no_time_limit_is_a_sentence(minutes: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--minutes {minutes}: must be 0 or more"):
+        main(["experiment=demo", "--minutes", minutes])
 
 
 @pytest.mark.slow

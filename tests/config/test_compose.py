@@ -122,3 +122,13 @@ def test_keys_added_below_a_key_are_named():
         "unknown override 'data.source.augment': it adds keys to data.source.augment; write ++data.source.augment=… to "
         "add them"
     )
+
+
+def test_a_run_without_a_name_has_that_of_its_method():
+    given = {
+        ("method=ekd", "experiment=pocket"): "pocket",
+        ("method=embedding_mse",): "embedding_mse",
+        (): "synthdistill",
+    }
+    assert {overrides: compose("train", overrides).name for overrides in given} == given
+    assert compose("train", ["method=rkd", "name=mine"]).name == "mine"

@@ -29,6 +29,7 @@ from facedistill.system.paths import config_dir
 from tests.docs.documented import Command, blocks, commands, inline
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "own_package"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = [command for page in PAGES for command in commands(page)]
 PRINT_ONLY = (
@@ -104,7 +105,11 @@ def test_a_documented_command_is_one(command: Command, monkeypatch: pytest.Monke
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert {word for word in words if "=" not in word} <= set(targets)
     elif program == "python":
-        (ast.parse(words[1]) if words[0] == "-c" else (ROOT / words[0]).resolve(strict=True))
+        if words[0] == "-c":
+            ast.parse(words[1])
+        else:
+            found = words[0] if words[0] != "-m" else EXAMPLE / f"{words[1].replace('.', '/')}.py"
+            (ROOT / found).resolve(strict=True)
     elif program == "facedistill" and words[0] == "train":
         _check_train(words[1:], command.remark.startswith("refused"))
     elif program == "facedistill" and not words[0].startswith("--"):

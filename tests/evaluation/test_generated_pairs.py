@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facedistill.errors import ConfigError, DataError
+from facedistill.errors import ConfigError, DataError, UserError
 from facedistill.evaluation.generated_pairs import (
     GeneratedPairs,
     generated_protocol,
@@ -51,6 +51,16 @@ class TinyTeacher(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images, (8, 1)).mean(dim=1).flatten(1) * self.gain
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+    generator, cache = TinyGenerator(), tmp_path / "cache"
+    cache.write_text("a file, not a folder")
+    with pytest.raises(
+        UserError, match=r"cache: cannot be written .*; set FACEDISTILL_CACHE to a folder that you may"
+    ):
+        make_generated_pairs(generator, TinyTeacher(), cache, SMALL)
+    assert generator.rendered == 0
 
 
 def test_genuine_pairs_reach_the_teacher_cosine(tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ def test_figures_and_score_files(protocol: PairsProtocol, tmp_path: Path) -> Non
     assert figures["lfw"]["accuracy"] > 0.8  # the synthetic identities differ clearly
 
 
+def test_a_cache_that_cannot_be_written_is_left_alone(protocol: PairsProtocol, tmp_path: Path) -> None:
+    (cache := tmp_path / "cache").write_text("a file, not a folder")
+    assert run_protocols(Averages(), [protocol], role="teacher", cache=cache, resamples=5, quiet=True)
+
+
 def test_a_cached_network_is_not_run_again(protocol: PairsProtocol, tmp_path: Path) -> None:
     network, cache = Averages(), tmp_path / "cache"
 

@@ -16,6 +16,7 @@ from facedistill.cli.main import main
 from facedistill.config import compose
 from facedistill.data.formats.recordio.writer import write_recordio
 from facedistill.errors import ConfigError
+from facedistill.evaluation.protocols.find import Absent
 from facedistill.export import load_student, read_thresholds, save_student
 from facedistill.runs import evaluate
 from facedistill.runs.assembly import assemble
@@ -31,6 +32,7 @@ from facedistill.runs.inputs import (
 from facedistill.runs.salvage import export_last_checkpoint
 from facedistill.runs.sources import instantiate
 from tests.evaluation.protocols.miniature_benchmark import draw
+from tests.helpers.errors import command_error
 from tests.reporting.small_runs import write_small_run
 
 
@@ -95,6 +97,31 @@ def test_protocols_that_were_measured_before_keep_their_figures(finished: RunFol
     for network in (results.student, results.teacher):
         assert network.protocols == {"lfw": {"accuracy": 0.5}, "cfp_fp": {"accuracy": 0.5}}
     assert results.titles == {"lfw": "LFW", "cfp_fp": "CFP-FP"}
+
+
+def test_the_command_names_absent_protocols_that_it_was_asked_for(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = measure(finished, "lfw")
+    results.absent = {"cfp_fp": "cfp_fp is not here: put …"}
+    results.save(finished.results)
+    assert main(["evaluate", str(finished.path), "evaluation.protocols=[lfw]"]) == 0
+    assert "cfp_fp" not in capsys.readouterr().out
+    assert "cfp_fp" in evaluate.Results.load(finished.results).absent  # for the report
+    monkeypatch.setattr(evaluate, "open_configured_protocols", lambda config: (
+        [], [Absent(name, f"{name} is not here: put …") for name in config.evaluation.protocols]
+    ))  # fmt: skip
+    monkeypatch.setattr("facedistill.runs.inputs.evaluates_generated_pairs", lambda config: False)
+    for protocols, lacks in (
+        ("agedb_30", "agedb_30 is not here: put …"),
+        ("", "evaluation.protocols is empty"),
+    ):
+        error = command_error(capsys, "evaluate", finished.path, f"evaluation.protocols=[{protocols}]")
+        assert f"nothing was measured: {lacks}" in error
+    (finished.path / "config.yaml").unlink()
+    assert command_error(capsys, "evaluate", finished.path).endswith(
+        "has no config.yaml; restore it from a copy"
+    )
 
 
 def test_figures_and_scores_of_another_student_are_dropped(finished: RunFolder) -> None:

@@ -22,9 +22,9 @@ def old_cpu(monkeypatch):
     """A machine without a GPU whose CPU has no bfloat16 instructions."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: False)
-    devices.usable_precision.cache_clear()
+    devices._say_float32.cache_clear()
     yield
-    devices.usable_precision.cache_clear()
+    devices._say_float32.cache_clear()
 
 
 def test_an_old_cpu_computes_in_float32_and_says_so_once(old_cpu, weights, capsys):  # noqa: F811
@@ -47,7 +47,9 @@ def test_the_device_that_computes_decides(old_cpu, monkeypatch, capsys):
         for device in (None, torch.device("cuda"), torch.device("cpu"))
     ]
     assert used == ["bf16", "bf16", "fp32"]
-    assert "key=bf16: this CPU has no bfloat16" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.usable_precision("bf16", "key") == "fp32"
+    assert capsys.readouterr().err.count("key=bf16: this CPU has no bfloat16") == 1
 
 
 def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_computes_in_float32(old_cpu, monkeypatch):

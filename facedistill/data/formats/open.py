@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facedistill.data.formats.base import Format, Truncated, all_formats
 from facedistill.data.formats.face_set import FaceSet
-from facedistill.errors import DataError
+from facedistill.errors import DataError, os_errors_as
 from facedistill.system.store import is_remote
 
 _MAX_LISTED_FILES = 2_000
@@ -37,6 +37,11 @@ def format_of(path: str | Path) -> Format:
     """
     if is_remote(path):
         return next(form for form in all_formats() if form.takes_addresses)
+    with os_errors_as(DataError, f"{path}: cannot be read"):
+        return _local_format(path)
+
+
+def _local_format(path: str | Path) -> Format:
     root = Path(path)
     by_suffix = {suffix: form for form in all_formats() for suffix in form.suffixes}
     found = by_suffix.get(root.suffix.lower())

@@ -59,18 +59,25 @@ def results_table(results: Results) -> list[Block]:
 
 
 def as_text(blocks: Iterable[Block]) -> str:
-    """The table for a terminal, with a blank line between protocols."""
+    """The table for a terminal, with a blank line between protocols; a network without any figure has no column."""
     blocks = list(blocks)
     rows = [row for block in blocks for row in block.rows]
     if not rows:
         return ""
-    label = max(len(row.label) for row in rows)
-    student = max(len("student"), *(len(str(row.student)) for row in rows))
+    shown = [
+        one for one in NETWORKS if any(getattr(row, one).value != NOT_MEASURED for row in rows)
+    ] or NETWORKS
+    columns = [["", *(row.label for row in rows)]]
+    columns += [[one, *(str(getattr(row, one)) for row in rows)] for one in shown]
+    widths = [max(map(len, column)) for column in columns]
+    head, *lines = (
+        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    )
     parts = []
     for block in blocks:
-        lines = [f"{block.title} ({block.pairs})", f"  {'':{label}}  {'student':{student}}  teacher"]
-        lines += [f"  {row.label:{label}}  {row.student!s:{student}}  {row.teacher}" for row in block.rows]
-        parts.append("\n".join(lines))
+        own, lines = lines[: len(block.rows)], lines[len(block.rows) :]
+        parts.append("\n".join([f"{block.title} ({block.pairs})", head, *own]))
     return "\n\n".join(parts)
 
 

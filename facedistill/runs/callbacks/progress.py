@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from facedistill.reporting.numbers import duration
+from facedistill.reporting.numbers import duration, rate
 from facedistill.system.files import write_atomically
 
 _WINDOW_S = 60.0
@@ -163,8 +163,8 @@ class ImagesProgress(Callback):
             ProgressBar(total=self.total_images, completed=min(self.images_seen, self.total_images)),
             Text(self._time_left(), style="bold"),
         )
-        rate = "validating" if self._is_validating else self._rate()
-        figures = Text.assemble(self._count(), "   ", (rate, "cyan"))
+        now = "validating" if self._is_validating else self._rate()
+        figures = Text.assemble(self._count(), "   ", (now, "cyan"))
         return Group(bar, figures, Text("   ".join(self._term_texts()), style="dim"))
 
     def _count(self) -> str:
@@ -172,8 +172,7 @@ class ImagesProgress(Callback):
         return f"{self.images_seen:,} / {self.total_images:,} images ({percent:.1f} %)"
 
     def _rate(self) -> str:
-        rate = self.images_per_s
-        return "- images/s" if rate is None else f"{rate:,.1f} images/s"
+        return "- images/s" if self.images_per_s is None else f"{rate(self.images_per_s)} images/s"
 
     def _time_left(self) -> str:
         left = self.seconds_left

@@ -64,7 +64,7 @@ class LastCheckpoint(Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "continue_from"):
                 logger.continue_from(trainer.global_step)
-        self.interruption.start()
+        self.interruption.start(says=trainer.is_global_zero)
         if lacks_validation(trainer):
             validate_now(trainer)
 

@@ -26,11 +26,12 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._says = False
         self._handlers: dict[int, Any] = {}
 
-    def start(self) -> None:
-        """Replaces the handlers of `SIGNALS`."""
-        self.number = None
+    def start(self, *, says: bool = True) -> None:
+        """Replaces the handlers of `SIGNALS`; `says`: the first signal is answered on standard error."""
+        self.number, self._says = None, says
         for number in SIGNALS:
             self._handlers[number] = signal.signal(number, self._receive)
 
@@ -44,6 +45,8 @@ class Interruption:
         if self.number is not None:
             raise Interrupted(number)
         self.number = number
+        if self._says:  # not by a console, which may be writing at this moment
+            os.write(2, b"\nstopping after this step; a second signal stops at once\n")
 
 
 @contextmanager

@@ -13,7 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from facedistill.config import compose
 from facedistill.errors import UserError, reason
+from facedistill.models.generators.face_generator import FaceGenerator
+from facedistill.models.generators.fused_synthesis import fused_layers
 from facedistill.runs.assembly import student_execution
+from facedistill.runs.frozen_networks import load_generator
 from facedistill.runs.profiling.step import TrainingStep
 from facedistill.system.devices import cpu_has_bfloat16
 
@@ -34,12 +37,15 @@ class Trial:
     problem: str = ""
 
 
-def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1) -> list[Choice]:
+def candidates(
+    on_gpu: bool, *, renders: bool, fused: bool = False, cores: int = os.cpu_count() or 1
+) -> list[Choice]:
     """The options, those that gain most first.
 
     Args:
         on_gpu: Whether the run is on a GPU.
         renders: Whether a generator makes the faces.
+        fused: Whether it renders by `FusedSynthesis`, which takes its micro-batches apart by itself.
         cores: Of this machine.
     """
     micro, compile = "generator.network.micro_batch", "generator.network.compile"
@@ -57,11 +63,17 @@ def candidates(on_gpu: bool, *, renders: bool, cores: int = os.cpu_count() or 1)
             *precision, teacher, {"trainer.compile": "reduce-overhead"}, *students,
         ]  # fmt: skip
     threads = sorted({1, max(1, cores // 2), cores})
-    rendering = [{compile: "auto"}, *({micro: size} for size in ("2", "8"))]
+    rendering = [{compile: "auto"}, *({micro: size} for size in ("2", "8") if not fused)]
     precision = [{"trainer.precision": "bf16-mixed"}] if has_bfloat16 else []
     return [
         *(rendering if renders else []), teacher, *precision, *({THREADS: str(count)} for count in threads), *students,
     ]  # fmt: skip
+
+
+def renders_fused(config: DictConfig) -> bool:
+    """Whether `FusedSynthesis` can render the faces of a run on this CPU."""
+    generator = load_generator(config)
+    return isinstance(generator, FaceGenerator) and fused_layers(generator.synthesis) is not None
 
 
 def is_given(option: Choice, config: DictConfig) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from facedistill.errors import UserError
+from facedistill.errors import UserError, os_errors_as
 from facedistill.sweeps.job import Job
 from facedistill.sweeps.launchers.base import LOST, Launcher, Running
 from facedistill.sweeps.launchers.guard import PATIENCE_S
@@ -42,7 +42,10 @@ class Pool:
         self.view = view
         self.active: dict[str, tuple[Job, Running]] = {}
         self._lost: list[Job] = []
-        logs.mkdir(parents=True, exist_ok=True)
+        with os_errors_as(
+            UserError, f"{logs}: cannot be written", "give another folder, runs_dir=/another/folder"
+        ):
+            logs.mkdir(parents=True, exist_ok=True)
 
     @property
     def is_idle(self) -> bool:
@@ -111,6 +114,10 @@ def stopping(pool: Pool) -> Iterator[None]:
         yield
     except BaseException:
         if pool.launcher.stops_with_sweep:
+            if pool.active:
+                pool.view.say(
+                    f"{len(pool.active)} job(s) finish their step and save; a second Ctrl-C kills them"
+                )
             pool.stop_all()
         elif pool.active:
             pool.view.say(f"{len(pool.active)} job(s) stay in the queue; the same command follows them again")

@@ -96,7 +96,9 @@ def read_table(folder: Path) -> Table:
                 "and run the command there"
             )
         others = sorted(p.parent.name for p in folder.parent.glob("*/rows.yaml"))
-        raise ConfigError(f"TABLE={folder.name}: there is no such table; there are {', '.join(others)}")
+        raise ConfigError(
+            f"TABLE={folder.name}: there is no such table; there are {', '.join(others) or 'none'}"
+        )
     content = yaml.safe_load(path.read_text())
     unknown = set(content) - _KEYS
     missing = {"title", "common", "images", "seeds", "rows", "metrics"} - set(content)

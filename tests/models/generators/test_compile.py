@@ -151,6 +151,19 @@ def test_compiled_code_is_kept_in_the_cache_folder_and_the_time_is_shown(
     ]
 
 
+def test_compiled_code_goes_elsewhere_where_the_cache_folder_is_read_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "compiled").write_text("a file, not a folder")
+    monkeypatch.setenv("FACEDISTILL_CACHE", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(torch, "compile", lambda run, **options: run)
+    for _ in range(2):
+        compiled(double, True)(torch.ones(1))
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    assert capsys.readouterr().err.count("cannot be written; compiled code is kept in ") == 1
+
+
 def test_a_folder_that_the_user_named_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda run, **options: run)

@@ -71,7 +71,7 @@ def test_last_line_shows_the_end_of_the_budget() -> None:
     run.step(seconds=1)
     run.step(seconds=1)
     run.progress.on_train_end(run.trainer, run.method)
-    assert run.lines[-1].startswith("256 / 256 images (100.0 %) | 128.0 images/s | 0 s left | ")
+    assert run.lines[-1].startswith("256 / 256 images (100.0 %) | 128 images/s | 0 s left | ")
 
 
 def test_long_line_is_not_wrapped() -> None:

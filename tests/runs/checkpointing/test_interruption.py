@@ -36,13 +36,14 @@ def scontrol(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_first_signal_is_recorded_and_second_interrupts(number):
+def test_first_signal_is_recorded_and_second_interrupts(number, capfd):
     before = signal.getsignal(number)
     interruption = Interruption()
     interruption.start()
     try:
         os.kill(os.getpid(), number)
         assert interruption.number == number
+        assert capfd.readouterr().err == "\nstopping after this step; a second signal stops at once\n"
         with pytest.raises(Interrupted) as caught:
             os.kill(os.getpid(), signal.SIGTERM)
         assert caught.value.number == signal.SIGTERM

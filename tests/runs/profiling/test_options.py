@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from facedistill.config import compose
 from facedistill.errors import ConfigError
+from facedistill.models.generators.face_generator import FaceGenerator
+from facedistill.runs.profiling import options
 from facedistill.runs.profiling.options import Choice, as_overrides, candidates, is_given, search
 from facedistill.runs.profiling.step import Part, Profile
 from facedistill.runs.profiling.text import bottleneck, describe, describe_best
+from tests.helpers.tiny_networks import TinyGenerator
+from tests.models.generators.tiny_generator import write_tiny_generator
 
 
 def rate(choice: Choice) -> float:
@@ -54,6 +59,23 @@ def test_half_precision_is_not_tried_where_it_becomes_float32(monkeypatch: pytes
     tried = candidates(False, renders=True, cores=4)
     assert {"teacher.compile": "auto"} in tried
     assert not any("teacher.precision" in option for option in tried)
+
+
+def test_micro_batches_are_not_tried_where_they_have_no_effect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`FusedSynthesis` renders image by image whatever the micro-batch."""
+    micro = [{"generator.network.micro_batch": size} for size in ("2", "8")]
+    for fused in (False, True):
+        tried = candidates(False, renders=True, fused=fused, cores=4)
+        assert [option for option in tried if option in micro] == ([] if fused else micro)
+    generator = FaceGenerator(write_tiny_generator(tmp_path))
+    monkeypatch.setattr(options, "load_generator", lambda config: generator)
+    for library in (None, object()):
+        monkeypatch.setattr(options, "fused_layers", lambda network, library=library: library)
+        assert options.renders_fused(compose("train", [])) is (library is not None)
+    monkeypatch.setattr(options, "load_generator", lambda config: TinyGenerator())
+    assert not options.renders_fused(compose("train", []))
 
 
 def test_what_the_configuration_has_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
