@@ -115,15 +115,15 @@ def as_html(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line per row and metric, as fractions."""
+    """One line per row and metric, as fractions of nine digits: the last ones of a sum depend on Python's version."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
     for line in comparison.lines:
         for metric, figure in zip(comparison.metrics, line.figures, strict=True):
-            low, high = figure.interval or ("", "")
+            low, high = [f"{end:.9g}" for end in figure.interval] if figure.interval else ("", "")
             source = _source_cells(figure.published)
-            value = figure.reason if figure.value is None else figure.value
+            value = figure.reason if figure.value is None else f"{figure.value:.9g}"
             writer.writerow(
                 [line.name, metric, value, low, high, figure.seeds, comparison.images, *source, figure.verdict,
                  " ".join(line.runs)]
