@@ -16,7 +16,9 @@ def draw_comparison(comparison: Comparison, metric: str, path: Path) -> bool:
     column = comparison.metrics.index(metric)
     factor = 100 if is_rate(metric) else 1
     rows = [(line.figures[column], line.label) for line in comparison.lines]
-    drawn = sorted(((f.value, f, label) for f, label in rows if f.value is not None), key=lambda row: row[0])
+    drawn = sorted(
+        ((f.value, f, label) for f, label in rows if f.value is not None), key=lambda row: round(row[0], 9)
+    )
     if not drawn:
         return False
     figure = Figure(figsize=(7.5, 0.9 + 0.28 * len(drawn)), layout="constrained")
