@@ -15,7 +15,8 @@ def cpu_session(
     """Opens a graph so that 8-bit layers are exact on every CPU.
 
     x86 CPUs without VNNI instructions add pairs of 8-bit products in 16 bits, where they saturate: the embeddings are then others than
-    those of other CPUs. ONNX Runtime has an option against it, which is a little slower and has no effect elsewhere.
+    those of other CPUs. ONNX Runtime has an option against it, which is a little slower and has no effect elsewhere. With it, such a CPU
+    cannot open a graph in which 8-bit layers share one tensor of weights; those of trained students differ.
 
     Args:
         graph: A file, or its bytes.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facedistill.data.cache.array import KeptArray
 from facedistill.data.formats.face_set import FaceSet, read_faces
+from facedistill.errors import DataError
 from facedistill.images import to_float
 from facedistill.models.teachers.team import Teacher, TeacherTeam
 
@@ -28,6 +29,9 @@ class TeacherCache:
         teacher: Frozen; asked only for what is missing.
         folder: Where the file lies.
         mirrored: Whether mirror images are embedded too.
+
+    Raises:
+        DataError: If embeddings are not finite or too large for float16, which those of a trained teacher never are.
     """
 
     def __init__(self, faces: FaceSet, teacher: Teacher, folder: Path, *, mirrored: bool) -> None:
@@ -52,7 +56,7 @@ class TeacherCache:
             images = read_faces(faces, np.arange(start, stop))
             shown = to_float(torch.from_numpy(images).to(device).permute(0, 3, 1, 2))
             both = [teacher(shown)] + ([teacher(shown.flip(-1))] if mirrored else [])
-            return torch.stack(both, dim=1).half().cpu().numpy()
+            return _as_float16(torch.stack(both, dim=1)).cpu().numpy()
 
         self._kept.fill(compute, block=_BLOCK, title="teacher embeddings, once")
 
@@ -64,3 +68,13 @@ class TeacherCache:
     def all_embeddings(self) -> Tensor:
         """(N, D) float32 of the plain images."""
         return torch.from_numpy(self._kept[:, 0].astype(np.float32))
+
+
+def _as_float16(embeddings: Tensor) -> Tensor:
+    largest, limit = float(embeddings.abs().amax()), torch.finfo(torch.float16).max
+    if not largest <= limit:  # also where it is no number
+        raise DataError(
+            f"teacher: its embeddings reach {largest:.3g}, and those that are kept must be within {limit:,.0f}; check that "
+            "teacher.file holds trained weights, and teacher.input_spec"
+        )
+    return embeddings.half()

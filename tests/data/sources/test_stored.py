@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 
 import numpy as np
@@ -90,6 +91,16 @@ def test_embeddings_are_computed_once_and_another_teacher_has_its_own():
     larger = DrawnSet(images=9)
     StoredFaces(larger, seed=3).cache_teacher(teacher)
     assert teacher.asked == 32 + 36
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1e9, "e+0"), (float("nan"), "nan")])
+def test_embeddings_that_cannot_be_kept_are_refused(factor, size):
+    teacher = Teacher()
+    teacher.network.weight.data.mul_(factor)
+    with pytest.raises(
+        DataError, match=f"teacher: its embeddings reach .*{re.escape(size)}.* must be within 65,504; "
+    ):
+        StoredFaces(DrawnSet(), seed=3).embed_set(teacher)
 
 
 def test_embeddings_of_several_teachers_are_kept_side_by_side():

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 from PIL import Image
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from facedistill.assets import cached_path, obtain, read_card
 from facedistill.data.formats.recordio.writer import write_recordio
@@ -94,6 +95,17 @@ def shrink_table(name: str, root: Path) -> Path:
         if file.startswith("generators/"):
             write_pickle(path, stylegan2((8,) * 7))
         if file.startswith("teachers/"):
-            torch.manual_seed(seed)
-            torch.save(IResNet(18).state_dict(), path)
+            torch.save(_random_teacher(seed), path)
     return folder
+
+
+def _random_teacher(seed: int) -> dict[str, torch.Tensor]:
+    """Weights of an IResNet-18 whose batch norm has seen images; without, its embeddings reach 1e8."""
+    torch.manual_seed(seed)
+    network = IResNet(18)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = None  # the mean over all that it has seen
+    with torch.no_grad():
+        network.train()(torch.rand(8, 3, 112, 112) * 2 - 1)
+    return network.state_dict()
