@@ -19,7 +19,9 @@ from tests.helpers.assets import asset_or_skip
 from tests.sweeps.tables.miniature import EXPERIMENTS, IMAGES, draw_machine, shrink_table, thin_networks
 
 PAPERS = sorted(  # the other tables have the pocket weights
-    path.parent.name for path in EXPERIMENTS.glob("*/rows.yaml") if "files" in yaml.safe_load(path.read_text())
+    path.parent.name
+    for path in EXPERIMENTS.glob("*/rows.yaml")
+    if "files" in yaml.safe_load(path.read_text())
 )
 
 pytestmark = pytest.mark.assets
