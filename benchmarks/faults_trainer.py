@@ -35,15 +35,15 @@ from facedistill.types import InputSpec
 D, IDENTITIES, IMAGES = 8, 8, 64
 STEPS, BATCH = 24, 8
 
-_LABELLED = ("data=folder", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=multi_step")
+_LABELED = ("data=folder", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=multi_step")
 RECIPES: dict[str, tuple[str, ...]] = {
     "synthdistill": ("method=synthdistill", "data=stylegan"),
     "synthdistill, replay": (
         "method=synthdistill", "data=stylegan", "data.source.replay=1", "data.source.pool_images=48",
     ),
-    "ekd": ("method=ekd", *_LABELLED, "data.source.balanced={identities: 2, images: 2}", "method.impostor_queue=16"),
-    "gkd": ("method=gkd", *_LABELLED, "method.size=4"),
-    "adadistill": ("method=adadistill", *_LABELLED),
+    "ekd": ("method=ekd", *_LABELED, "data.source.balanced={identities: 2, images: 2}", "method.impostor_queue=16"),
+    "gkd": ("method=gkd", *_LABELED, "method.size=4"),
+    "adadistill": ("method=adadistill", *_LABELED),
 }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def check_rec(folder: Path, data: bytes, idx: bytes | None, truncated: str) -> N
         keys is not None or not whole or "train.idx" in messages.getvalue(),
         "replaced the .idx without a message",
     )
-    expected = fuzz_oracles.labelled_images(records, keys)
+    expected = fuzz_oracles.labeled_images(records, keys)
     _demand(expected is not None, "accepted what is no set")
     assert expected is not None
     _demand([image for _, image in expected] == [faces.encoded(i) for i in range(len(faces))], "other images")

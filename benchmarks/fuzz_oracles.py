@@ -38,7 +38,7 @@ def records_of(rec: bytes) -> tuple[list[tuple[int, bytes]], int]:
     return found, position
 
 
-def labelled_images(
+def labeled_images(
     records: list[tuple[int, bytes]], keys: dict[int, int] | None
 ) -> list[tuple[float, bytes]] | None:
     """(label, image) in the order of the keys; None where the records are no consistent set."""

@@ -47,7 +47,7 @@ def to_uint8(images: Tensor) -> Tensor:
 def decode_face(data: bytes, where: str, size_px: int | None = SIZE_PX) -> np.ndarray:
     """Decodes one image to eight-bit RGB, whatever it is stored as.
 
-    Grey becomes three equal channels, sixteen bits lose their lower eight, a palette is looked up, CMYK is
+    Gray becomes three equal channels, sixteen bits lose their lower eight, a palette is looked up, CMYK is
     converted, an alpha channel is dropped (the color below it is kept, as cv2 and Pillow do). EXIF orientation
     is not applied: an aligned crop has none.
 
@@ -83,10 +83,10 @@ def look_at(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> tuple[int,
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened image in eight-bit RGB; sixteen-bit grey, which Pillow would clip, loses its lower eight bits."""
+    """An opened image in eight-bit RGB; sixteen-bit gray, which Pillow would clip, loses its lower eight bits."""
     if image.mode.startswith("I"):
-        grey = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(gray).convert("RGB")
     plain = image.convert("RGBA") if "transparency" in image.info else image
     return plain.convert("RGB")
 

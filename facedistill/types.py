@@ -20,7 +20,7 @@ class FaceBatch:
 
     Attributes:
         images: (N, 3, H, W) RGB in [-1, 1].
-        labels: (N,) identity index in [0, K), or None for unlabelled faces.
+        labels: (N,) identity index in [0, K), or None for unlabeled faces.
         latents: (N, L) generator input that the images were rendered from, or None for photographs.
         indices: (N,) position of each image in its finite set, or None for a stream.
         balanced: (N,) bool, true for images drawn identity by identity (P identities x K images, EKD), false for
@@ -68,7 +68,7 @@ class Offers:
         labels: Identity labels.
         latents: The latents that the faces were rendered from.
         indices: The position of each image in a finite set.
-        class_centers: One teacher center per identity, (K, D): a finite labelled set has them as the means of the
+        class_centers: One teacher center per identity, (K, D): a finite labeled set has them as the means of the
             teacher's embeddings.
     """
 

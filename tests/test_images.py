@@ -68,18 +68,18 @@ def test_jpeg_is_rgb_and_not_bgr() -> None:
 
 
 def test_grey_becomes_three_equal_channels() -> None:
-    grey = np.ascontiguousarray(COLOR[:, :, 0])
-    for data in (encode(Image.fromarray(grey), "PNG"), encode(Image.fromarray(grey), "JPEG", quality=100)):
+    gray = np.ascontiguousarray(COLOR[:, :, 0])
+    for data in (encode(Image.fromarray(gray), "PNG"), encode(Image.fromarray(gray), "JPEG", quality=100)):
         pixels = decode_face(data, "x")
-        assert np.abs(pixels.astype(int) - grey[:, :, None]).max() <= 2
+        assert np.abs(pixels.astype(int) - gray[:, :, None]).max() <= 2
         assert np.array_equal(pixels[..., 0], pixels[..., 1])
 
 
 def test_sixteen_bits_lose_their_lower_eight() -> None:
     draw = np.random.default_rng(0)
-    grey = draw.integers(0, 65536, (112, 112)).astype(">u2")
+    gray = draw.integers(0, 65536, (112, 112)).astype(">u2")
     assert np.array_equal(
-        decode_face(png(0, 16, grey), "x"), np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        decode_face(png(0, 16, gray), "x"), np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
     )
     color = draw.integers(0, 65536, (112, 112, 3)).astype(">u2")
     assert np.array_equal(decode_face(png(2, 16, color.reshape(112, -1)), "x"), (color >> 8).astype(np.uint8))

@@ -24,7 +24,7 @@ from benchmarks.gpu.losses import ekd, gkd, margin_softmax
 from benchmarks.gpu.overlap import overlap
 from benchmarks.gpu.recipe import recipe
 from benchmarks.gpu.results import draw_growth, render
-from benchmarks.gpu.training import labelled, options, synthdistill
+from benchmarks.gpu.training import labeled, options, synthdistill
 from facedistill.runs.library_warnings import silence_expected_warnings
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -34,7 +34,7 @@ COMPARISONS: dict[str, Callable[[Bench], None]] = {
     "recipe": recipe,
     "overlap": overlap,
     "options": options,
-    "labelled": labelled,
+    "labeled": labeled,
     "margin_softmax": margin_softmax,
     "gkd": gkd,
     "ekd": ekd,

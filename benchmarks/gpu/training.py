@@ -1,4 +1,4 @@
-"""Comparisons of whole training steps: SynthDistill, options, labelled faces."""
+"""Comparisons of whole training steps: SynthDistill, options, labeled faces."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def options(bench: Bench) -> None:
     )
 
 
-def labelled(bench: Bench) -> None:
+def labeled(bench: Bench) -> None:
     """RecordIO to the optimizer step, against decoding alone and the student alone; teacher cached or not."""
     from facedistill.config import compose
     from facedistill.runs.profiling.step import TrainingStep

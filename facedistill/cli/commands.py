@@ -43,7 +43,7 @@ COMMANDS = {
         "facedistill.cli.data",
         "info, verify, convert, align, audit of face sets; preview of what a configuration shows",
     ),
-    "generate": ("facedistill.cli.generate", "render labelled synthetic identities to shards"),
+    "generate": ("facedistill.cli.generate", "render labeled synthetic identities to shards"),
     "teacher": (
         "facedistill.cli.teacher",
         "add FILE: recognize a teacher and prove how it is fed; convert FILE: a pickle to tensors",

@@ -1,4 +1,4 @@
-"""`facedistill generate OUT`: labelled faces of people who do not exist, rendered once to tar shards."""
+"""`facedistill generate OUT`: labeled faces of people who do not exist, rendered once to tar shards."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = parser_with_examples(
         "generate",
-        "Render labelled synthetic identities to tar shards in the folder OUT, for data=webdataset data.path=OUT. The "
+        "Render labeled synthetic identities to tar shards in the folder OUT, for data=webdataset data.path=OUT. The "
         "same command continues an interrupted generation.",
         _EXAMPLES,
         usage="facedistill generate (OUT | --to ADDRESS) [--shard I/N] [--quiet] [KEY=VALUE ...]",

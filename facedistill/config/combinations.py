@@ -89,7 +89,7 @@ def _not_offered(method: Any, source: Any, name: str) -> str:
     elif name == "labels" and not method.requirements.labels:  # only the identity loss needs them
         fix = "use data=synthetic_identities, or leave the identity loss out with method.identity_weight=0"
     elif name == "labels":
-        fix = "use data=synthetic_identities, or labelled faces of your own"
+        fix = "use data=synthetic_identities, or labeled faces of your own"
     return f"data: {method.__name__} needs {name}, and {source.__name__} offers none; {fix}"
 
 

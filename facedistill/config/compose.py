@@ -18,7 +18,7 @@ from facedistill.config.overrides import parsed, unreadable
 from facedistill.config.trust import refuse_foreign_code
 from facedistill.errors import ConfigError
 
-_TURNED = "only faces of data=stylegan and data=mixed are turned; a turned face has another identity, so labelled faces are not"
+_TURNED = "only faces of data=stylegan and data=mixed are turned; a turned face has another identity, so labeled faces are not"
 # Keys that some choices of a group lack, with the reason.
 _ELSEWHERE = {"data.source.yaw": _TURNED, "data.source.yaw_share": _TURNED}
 

@@ -97,7 +97,7 @@ class FaceDataModule(LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
-        """Renders or normalises on the device; a method cannot tell which it got."""
+        """Renders or normalizes on the device; a method cannot tell which it got."""
         if isinstance(batch, Tensor):
             return FaceBatch(images=to_float(batch))
         return self.source.finish(batch)

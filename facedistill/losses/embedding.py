@@ -17,8 +17,8 @@ def embedding_mse(student: Tensor, teacher: Tensor) -> Tensor:
     tensor(2.)
 
     Args:
-        student: (N, D) un-normalised student embeddings.
-        teacher: (N, D) un-normalised teacher embeddings; receives no gradient.
+        student: (N, D) un-normalized student embeddings.
+        teacher: (N, D) un-normalized teacher embeddings; receives no gradient.
 
     Returns:
         () loss >= 0, computed in float32 whatever the inputs' precision (float64 stays float64).

@@ -26,12 +26,12 @@ class PairSimilarities(NamedTuple):
 
 
 @outside_autocast
-def labelled_pairs(embeddings: Tensor, labels: Tensor) -> PairSimilarities:
-    """Pairs of a labelled batch: each image with the next of its identity, and with its hardest other identity.
+def labeled_pairs(embeddings: Tensor, labels: Tensor) -> PairSimilarities:
+    """Pairs of a labeled batch: each image with the next of its identity, and with its hardest other identity.
 
     "Next" is in batch order, from the last image to the first again: two images of an identity are one pair counted twice.
 
-    >>> pairs = labelled_pairs(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.6, 0.8]]), torch.tensor([0, 0, 1]))
+    >>> pairs = labeled_pairs(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.6, 0.8]]), torch.tensor([0, 0, 1]))
     >>> pairs.genuine.tolist(), pairs.genuine_weights.tolist(), [round(s, 1) for s in pairs.impostor.tolist()]
     ([0.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.6, 0.8, 0.8])
 

@@ -27,7 +27,7 @@ class DistillationMethod(LightningModule):
     """A way of distilling; a subclass writes `distill`.
 
     Args:
-        student: Backbone being trained, (N, 3, H, W) -> (N, D) un-normalised.
+        student: Backbone being trained, (N, 3, H, W) -> (N, D) un-normalized.
         teacher: `FrozenTeacher`, `TeacherTeam` where `requirements.several_teachers`, or None for a method that has none.
         optimizer: Makes the optimizer from the parameters that require a gradient.
         schedule: Factor on the learning rate by progress; constant when None.

@@ -14,7 +14,7 @@ from facedistill.errors import ConfigError
 from facedistill.losses.pair_distributions import (
     PairSimilarities,
     ddl_terms,
-    labelled_pairs,
+    labeled_pairs,
     pairs_with_anchors,
 )
 from facedistill.methods.agreement import agreement
@@ -93,7 +93,7 @@ class DDL(IdentityMethod):
         # An image's genuine pair is with the next one, in the order of the global batch.
         gathered = gather_constant(teacher), gather(student), gather_constant(batch.labels)
         theirs, ours, labels = map(in_sample_order, gathered)
-        return student, labelled_pairs(theirs, labels), labelled_pairs(ours, labels)
+        return student, labeled_pairs(theirs, labels), labeled_pairs(ours, labels)
 
     def _by_views(
         self, batch: FaceBatch, teacher: Tensor

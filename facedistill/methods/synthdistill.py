@@ -21,8 +21,8 @@ class SynthDistill(DistillationMethod):
     (`facedistill.data.sources.rendered.RenderedFaces`); this class reports the cosine that it needs, per image, measured
     before the update.
 
-    As in the released code, the student's batch normalisation is in train mode on both halves, nothing is
-    normalised, and no classification term is added. With several teachers, the objective is the weighted mean of those to
+    As in the released code, the student's batch normalization is in train mode on both halves, nothing is
+    normalized, and no classification term is added. With several teachers, the objective is the weighted mean of those to
     each (`facedistill.methods.several`), and so is the cosine.
 
     Args:
@@ -40,7 +40,7 @@ class SynthDistill(DistillationMethod):
         self.projections = team_projections(self.student, self.teacher)
 
     def distill(self, batch: FaceBatch) -> StepOutput:
-        """Computes the objective; terms are the squared error and the mean cosine, whichever is minimised."""
+        """Computes the objective; terms are the squared error and the mean cosine, whichever is minimized."""
         teacher = self.teach(batch)
         student = self.student(batch.images)
         compared = self.compared(student, teacher)

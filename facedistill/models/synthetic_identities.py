@@ -1,4 +1,4 @@
-"""Labelled faces of people who do not exist: an identity is a latent, its images are variations of it.
+"""Labeled faces of people who do not exist: an identity is a latent, its images are variations of it.
 
 Everything is a function of (seed, identity k, image j), but for the rounding of batches. The streams are named
 `synthetic_identities/…`, so no face of the held-out pairs (`generated_pairs/…`) can come back here.

@@ -151,7 +151,7 @@ def build_method(
         config: Composed training configuration.
         student: Backbone to train.
         teacher: Frozen teacher, or None.
-        num_identities: K of a labelled source.
+        num_identities: K of a labeled source.
         num_images: N of a finite source.
         centers: Computes the teacher's centers (K, D) if the method needs them.
     """

@@ -49,8 +49,8 @@ def test_round_trip(tmp_path, capsys, first, second):
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_unlabelled_sets_stay_unlabelled(tmp_path, capsys, to):
-    bare = DrawnSet(1, 5, labelled=False)
+def test_unlabeled_sets_stay_unlabeled(tmp_path, capsys, to):
+    bare = DrawnSet(1, 5, labeled=False)
     source = shards(tmp_path / "source", bare, ())
     assert run(capsys, "convert", source, tmp_path / "t", "--to", to)[0] == 0
     faces = open_faces(tmp_path / "t")
@@ -175,7 +175,7 @@ def test_info_warns(tmp_path, capsys):
         "2 images are not RGB (CMYK, L); they are converted when read",
         "1 of the images looked at cannot be read; run `facedistill data verify`",
     ]
-    bare = shards(tmp_path / "bare", DrawnSet(1, 5, labelled=False), ())
+    bare = shards(tmp_path / "bare", DrawnSet(1, 5, labeled=False), ())
     _, out, _ = run(capsys, "info", bare)
     assert "identities    none\n" in out
     assert out.endswith(

@@ -9,7 +9,7 @@ from facedistill.config import compose, make_run_id, validate
 from facedistill.errors import ConfigError
 from facedistill.system.paths import config_dir
 
-LABELLED = "data=synthetic_identities"
+LABELED = "data=synthetic_identities"
 
 
 def _problems(*overrides):
@@ -48,17 +48,17 @@ def test_every_strategy_takes_every_precision_or_says_why(strategy, precision):
     (["+trainer.precison=32-true"], "trainer.precison: no such setting; did you mean trainer.precision?"),
     (["strategy=fsdp", "trainer.accelerator=cpu"],
      "trainer.strategy=fsdp: needs GPUs, and trainer.accelerator is cpu; set it to gpu, or choose strategy=ddp_cpu"),
-    (["strategy=fsdp", "head=arcface_sharded", "method=supervised", LABELLED],
+    (["strategy=fsdp", "head=arcface_sharded", "method=supervised", LABELED],
      "head: fsdp splits every weight already, and a sharded head splits its own; choose a plain head"),
     (["strategy=fsdp", "trainer.compile=true"],
      "trainer.compile=True: is not offered with fsdp; leave it out or choose strategy=ddp"),
-    (["strategy=ddp", "head=arcface_sharded", "method=supervised", LABELLED, "trainer.precision=16-mixed"],
+    (["strategy=ddp", "head=arcface_sharded", "method=supervised", LABELED, "trainer.precision=16-mixed"],
      "trainer.precision=16-mixed: a process whose centers overflow would skip a step that the others take; "
      "choose bf16-mixed, or a head that is not split"),
-    (["method=fitnet", LABELLED, "trainer.accumulate_grad_batches=2"],
+    (["method=fitnet", LABELED, "trainer.accumulate_grad_batches=2"],
      "trainer.accumulate_grad_batches=2: FitNet reads a feature map inside the student, which this setting does not "
      "support; leave it out"),
-    (["method=at", LABELLED, "trainer.compile=true"],
+    (["method=at", LABELED, "trainer.compile=true"],
      "trainer.compile=True: AttentionTransfer reads a feature map inside the student, which this setting does not "
      "support; leave it out"),
 ])  # fmt: skip

@@ -85,7 +85,7 @@ def test_all_problems_are_reported_at_once():
     (["data.source.yaw_share=0"],
      "data.source.yaw_share=0: must be in (0, 1]"),
     (["data=mixed", "data.path=x", "method=gkd", "method.size=4", "data.source.resampling=static"],
-     "data: GKD needs labels, and MixedFaces offers none; use data=synthetic_identities, or labelled faces of your own"),
+     "data: GKD needs labels, and MixedFaces offers none; use data=synthetic_identities, or labeled faces of your own"),
 ])  # fmt: skip
 def test_one_problem_one_sentence(overrides, problem):
     assert problem in [line.strip() for line in _message(*overrides).splitlines()]
@@ -108,12 +108,12 @@ def test_a_wrong_override_is_one_sentence(override, sentence):
     assert str(caught.value) == sentence
 
 
-def test_labelled_faces_are_not_turned():
+def test_labeled_faces_are_not_turned():
     with pytest.raises(ConfigError) as refused:
         compose("train", ["data=synthetic_identities_stream", "data.source.yaw=30"])
     assert str(refused.value) == (
         "unknown override 'data.source.yaw': only faces of data=stylegan and data=mixed are turned; a turned face has "
-        "another identity, so labelled faces are not"
+        "another identity, so labeled faces are not"
     )
 
 

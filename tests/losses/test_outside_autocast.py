@@ -49,7 +49,7 @@ LOSSES = {
     "triplets": lambda s: triplets.triplet_distillation(s, TEACHER, LABELS),
     "relation excess": lambda s: relations_to_centers.relation_excess(s, TEACHER, CENTERS[NEAREST]),
     "ddl": lambda s: _ddl(
-        pair_distributions.labelled_pairs(s, LABELS), pair_distributions.labelled_pairs(TEACHER, LABELS)
+        pair_distributions.labeled_pairs(s, LABELS), pair_distributions.labeled_pairs(TEACHER, LABELS)
     ),
     "ddl views": lambda s: _ddl(*(pair_distributions.pairs_with_anchors(e, TEACHER) for e in (s, s + NOISE))),
     "iled": lambda s: mined.instance_distillation(s, TEACHER),

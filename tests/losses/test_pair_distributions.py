@@ -12,7 +12,7 @@ from facedistill.losses.pair_distributions import (
     PairSimilarities,
     ddl_terms,
     distribution_divergence,
-    labelled_pairs,
+    labeled_pairs,
     pairs_with_anchors,
     soft_histogram,
 )
@@ -50,7 +50,7 @@ def _slow_terms(easy, hard, nodes, width):
 
 
 def _terms(student, teacher, labels=LABELS, **settings):
-    return ddl_terms(labelled_pairs(teacher, labels), labelled_pairs(student, labels), **settings)
+    return ddl_terms(labeled_pairs(teacher, labels), labeled_pairs(student, labels), **settings)
 
 
 def test_terms_and_gradients_are_those_of_the_loop():

@@ -15,7 +15,7 @@ from tests.helpers.random_tensors import cosine, random_embeddings, random_label
 FARS = (1e-1, 1e-2, 1e-3)
 
 
-def _labelled_embeddings(size=12, identities=4, seed=0, dtype=torch.float64):
+def _labeled_embeddings(size=12, identities=4, seed=0, dtype=torch.float64):
     student, teacher = random_embeddings(size, (5, 7), seed=seed, dtype=dtype)
     return student, teacher, random_labels(size, identities, seed=seed)
 
@@ -62,7 +62,7 @@ def _fast_losses(student, teacher, labels, ours, theirs, hardest, temperature):
 @pytest.mark.parametrize("hardest", [1, 7, 10_000])
 @pytest.mark.parametrize("identities", [1, 4, 10_000])
 def test_losses_and_gradients_are_those_of_the_loop(hardest, identities):
-    student, teacher, labels = _labelled_embeddings(identities=identities)
+    student, teacher, labels = _labeled_embeddings(identities=identities)
     student.requires_grad_()
     thresholds = torch.linspace(-0.2, 0.6, 4, dtype=torch.float64), torch.linspace(-0.3, 0.5, 4).double()
     found = _fast_losses(student, teacher, labels, *thresholds, hardest, 0.05)
@@ -78,7 +78,7 @@ def test_losses_and_gradients_are_those_of_the_loop(hardest, identities):
 
 
 def test_gradcheck():
-    student, teacher, labels = _labelled_embeddings(size=6, identities=2)
+    student, teacher, labels = _labeled_embeddings(size=6, identities=2)
     thresholds = torch.linspace(-0.2, 0.6, 3).double()
 
     def losses(embeddings):
@@ -88,7 +88,7 @@ def test_gradcheck():
 
 
 def test_identical_networks_agree_and_the_teacher_gets_no_gradient():
-    student, _, labels = _labelled_embeddings()
+    student, _, labels = _labeled_embeddings()
     student.requires_grad_()
     teacher = student.detach().clone().requires_grad_()
     thresholds = torch.tensor([0.1, 0.3]).double()
@@ -102,7 +102,7 @@ def test_identical_networks_agree_and_the_teacher_gets_no_gradient():
 
 @pytest.mark.parametrize("labels", [[0], [0, 0], [0, 1], [0, 0, 0, 0]])
 def test_absent_pairs_are_zero_and_never_nan(labels):
-    student, teacher, _ = _labelled_embeddings(size=len(labels))
+    student, teacher, _ = _labeled_embeddings(size=len(labels))
     student.requires_grad_()
     tracker = RankThresholds((0.1,)).double()
     pairs = score_pairs(student, teacher, torch.tensor(labels))
@@ -117,7 +117,7 @@ def test_absent_pairs_are_zero_and_never_nan(labels):
 
 
 def test_bf16_and_autocast_compute_in_float32():
-    student, teacher, labels = _labelled_embeddings(dtype=torch.bfloat16)
+    student, teacher, labels = _labeled_embeddings(dtype=torch.bfloat16)
     student.requires_grad_()
     thresholds = torch.tensor([0.1, 0.3])
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -163,7 +163,7 @@ def test_thresholds_follow_batches(warm_start):
     tracker = RankThresholds(FARS, momentum=0.9, warm_start=warm_start).double()
     ours, theirs = [0.0] * 3, [0.0] * 3
     for step in range(4):
-        student, teacher, labels = _labelled_embeddings(seed=step)
+        student, teacher, labels = _labeled_embeddings(seed=step)
         tracker.update(score_pairs(student, teacher, labels), 5)
         kept = 0 if warm_start and step == 0 else 0.9
         ours = [
@@ -177,7 +177,7 @@ def test_thresholds_follow_batches(warm_start):
         assert tracker.student.tolist() == pytest.approx(ours, abs=1e-12)
         assert tracker.teacher.tolist() == pytest.approx(theirs, abs=1e-12)
     before = tracker.student.clone()
-    student, teacher, labels = _labelled_embeddings(identities=1)
+    student, teacher, labels = _labeled_embeddings(identities=1)
     tracker.update(score_pairs(student, teacher, labels), 5)
     assert torch.equal(tracker.student, before)
     assert int(tracker.updates) == 4
@@ -188,7 +188,7 @@ def test_a_queue_widens_the_impostor_pairs(size):
     tracker = RankThresholds(FARS, momentum=0.0, queue_size=size, student_dim=5, teacher_dim=7).double()
     past = []
     for step in range(5):
-        student, teacher, labels = _labelled_embeddings(seed=step)
+        student, teacher, labels = _labeled_embeddings(seed=step)
         pairs = score_pairs(student, teacher, labels)
         hardest, count = tracker.update(pairs, 5)
         kept = past[-size:]
@@ -208,7 +208,7 @@ def test_a_queue_widens_the_impostor_pairs(size):
 
 
 def test_the_queue_is_the_same_in_two_processes(monkeypatch):
-    student, teacher, labels = _labelled_embeddings()
+    student, teacher, labels = _labeled_embeddings()
     size, gathered = (
         len(labels) - 3,
         torch.cat([torch.arange(0, len(labels), 2), torch.arange(1, len(labels), 2)]),
@@ -240,7 +240,7 @@ def test_a_threshold_is_at_the_floor_of_the_rate_times_the_pairs(count, far, pla
 
 
 def test_weighted_sums_are_those_of_the_pairs_dense_or_sparse():
-    unit, _, _ = _labelled_embeddings(size=6)
+    unit, _, _ = _labeled_embeddings(size=6)
     pairs = [(0, 1), (1, 2), (0, 1), (2, 5)]  # one comes twice
     positions = torch.tensor([6 * i + j for i, j in pairs])
     weights = torch.tensor([0.5, -1.0, 2.0, 0.25], dtype=unit.dtype)

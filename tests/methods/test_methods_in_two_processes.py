@@ -16,14 +16,14 @@ from facedistill.methods.triplet_distillation import TripletDistillation
 from tests.methods.small_methods import assert_two_processes_are_one
 from tests.methods.test_bank_methods import CRD_SMALL
 
-LABELLED = {"head": True, "identity_weight": 1.0}
+LABELED = {"head": True, "identity_weight": 1.0}
 CASES = [
-    (EmbeddingMSE, LABELLED),
-    (Cosine, LABELLED),
+    (EmbeddingMSE, LABELED),
+    (Cosine, LABELED),
     (FitNet, {"size_px": 4, "identity_weight": 0.0}),
-    (CRD, {**CRD_SMALL, **LABELLED, "negatives": "per_image"}),
-    (TripletDistillation, {"reach": 4.0, **LABELLED}),
-    (EKD, {"impostor_queue": 5, **LABELLED}),
+    (CRD, {**CRD_SMALL, **LABELED, "negatives": "per_image"}),
+    (TripletDistillation, {"reach": 4.0, **LABELED}),
+    (EKD, {"impostor_queue": 5, **LABELED}),
 ]
 
 

@@ -22,7 +22,7 @@ def test_ddl_takes_the_easy_pairs_from_what_the_teacher_sees():
     method = small(DDL, identity_weight=0.0)
     output = method.distill(batch)
     easy, hard = (
-        pair_distributions.labelled_pairs(network(images), batch.labels)
+        pair_distributions.labeled_pairs(network(images), batch.labels)
         for network, images in ((method.teacher, batch.teacher_images), (method.student, batch.images))
     )
     terms = pair_distributions.ddl_terms(easy, hard)

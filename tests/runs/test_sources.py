@@ -141,7 +141,7 @@ def test_a_class_that_is_no_source_is_refused():
     )
 
 
-def test_an_unlabelled_set_is_refused_before_a_run_folder_is_made(folder, tmp_path):
+def test_an_unlabeled_set_is_refused_before_a_run_folder_is_made(folder, tmp_path):
     bare = folder / "person0"
     assert open_set(compose("train", ["data=folder", f"data.path={bare}", "method=cosine"])).labels is None
     runs = tmp_path / "runs"

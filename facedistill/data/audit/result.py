@@ -47,7 +47,7 @@ class Audit:
 
 
 def matched_identities(found: Audit, train: FaceSet) -> list[str]:
-    """Names of the training identities that a match points to; empty for an unlabelled set."""
+    """Names of the training identities that a match points to; empty for an unlabeled set."""
     if train.labels is None:
         return []
     return [train.identities[k] for k in np.unique(train.labels[found.match[found.leaks]])]

@@ -21,7 +21,7 @@ _DAMAGED = (200, 60, 60)
 def draw_sheet(faces: FaceSet) -> Image.Image:
     """Draws eight identities spread over the set, each with its first ten images and its name above.
 
-    Of an unlabelled set, images spread over the whole are drawn. An image that cannot be decoded is crossed out.
+    Of an unlabeled set, images spread over the whole are drawn. An image that cannot be decoded is crossed out.
     """
     chosen = _rows(faces)
     name_px = _NAME_PX if faces.labels is not None else 0

@@ -18,8 +18,8 @@ class FaceSet(Protocol):
     yields messages for `facedistill data info`.
 
     Attributes:
-        labels: (N,) int64 identity of each image in [0, K) without gaps, or None for an unlabelled set.
-        identities: K names in the order of labels ("0", "1", … where the format has none); empty when unlabelled.
+        labels: (N,) int64 identity of each image in [0, K) without gaps, or None for an unlabeled set.
+        identities: K names in the order of labels ("0", "1", … where the format has none); empty when unlabeled.
         fingerprint: Sixteen hexadecimal digits that change when any image, label or their order does; cheap
             (index and sizes and sampled bytes, not every byte), and independent of where the files lie.
     """

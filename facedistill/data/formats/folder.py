@@ -59,7 +59,7 @@ class Folder(Format):
 
 
 class FolderFaces:
-    """Images below one folder: a folder per identity, or all in one and unlabelled; see `FaceSet`.
+    """Images below one folder: a folder per identity, or all in one and unlabeled; see `FaceSet`.
 
     Identities and the images of each are sorted by name; an identity's folder may hold folders of its own.
     Files and folders whose names begin with a dot, and files that are no images by their ending, are ignored; images
@@ -178,5 +178,5 @@ def _refuse_mixture(path: Path, num_flat: int, num_nested: int, identities: list
     if len(identities) == 1:
         raise DataError(
             f"{path}: holds one identity only ({identities[0]}, {num_nested} images), and labels need two; give "
-            f"the folder of several identities, or {path}/{identities[0]} for an unlabelled set"
+            f"the folder of several identities, or {path}/{identities[0]} for an unlabeled set"
         )

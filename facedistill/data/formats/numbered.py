@@ -52,7 +52,7 @@ def labels_of(
         return None, []
     if missing:
         raise DataError(
-            f"{where}: {missing} of {len(found)} images have no label; label all, or none for an unlabelled set"
+            f"{where}: {missing} of {len(found)} images have no label; label all, or none for an unlabeled set"
         )
     numbers = sum(type(label) is int for label in found)
     if 0 < numbers < len(found):

@@ -1,1 +1,1 @@
-"""Renders labelled synthetic identities to shards."""
+"""Renders labeled synthetic identities to shards."""

@@ -1,4 +1,4 @@
-"""How well a network tells the identities of a labelled set apart."""
+"""How well a network tells the identities of a labeled set apart."""
 
 from __future__ import annotations
 

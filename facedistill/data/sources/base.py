@@ -41,7 +41,7 @@ class Source(ABC):
         offers: What the faces come with; a class attribute, so that a configuration is checked before it is built.
         stores_images: Whether `stored_images` gives images for validation; else they are generated. A class attribute.
         needs_agreement: Whether `observe` must be given the agreement of student and teacher.
-        num_identities: K; None for unlabelled faces.
+        num_identities: K; None for unlabeled faces.
         num_images: N of a finite set; None for a stream.
         state_per_process: The setting that makes each process keep a state of its own; None where none does.
         checkpoint_within_images: Most images between two checkpoints that the stored state allows; None for any.

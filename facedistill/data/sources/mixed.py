@@ -1,4 +1,4 @@
-"""The source that mixes unlabelled photographs with faces that the generator renders."""
+"""The source that mixes unlabeled photographs with faces that the generator renders."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ class StoredFaces(Source):
         teacher_view: TeacherView = "same",
         decoded_cache: bool = False,
     ) -> None:
-        labelled = faces.labels is not None
-        self.offers = Offers(labels=labelled, indices=True, class_centers=labelled)
-        self.num_identities = len(faces.identities) if labelled else None
+        labeled = faces.labels is not None
+        self.offers = Offers(labels=labeled, indices=True, class_centers=labeled)
+        self.num_identities = len(faces.identities) if labeled else None
         self.num_images = len(faces)
         self.faces = faces
         self.seed = seed

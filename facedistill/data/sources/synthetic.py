@@ -1,4 +1,4 @@
-"""The source of labelled synthetic identities that are rendered for each step."""
+"""The source of labeled synthetic identities that are rendered for each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from facedistill.types import FaceBatch, Offers
 
 
 class SyntheticIdentityStream(Source):
-    """Labelled faces without a set on disk: every step renders identities and images drawn from (seed, step).
+    """Labeled faces without a set on disk: every step renders identities and images drawn from (seed, step).
 
     Sample i of the stream, i = step·batch_size + position, shows identity floor(u·K) with u uniform of
     (seed, i), and image floor(v·M) of it, or with M = None the image i + 1, which never comes back. Which

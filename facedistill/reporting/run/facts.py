@@ -30,7 +30,7 @@ _EXPORT_LABELS = {"onnx_min_cosine": "Lowest cosine, ONNX against PyTorch", "no_
 
 @dataclass(frozen=True)
 class Fact:
-    """A labelled value, and a remark in small print."""
+    """A labeled value, and a remark in small print."""
 
     label: str
     value: str

@@ -52,7 +52,7 @@ def run(train: Path, benchmark: Path, tmp_path: Path, *more: str) -> int:
 
 
 def test_nearest_by_brute_force() -> None:
-    train, benchmark = DrawnSet(5, 30), DrawnSet(3, 3, labelled=False)
+    train, benchmark = DrawnSet(5, 30), DrawnSet(3, 3, labeled=False)
     found = audit(train, benchmark, TEACHER, threshold=0.99, quiet=True)
 
     def embed(faces: DrawnSet, number: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 class DrawnSet:
     """K identities x M images of 112 px PNG noise around the identity's color; labels may be left out."""
 
-    def __init__(self, identities: int = 4, images: int = 8, *, labelled: bool = True, size_px: int = 112):
+    def __init__(self, identities: int = 4, images: int = 8, *, labeled: bool = True, size_px: int = 112):
         draw = np.random.default_rng(0)
         count = identities * images
         owner = np.arange(count) % identities
@@ -23,9 +23,9 @@ class DrawnSet:
             file = io.BytesIO()
             Image.fromarray(whole).save(file, "PNG")
             self._files.append(file.getvalue())
-        self.labels = owner.astype(np.int64) if labelled else None
-        self.identities = [str(k) for k in range(identities)] if labelled else []
-        self.fingerprint = f"{identities:04d}{images:04d}{labelled:01d}{size_px:07d}"
+        self.labels = owner.astype(np.int64) if labeled else None
+        self.identities = [str(k) for k in range(identities)] if labeled else []
+        self.fingerprint = f"{identities:04d}{images:04d}{labeled:01d}{size_px:07d}"
 
     def __len__(self) -> int:
         return len(self._files)

@@ -45,7 +45,7 @@ def test_hidden_and_other_files_are_no_images(tmp_path: Path) -> None:
     assert faces.identities == ["a", "b"]
 
 
-def test_a_flat_folder_is_unlabelled(tmp_path: Path) -> None:
+def test_a_flat_folder_is_unlabeled(tmp_path: Path) -> None:
     faces = FolderFaces(tree(tmp_path, "2.jpg", "1.jpg"))
     assert faces.labels is None
     assert faces.identities == []
@@ -60,7 +60,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     refused(
         one,
         f"{one}: holds one identity only (anna, 2 images), and labels need two; give the folder of several "
-        f"identities, or {one}/anna for an unlabelled set",
+        f"identities, or {one}/anna for an unlabeled set",
     )
     assert FolderFaces(one / "anna").labels is None
     mixed = tree(tmp_path / "mixed", "a/1.jpg", "a/2.jpg", "b/1.jpg", "3.jpg")

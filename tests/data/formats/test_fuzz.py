@@ -56,7 +56,7 @@ def _execute(folder: Path, canary: str) -> None:
 
 def _leave_out(folder: Path, canary: str) -> None:
     records, end = fuzz_oracles.records_of(fuzz_inputs.rec_files(fuzz_inputs.images(4))[1][0])
-    images = fuzz_oracles.labelled_images(records, None)
+    images = fuzz_oracles.labeled_images(records, None)
     assert images is not None
     assert end > 0
     fuzz._demand(images[1:] == images, "other images")

@@ -90,7 +90,7 @@ def test_layouts_of_public_sets(tmp_path: Path, pack) -> None:
     assert pickle.loads(pickle.dumps(faces)).encoded(3) == faces.encoded(3)
 
 
-def test_images_alone_are_unlabelled_and_folders_are_recognized(tmp_path: Path) -> None:
+def test_images_alone_are_unlabeled_and_folders_are_recognized(tmp_path: Path) -> None:
     path = write(tmp_path / "folder", samples(lambda image, label: image), subdir=True)
     faces = open_faces(path)
     assert (format_of(path).config, faces.labels, len(faces)) == ("lmdb", None, 12)

@@ -161,7 +161,7 @@ def test_bad_tables_are_named(tmp_path):
     )
     save(path, table(label=[None, *LABELS[1:]]))
     assert message_of(path) == (
-        f"{path}: 1 of 12 images have no label; label all, or none for an unlabelled set"
+        f"{path}: 1 of 12 images have no label; label all, or none for an unlabeled set"
     )
     save(path, table(label=[-1, -1, *LABELS[2:]]))
     assert message_of(path) == f"{path}: 2 labels are below 0, which means unknown; remove these rows"

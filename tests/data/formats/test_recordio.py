@@ -172,9 +172,9 @@ def test_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{16}", first)
     assert of("b", base, idx=False) == first
     changed = part(plain(5, 5, IMAGES[5].replace(b"5", b"6")))
-    relabelled = part(plain(4, 5, IMAGES[5]))
+    relabeled = part(plain(4, 5, IMAGES[5]))
     swapped = [(key, part(plain(key, key, image))) for key, image in enumerate(IMAGES[:4] + IMAGES[5:3:-1])]
-    others = [of("c", [*base[:5], (5, changed)]), of("d", [*base[:5], (5, relabelled)]), of("e", swapped)]
+    others = [of("c", [*base[:5], (5, changed)]), of("d", [*base[:5], (5, relabeled)]), of("e", swapped)]
     assert len({first, of("f", base[:5]), *others}) == 5
 
 

@@ -96,7 +96,7 @@ def test_tables_next_to_the_faces_are_no_samples(tmp_path):
     assert (len(faces), faces.labels, faces.damage) == (2, None, [])
 
 
-def test_unlabelled_and_one_identity_have_no_labels(tmp_path):
+def test_unlabeled_and_one_identity_have_no_labels(tmp_path):
     bare = pack(tmp_path / "bare.tar", [("1.png", PNG), ("2.png", PNG)])
     alone = pack(tmp_path / "alone.tar", [("1.png", PNG), ("1.cls", b"4"), ("2.png", PNG), ("2.cls", b"4")])
     for path in (bare, alone):
@@ -123,8 +123,8 @@ def test_the_fingerprint_follows_content_and_order_and_not_the_place(tmp_path):
     assert first == fingerprint("elsewhere/b", items())
     assert len(first) == 16
     swapped = [*items()[1:], items()[0]]
-    relabelled = [(image, 2 - label) for image, label in items()]
-    others = {fingerprint("c", swapped), fingerprint("d", relabelled), fingerprint("e", items()[:-1])}
+    relabeled = [(image, 2 - label) for image, label in items()]
+    others = {fingerprint("c", swapped), fingerprint("d", relabeled), fingerprint("e", items()[:-1])}
     assert len(others | {first}) == 4
 
 
@@ -184,7 +184,7 @@ def test_bad_samples_are_named(tmp_path, name):
 def test_labels_that_do_not_go_together(tmp_path):
     mixed = pack(tmp_path / "mixed.tar", [("1.png", PNG), ("1.cls", b"0"), ("2.png", PNG)])
     assert message_of(mixed) == (
-        f"{mixed}: 1 of 2 images have no label; label all, or none for an unlabelled set"
+        f"{mixed}: 1 of 2 images have no label; label all, or none for an unlabeled set"
     )
     kinds = [("1.png", PNG), ("1.cls", b"0"), ("2.png", PNG), ("2.json", b'{"identity": "a"}')]
     path = pack(tmp_path / "kinds.tar", kinds)

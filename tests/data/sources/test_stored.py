@@ -176,8 +176,8 @@ def test_decoded_bytes_are_kept():
     assert torch.equal(kept.raw(1, batch_size=8)["images"], kept.raw(1, batch_size=8)["images"])
 
 
-def test_unlabelled_and_badly_sized_faces():
-    source = StoredFaces(DrawnSet(labelled=False), seed=3)
+def test_unlabeled_and_badly_sized_faces():
+    source = StoredFaces(DrawnSet(labeled=False), seed=3)
     assert not source.offers.labels
     assert source.finish(source.raw(0, batch_size=4)).labels is None
     with pytest.raises(DataError) as error:

@@ -41,7 +41,7 @@ class _Index:
 
 
 class LmdbFaces:
-    """Labelled or unlabelled faces in an LMDB file, in the order of the keys, read without LMDB's library; see `FaceSet`.
+    """Labeled or unlabeled faces in an LMDB file, in the order of the keys, read without LMDB's library; see `FaceSet`.
 
     Keys that begin with two underscores describe the set: `__len__` is compared with the number of samples, `__names__`
     (of our writer) are the identities' names, others are not read. `image_and_label` says what a value may be. Opening

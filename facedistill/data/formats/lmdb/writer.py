@@ -18,7 +18,7 @@ _AT_ONCE = 10_000
 def write_lmdb(target: Path, items: Items, names: Sequence[str]) -> None:
     """Writes `[image, label]` as MessagePack under the keys `000000000`, …, and `__len__`, `__keys__`, `__classnum__`.
 
-    `__names__` adds the identities' names. Images of an unlabelled set get the label 0.
+    `__names__` adds the identities' names. Images of an unlabeled set get the label 0.
 
     Args:
         target: A file if it ends with `.lmdb`, else a folder; must not exist yet.

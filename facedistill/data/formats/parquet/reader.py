@@ -31,7 +31,7 @@ _SPLIT = re.compile(r"(.+?)-\d{5}-of-\d{5}\.(?:parquet|arrow)")
 
 
 class ParquetFaces:
-    """Faces in a table with a column `image` and, if labelled, `label` or `identity`; see `FaceSet`.
+    """Faces in a table with a column `image` and, if labeled, `label` or `identity`; see `FaceSet`.
 
     An image is `{bytes, path}`, as Hugging Face's `Image` feature stores it, or binary. A label is a whole number
     (named by the `ClassLabel` of Hugging Face's metadata, if there), or a name. Labels are renumbered without
@@ -168,7 +168,7 @@ class ParquetFaces:
         if found.null_count:
             raise DataError(
                 f"{self.path}: {found.null_count} of {len(found)} images have no {column}; label all, or none for "
-                "an unlabelled set"
+                "an unlabeled set"
             )
         if pa.types.is_dictionary(found.type):
             found = found.cast(found.type.value_type)

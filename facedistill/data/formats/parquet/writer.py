@@ -28,8 +28,8 @@ def write_parquet(
 
     Args:
         path: Must not exist yet.
-        items: (image file, label); label None for an unlabelled set.
-        identities: (K,) names, which may not repeat; empty when unlabelled.
+        items: (image file, label); label None for an unlabeled set.
+        identities: (K,) names, which may not repeat; empty when unlabeled.
 
     Returns:
         N, the number of images.

@@ -26,7 +26,7 @@ class RecordIO(Format):
         return RecordIOFaces(path, truncated=truncated)
 
     def write(self, target: Path, items: Items, names: Sequence[str]) -> None:
-        """Writes the files of `write_recordio`; images of an unlabelled set get the label 0."""
+        """Writes the files of `write_recordio`; images of an unlabeled set get the label 0."""
         from facedistill.data.formats.recordio.writer import write_recordio
 
         write_recordio(target / "train", ((image, label or 0) for image, label in items))

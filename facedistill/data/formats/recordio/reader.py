@@ -20,12 +20,12 @@ __all__ = ["RecordIOFaces", "write_recordio"]
 
 
 class RecordIOFaces:
-    """A labelled set of faces in one `.rec` file; see `FaceSet`.
+    """A labeled set of faces in one `.rec` file; see `FaceSet`.
 
     Reads both of insightface's layouts: record 0 a header that says where images end and identity records begin,
     or images only. Labels may have gaps; they are renumbered in their order, and `identities` keeps the
     original numbers. Images come in the order of their keys. A set whose images all bear one label says
-    nothing about identity, and is unlabelled (`labels` None).
+    nothing about identity, and is unlabeled (`labels` None).
 
     An `.idx` that is missing, stale or damaged is replaced by walking the `.rec`. What took long to find out
     is stored in the cache folder; nothing is written next to the user's files.
@@ -41,7 +41,7 @@ class RecordIOFaces:
         damage: With "drop", one sentence that says from where on the file is left out; else empty.
 
     Raises:
-        DataError: In one sentence, if the files are not a whole, consistent set of labelled images.
+        DataError: In one sentence, if the files are not a whole, consistent set of labeled images.
     """
 
     def __init__(self, path: str | Path, *, truncated: Literal["refuse", "drop"] = "refuse") -> None:

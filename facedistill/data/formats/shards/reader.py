@@ -27,7 +27,7 @@ __all__ = ["ShardFaces", "shard_paths", "write_shards"]
 
 
 class ShardFaces:
-    """Labelled or unlabelled faces in tar shards, with random access; see `FaceSet`.
+    """Labeled or unlabeled faces in tar shards, with random access; see `FaceSet`.
 
     Members belong together when they follow one another and agree up to the first dot of the file name, as in
     WebDataset. A sample has one image (.jpg, .jpeg, .png, .webp), and its label in `.cls` (a whole number) or

@@ -36,14 +36,14 @@ def samples(found: Iterator[Member]) -> Iterator[list[tuple[str, Member]]]:
             if not stem or not dot:
                 continue
             if current and (folder, stem) != key:
-                seen = seen or _is_labelled(current)
+                seen = seen or _is_labeled(current)
                 if not _is_table(current):
                     yield current
                 current = []
             key = (folder, stem)
             current.append((ending.rpartition(".")[2].lower(), member))
     except DataError:
-        if current and (_is_labelled(current) or not seen):
+        if current and (_is_labeled(current) or not seen):
             yield current
         raise
     if current and not _is_table(current):
@@ -54,7 +54,7 @@ def _is_table(sample: list[tuple[str, Member]]) -> bool:
     return all(ending in _TABLES for ending, _ in sample)
 
 
-def _is_labelled(sample: list[tuple[str, Member]]) -> bool:
+def _is_labeled(sample: list[tuple[str, Member]]) -> bool:
     return any(ending in _LABELS for ending, _ in sample)
 
 

@@ -33,8 +33,8 @@ def write_shards(
 
     Args:
         folder: Must not exist yet.
-        items: (image file, label); label None for an unlabelled set.
-        identities: (K,) names; empty when unlabelled.
+        items: (image file, label); label None for an unlabeled set.
+        identities: (K,) names; empty when unlabeled.
         per_shard: Most images in a shard.
         meta: What else to keep about the set, as JSON.
 
