@@ -17,6 +17,7 @@ from facedistill.models.teachers.team import Teacher, TeacherTeam
 from facedistill.runs.inputs import other_teachers
 from facedistill.runs.sources import instantiate
 from facedistill.system.devices import usable_precision
+from facedistill.system.machine import vectors_end_at_256_bits
 from facedistill.types import InputSpec
 
 
@@ -44,6 +45,8 @@ def _load(node: DictConfig, key: str, device: torch.device | None) -> FrozenTeac
     options = {key: node[key] for key in ("precision", "compile") if key in node}
     if "precision" in options:
         options["precision"] = usable_precision(options["precision"], f"{key}.precision", device)
+    if options.get("compile") == "auto" and not _compiling_pays(device):
+        options["compile"] = False
     teacher = FrozenTeacher(
         instantiate(node.network),
         weights=obtain(card),
@@ -58,6 +61,12 @@ def _load(node: DictConfig, key: str, device: torch.device | None) -> FrozenTeac
     if golden := OmegaConf.select(node, "card.golden"):
         check_golden(teacher, golden, card.name)
     return teacher if device is None else teacher.to(device)
+
+
+def _compiling_pays(device: torch.device | None) -> bool:
+    """Whether a compiled teacher is faster by more than its compiling takes: not on a CPU with AVX2 only, where it saves a
+    millisecond of 18 an image and takes 11 to 30 s, then 6 s at each start (benchmarks/results/cpu.md)."""
+    return (device is not None and device.type != "cpu") or not vectors_end_at_256_bits()
 
 
 def load_generator(config: DictConfig, device: torch.device | None = None) -> FrozenGenerator:

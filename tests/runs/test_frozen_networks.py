@@ -1,0 +1,38 @@
+"""Loading the teacher: where it is compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facedistill.config import compose
+from facedistill.runs import frozen_networks
+
+
+@pytest.mark.parametrize(
+    ("device", "avx2_only", "compile"),
+    [("cpu", True, False), ("cpu", False, "auto"), ("cuda", True, "auto")],
+)
+def test_a_teacher_is_compiled_where_that_pays(
+    device: str, avx2_only: bool, compile: bool | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_with = {}
+
+    class Teacher:
+        embedding_dim = 512
+
+        def __init__(self, network: torch.nn.Module, **options: object) -> None:
+            made_with.update(options)
+
+        def to(self, device: torch.device) -> Teacher:
+            return self
+
+    monkeypatch.setattr(frozen_networks, "FrozenTeacher", Teacher)
+    monkeypatch.setattr(frozen_networks, "obtain", lambda card: Path("weights"))
+    monkeypatch.setattr(frozen_networks, "check_golden", lambda *arguments: None)
+    monkeypatch.setattr(frozen_networks, "usable_precision", lambda precision, *rest: precision)
+    monkeypatch.setattr(frozen_networks, "vectors_end_at_256_bits", lambda: avx2_only)
+    frozen_networks.load_teacher(compose("train", ["experiment=demo"]), torch.device(device))
+    assert made_with["compile"] == compile
