@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -46,7 +46,8 @@ class Interruption:
             raise Interrupted(number)
         self.number = number
         if self._says:  # not by a console, which may be writing at this moment
-            os.write(2, b"\nstopping after this step; a second signal stops at once\n")
+            with suppress(OSError):  # nobody reads it any more
+                os.write(2, b"\nstopping after this step; a second signal stops at once\n")
 
 
 @contextmanager

@@ -52,6 +52,22 @@ def test_first_signal_is_recorded_and_second_interrupts(number, capfd):
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_is_recorded_where_nobody_reads_messages(monkeypatch):
+    """As behind a pipe whose reader has ended: the step must finish and save all the same."""
+
+    def write(descriptor, text):
+        raise BrokenPipeError
+
+    interruption = Interruption()
+    interruption.start()
+    try:
+        monkeypatch.setattr(os, "write", write)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.number == signal.SIGTERM
+    finally:
+        interruption.stop()
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
 )
