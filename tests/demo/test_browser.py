@@ -71,7 +71,7 @@ def _shot(page: Page, name: str, tmp_path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-A, B = '[aria-labeledby="title-A"]', '[aria-labeledby="title-B"]'
+A, B = '[aria-labelledby="title-A"]', '[aria-labelledby="title-B"]'
 SCORE = "document.querySelector('[data-network=student] .score').textContent"
 
 

@@ -75,7 +75,7 @@ STEPS = """<script>
   one("#legend button").click(); seen.fewer = state();
   seen.focusKept = document.activeElement.closest("#legend") !== null;
   seen.unnamed = all("button, input, select, [tabindex]").filter((part) =>
-    !(part.textContent.trim() || part.ariaLabel || part.getAttribute("aria-labeledby") || part.closest("label"))).length;
+    !(part.textContent.trim() || part.ariaLabel || part.getAttribute("aria-labelledby") || part.closest("label"))).length;
   seen.overflow = document.documentElement.scrollWidth - innerWidth;
   seen.mistakes = mistakes;
   document.body.dataset.seen = JSON.stringify(seen);
