@@ -73,7 +73,7 @@ def backbone_row(name: str, overrides: Sequence[str] = ()) -> BackboneRow:
         with torch.device("meta"):
             backbone = random_backbone(name, overrides)
             return BackboneRow(name, backbone.embedding_dim, size_of(backbone))
-    except (NotImplementedError, RuntimeError):  # a network of one's own may need numbers
+    except (NotImplementedError, RuntimeError, TypeError):  # a network of one's own may need numbers
         backbone = random_backbone(name, overrides)
     return BackboneRow(name, backbone.embedding_dim, size_of(backbone))
 

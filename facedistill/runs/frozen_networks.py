@@ -16,7 +16,7 @@ from facedistill.models.teachers.golden import check_golden
 from facedistill.models.teachers.team import Teacher, TeacherTeam
 from facedistill.runs.inputs import other_teachers
 from facedistill.runs.sources import instantiate
-from facedistill.system.devices import usable_precision
+from facedistill.system.devices import default_device, usable_precision
 from facedistill.system.machine import vectors_end_at_256_bits
 from facedistill.types import InputSpec
 
@@ -66,7 +66,7 @@ def _load(node: DictConfig, key: str, device: torch.device | None) -> FrozenTeac
 def _compiling_pays(device: torch.device | None) -> bool:
     """Whether a compiled teacher is faster by more than its compiling takes: not on a CPU with AVX2 only, where it saves a
     millisecond of 18 an image and takes 11 to 30 s, then 6 s at each start (benchmarks/results/cpu.md)."""
-    return (device is not None and device.type != "cpu") or not vectors_end_at_256_bits()
+    return (device or default_device()).type != "cpu" or not vectors_end_at_256_bits()
 
 
 def load_generator(config: DictConfig, device: torch.device | None = None) -> FrozenGenerator:
